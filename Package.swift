@@ -1,0 +1,47 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target of ours: warnings are errors, whole-module optimisation in release is SwiftPM's default.
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+let package = Package(
+    name: "labctl",
+    products: [
+        .executable(name: "labctl", targets: ["labctl"]),
+        .executable(name: "labvm", targets: ["labvm"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+    ],
+    targets: [
+        // C libraries from Debian; each folder is a module map and one header.
+        .systemLibrary(name: "CLibYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+
+        // Libraries. Who may import whom is drawn in docs/ARCHITECTURE.md.
+        .target(name: "LabSpec", dependencies: ["CLibYAML"], swiftSettings: strict),
+        .target(name: "Images", dependencies: ["CZlib", "CZstd", "CDeflate", "COpenSSL"], swiftSettings: strict),
+        .target(name: "Emulator", swiftSettings: strict),
+        .target(name: "VMProtocol", swiftSettings: strict),
+        .target(name: "Orchestrator", dependencies: ["LabSpec", "Images", "VMProtocol"], swiftSettings: strict),
+
+        .executableTarget(
+            name: "labctl",
+            dependencies: [
+                "Orchestrator", "LabSpec", "Images", "VMProtocol",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: strict),
+        .executableTarget(name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol"], swiftSettings: strict),
+
+        .testTarget(name: "LabSpecTests", dependencies: ["LabSpec"], swiftSettings: strict),
+        .testTarget(name: "ImagesTests", dependencies: ["Images"], swiftSettings: strict),
+        .testTarget(name: "EmulatorTests", dependencies: ["Emulator"], swiftSettings: strict),
+        .testTarget(name: "OrchestratorTests", dependencies: ["Orchestrator"], swiftSettings: strict),
+        .testTarget(name: "labctlTests", dependencies: ["labctl"], swiftSettings: strict),
+        .testTarget(name: "GuestTests", dependencies: ["Emulator", "Images"], swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6]
+)

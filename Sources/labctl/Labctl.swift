@@ -1,0 +1,7 @@
+import ArgumentParser
+
+@main
+struct Labctl: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "labctl", abstract: "Brings up labs of virtual PCs from a YAML file.")
+}

@@ -1,0 +1,1 @@
+@main enum LabVM { static func main() {} }
