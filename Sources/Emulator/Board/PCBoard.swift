@@ -21,6 +21,8 @@ final class PCBoard {
     let fwCfg: FwCfg
     let systemPorts: SystemPorts
     let uarts: [UART16550]
+    let keyboardController: KBC8042
+    let keys: KeyInjector
     private let firmware: FirmwareROM
     private var resettable: [any ResettableDevice] = []
 
@@ -69,6 +71,8 @@ final class PCBoard {
         rtc = CMOSRTC(
             scheduler: scheduler, irq: wires.line(8), epochSeconds: config.clockSeconds ?? Int64(time(nil)))
         uarts = SerialPorts.make(config.serialPorts, scheduler: scheduler, wires: wires)
+        keyboardController = KBC8042(a20: a20, keyboardIRQ: wires.line(1), mouseIRQ: wires.line(12))
+        keys = KeyInjector(keyboard: keyboardController.keyboard, scheduler: scheduler)
         fwCfg = FwCfg(memory: memory)
 
         // PCI: the bridge's configuration ports first, so that CF9 inside them goes to the reset register.
@@ -87,14 +91,19 @@ final class PCBoard {
         pit.attach(to: ports)
         rtc.attach(to: ports)
         uarts.forEach { $0.attach(to: ports) }
+        keyboardController.attach(to: ports)
         fwCfg.attach(to: ports)
         isaBridge.attach(to: ports)
-        resettable = [pic, localAPIC, ioAPIC, systemPorts, pit, rtc, fwCfg, hostBridge, isaBridge, power] + uarts
+        resettable = [
+            pic, localAPIC, ioAPIC, systemPorts, pit, rtc, keyboardController, fwCfg, hostBridge, isaBridge, power,
+        ]
+        resettable += uarts
 
         if let port = config.debugExitPort {
             ports.claim(port, count: 4, by: DebugExitPort { [weak self] status in self?.debugExit(status) })
         }
         isaBridge.resetRequested = { [weak self] in self?.resetRequested() }
+        keyboardController.resetRequested = { [weak self] in self?.resetRequested() }
         systemPorts.resetRequested = { [weak self] in self?.resetRequested() }
         systemPorts.debugOutput = { [weak self] character in self?.firmwareLog(character) }
         power.powerOff = { [weak self] in self?.powerOff() }
@@ -104,6 +113,7 @@ final class PCBoard {
     /// System reset: every device returns to its power-on state; memory and the clock keep their contents.
     func reset() {
         a20.reset()
+        keys.cancel()
         for device in resettable { device.reset() }
     }
 
