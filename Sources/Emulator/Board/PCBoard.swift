@@ -17,6 +17,7 @@ final class PCBoard {
     let a20: A20Gate
     let rtc: CMOSRTC
     let pit: PIT8254
+    let hpet: HPET
     let power: PIIX4PM
     let fwCfg: FwCfg
     let systemPorts: SystemPorts
@@ -70,6 +71,8 @@ final class PCBoard {
         pit = PIT8254(scheduler: scheduler, irq: wires.line(0))
         rtc = CMOSRTC(
             scheduler: scheduler, irq: wires.line(8), epochSeconds: config.clockSeconds ?? Int64(time(nil)))
+        hpet = HPET(scheduler: scheduler, wires: wires, pit: pit, rtc: rtc)
+        memory.map("HPET", at: HPET.base, length: 0x1000, .device(hpet))
         uarts = SerialPorts.make(config.serialPorts, scheduler: scheduler, wires: wires)
         keyboardController = KBC8042(a20: a20, keyboardIRQ: wires.line(1), mouseIRQ: wires.line(12))
         keys = KeyInjector(keyboard: keyboardController.keyboard, scheduler: scheduler)
@@ -80,7 +83,8 @@ final class PCBoard {
         let hostBridge = I440FX(memory: memory, firmware: firmware)
         let wires = wires
         let isaBridge = PIIX3(isaLines: (0..<16).map { wires.line($0) })
-        power = PIIX4PM(scheduler: scheduler, ports: ports, sci: wires.line(9))
+        power = PIIX4PM(
+            scheduler: scheduler, ports: ports, sci: wires.line(9), serialPortCount: config.serialPorts.count)
         pci.interruptRouter = { slot, pin, level in isaBridge.setInterrupt(slot: slot, pin: pin, level: level) }
         pci.plug(hostBridge, slot: 0)
         pci.plug(isaBridge, slot: 1)
@@ -95,7 +99,8 @@ final class PCBoard {
         fwCfg.attach(to: ports)
         isaBridge.attach(to: ports)
         resettable = [
-            pic, localAPIC, ioAPIC, systemPorts, pit, rtc, keyboardController, fwCfg, hostBridge, isaBridge, power,
+            pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, fwCfg, hostBridge, isaBridge,
+            power,
         ]
         resettable += uarts
 

@@ -27,6 +27,8 @@ final class CMOSRTC: PortDevice, ResettableDevice {
     /// Guest time up to which the flags in register C have been brought.
     private var flagsSettledAt: UInt64 = 0
     private var timer: Scheduler.Timer?
+    /// HPET legacy replacement takes IRQ 8 away from the clock.
+    var isInterruptConnected = true { didSet { updateIRQ() } }
 
     /// - Parameter epochSeconds: what the clock shows at guest time zero, in seconds since 1970.
     init(scheduler: Scheduler, irq: IRQLine, epochSeconds: Int64) {
@@ -140,7 +142,7 @@ final class CMOSRTC: PortDevice, ResettableDevice {
     private func updateIRQ() {
         let isAsserted = ram[Register.c] & ram[Register.b] & (Flag.periodic | Flag.alarm | Flag.update) != 0
         ram[Register.c] = ram[Register.c] & ~Flag.irq | (isAsserted ? Flag.irq : 0)
-        irq.set(isAsserted)
+        irq.set(isAsserted && isInterruptConnected)
     }
 
     private func rearm() {

@@ -33,9 +33,6 @@ final class I440FX: PCIDevice, ResettableDevice {
         for register in 0x50..<0x72 { writeMask[register] = 0xFF }
         for register in 0x59...0x5F { writeMask[register] = 0x33 }
         writeMask[Self.smramRegister] = 0x7F
-        // Memory decoding and bus mastering are always on.
-        writeMask[0x04] = 0
-        writeMask[0x05] = 0
         memory.map(
             "BIOS", at: PhysicalMap.highRAMBase - UInt64(firmware.sizeBytes), length: UInt64(firmware.sizeBytes),
             .memory(firmware.base, writable: false))
@@ -53,9 +50,7 @@ final class I440FX: PCIDevice, ResettableDevice {
 
     func reset() {
         resetConfig()
-        set16(0x04, 0x0006)
-        set16(0x06, 0x0280)
-        for register in 0x59...0x5F { set8(register, 0) }
+        for register in 0x50..<0x72 { set8(register, 0) }
         set8(Self.smramRegister, 0x02)
         applyPAM()
         applySMRAM()

@@ -22,8 +22,6 @@ final class PIIX3: PCIDevice, PortDevice, ResettableDevice {
         self.isaLines = isaLines
         super.init(name: "PIIX3 ISA bridge", vendor: 0x8086, device: 0x7000, classCode: 0x060100)
         set8(0x0E, 0x80)
-        writeMask[0x04] = 0
-        writeMask[0x05] = 0
         for register in 0x4C..<0x100 { writeMask[register] = 0xFF }
         for register in 0x60...0x63 { writeMask[register] = 0x8F }
         reset()
@@ -33,7 +31,6 @@ final class PIIX3: PCIDevice, PortDevice, ResettableDevice {
 
     func reset() {
         resetConfig()
-        set16(0x04, 0x0007)
         set16(0x06, 0x0200)
         for (offset, value) in Self.resetValues { set8(offset, value) }
         resetControl = 0

@@ -11,6 +11,8 @@
 /// | --- | --- |
 /// | config 40, 80 | PM base, bit 0 of 80 enables it |
 /// | config 90, D2 | SMBus base, bit 0 of D2 enables it |
+/// | config 5B | bit 1: APM control raises SMIs |
+/// | config 5F, 63, 67 | which ISA devices are there: 67 bit 3 COM1, bits 4 and 7 COM2; firmware's DSDT asks |
 /// | AFE0–AFE3 | GPE0 status and enable |
 /// | B2, B3 | APM control and status: F1h turns ACPI on, F0h off |
 final class PIIX4PM: PCIDevice, PortDevice, ResettableDevice {
@@ -21,6 +23,7 @@ final class PIIX4PM: PCIDevice, PortDevice, ResettableDevice {
 
     private let scheduler: Scheduler
     private let ports: PortBus
+    private let serialPortCount: Int
     /// The system control interrupt, ISA 9, level-triggered.
     private let sci: IRQLine
     private var status: UInt16 = 0
@@ -40,7 +43,8 @@ final class PIIX4PM: PCIDevice, PortDevice, ResettableDevice {
     /// The guest entered S3; the machine wakes it at the next input.
     var suspend: () -> Void = {}
 
-    init(scheduler: Scheduler, ports: PortBus, sci: IRQLine) {
+    init(scheduler: Scheduler, ports: PortBus, sci: IRQLine, serialPortCount: Int) {
+        self.serialPortCount = serialPortCount
         self.scheduler = scheduler
         self.ports = ports
         self.sci = sci
@@ -61,6 +65,9 @@ final class PIIX4PM: PCIDevice, PortDevice, ResettableDevice {
         set16(0x06, 0x0280)
         set8(0x40, 0x01)
         set8(0x90, 0x01)
+        set8(0x5F, 0x10)
+        set8(0x63, 0x60)
+        set8(0x67, (serialPortCount > 0 ? 0x08 : 0) | (serialPortCount > 1 ? 0x90 : 0))
         // APMC_EN: firmware takes it for "SMM is set up already" and leaves SMIs alone.
         set8(0x5B, 0x02)
         (status, enable, control, gpeStatus, gpeEnable) = (0, 0, 0, 0, 0)
