@@ -22,7 +22,7 @@ struct IdentifyData {
 
     /// Text is padded with blanks and has the first character of each word in the high byte.
     mutating func setText(_ word: Int, words: Int, _ text: String) {
-        let padded = Array(text.utf8.prefix(words * 2)) + Array(repeating: 0x20, count: max(0, words * 2 - text.utf8.count))
+        let padded = SCSIInquiry.field(text, words * 2)
         for i in 0..<words { self[word + i] = UInt16(padded[i * 2]) << 8 | UInt16(padded[i * 2 + 1]) }
     }
 

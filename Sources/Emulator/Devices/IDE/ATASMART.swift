@@ -36,7 +36,7 @@ extension ATADisk {
         case 0xD1: sendBlock(smartThresholds())
         case 0xD5:
             switch registers.lbaLow {
-            case 0: sendBlock(block { $0[0] = 1; $0[2] = 1; $0[12] = 1 })
+            case 0: sendBlock(logDirectory)
             case 1, 6: sendBlock(checked { $0[0] = 1 })
             default: failLater(IDEError.abort)
             }
@@ -63,6 +63,13 @@ extension ATADisk {
             page[370] = 0x01
             page[372] = 2
             page[373] = 54
+        }
+    }
+
+    /// Version 1, then the length of each log in sectors: log 1 and log 6 have one.
+    private var logDirectory: [UInt8] {
+        block { page in
+            for place in [0, 2, 12] { page[place] = 1 }
         }
     }
 

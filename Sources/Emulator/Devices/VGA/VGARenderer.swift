@@ -81,11 +81,10 @@ struct VGARenderer {
         // Panning in nine-dot modes counts 8 as "no shift", 0–7 as 1–8 dots.
         let shift = width == 9 ? (panning >= 8 ? 0 : panning + 1) : panning & 7
         let cursorCell = Int(registers.crtc[0x0E]) << 8 | Int(registers.crtc[0x0F])
-        let cursorLines = Int(registers.crtc[0x0A] & 0x1F)...max(
-            Int(registers.crtc[0x0B] & 0x1F), Int(registers.crtc[0x0A] & 0x1F))
-        let hasCursor =
-            registers.crtc[0x0A] & 0x20 == 0 && showsBlinking && cursorLines.contains(rowScan)
-            && registers.crtc[0x0B] & 0x1F >= registers.crtc[0x0A] & 0x1F
+        let cursorStart = registers.crtc[0x0A] & 0x1F
+        let cursorEnd = registers.crtc[0x0B] & 0x1F
+        let isCursorOn = registers.crtc[0x0A] & 0x20 == 0 && showsBlinking
+        let hasCursor = isCursorOn && Int(cursorStart) <= rowScan && rowScan <= Int(cursorEnd)
         for column in 0...registers.displayedCharacters {
             let cell = address + column
             let at = cell << 2 & byteMask
@@ -132,7 +131,7 @@ struct VGARenderer {
 
     private func drawGraphics(_ line: inout [UInt32], address: Int, rowScan: Int, dots: Int, panning: Int) {
         let shiftMode = registers.graphics[5] >> 5 & 3
-        let shift = shiftMode >= 2 ? (panning & 7) : panning & 7
+        let shift = panning & 7
         let planes = registers.attribute[0x12] & 0x0F
         for column in 0...dots / 8 {
             let at = displayCell(address + column, rowScan: rowScan) << 2 & byteMask
