@@ -92,8 +92,9 @@ struct VBEDispi {
         if ![4, 8, 15, 16, 24, 32].contains(bitsPerPixel) { bitsPerPixel = 8 }
         width = min(max(width & ~7, 8), Self.maximumWidth)
         virtualWidth = min(max(virtualWidth & ~7, width), 0x7FF8)
-        if lineBytes > memoryBytes { virtualWidth = width }
-        height = min(max(height, 1), Self.maximumHeight, memoryBytes / lineBytes)
+        height = min(max(height, 1), Self.maximumHeight)
+        if memoryBytes / lineBytes < height { virtualWidth = width }
+        height = min(height, memoryBytes / lineBytes)
         xOffset = min(xOffset, virtualWidth - width)
         yOffset = min(yOffset, memoryBytes / lineBytes - height)
     }
