@@ -1,0 +1,31 @@
+# Small initrds: a cpio archive with busybox, /init and where wanted kernel modules. Sourced by scripts/guests.
+# There are no device nodes in them: the kernel brings /dev/console along, /init mounts devtmpfs.
+
+# pack_initrd FOLDER FILE: owner root, fixed times and order, so that the same input gives the same bytes.
+pack_initrd() {
+    find "$1" -exec touch -h -d @0 {} +
+    (cd "$1" && find . | LC_ALL=C sort | "$(busybox_of amd64)" cpio -o -H newc -R 0:0 2> /dev/null) | gzip -9n > "$2"
+}
+
+# busybox_tree ARCH FOLDER: busybox and a link for each of its applets.
+busybox_tree() {
+    local applet
+    mkdir -p "$2"/bin "$2"/sbin "$2"/proc "$2"/sys "$2"/dev "$2"/tmp "$2"/root "$2"/etc
+    cp "$(busybox_of "$1")" "$2/bin/busybox"
+    # The amd64 build names its applets; both builds have the same ones.
+    for applet in $("$(busybox_of amd64)" --list); do
+        [ "$applet" = busybox ] || ln -sf busybox "$2/bin/$applet"
+    done
+}
+
+make_initrd_small() { # ARCH FILE
+    local tree=$2.tree
+    rm -rf "$tree"
+    busybox_tree "$1" "$tree"
+    install -m 755 "$files/init" "$tree/init"
+    install -m 755 "$files/bench" "$tree/bench"
+    pack_initrd "$tree" "$2"
+    rm -rf "$tree"
+}
+make_initrd_small_amd64() { make_initrd_small amd64 "$1"; }
+make_initrd_small_i386() { make_initrd_small i386 "$1"; }
