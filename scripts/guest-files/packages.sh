@@ -25,7 +25,7 @@ apt_for() {
 # package NAME [ARCH]: prints the folder the package is unpacked in, fetching and unpacking it the first time.
 package() {
     local name=$1 arch=${2:-amd64}
-    local tree=$cache/tree/$name:$arch deb
+    local tree=$cache/tree/$name.$arch deb
     if [ ! -e "$tree" ]; then
         deb=$(find "$cache/deb" -name "${name}_*_$arch.deb" -o -name "${name}_*_all.deb" | sort | tail -1)
         if [ -z "$deb" ]; then
