@@ -63,7 +63,7 @@ syslinux_modules() { echo "$(package syslinux-common)/usr/lib/syslinux/modules/b
 make_ext4() {
     rm -f "$1"
     truncate -s "$2M" "$1"
-    PATH=$PATH:/sbin:/usr/sbin E2FSPROGS_FAKE_TIME=315532800 mke2fs -q -t ext4 -O '^64bit,^metadata_csum,^orphan_file' \
+    PATH=$PATH:/sbin:/usr/sbin E2FSPROGS_FAKE_TIME=315532800 mke2fs -q -t ext4 -b 4096 -O "^64bit,^metadata_csum${5:-}" \
         -U 6c616263-746c-4000-8000-000000000001 -E hash_seed=6c616263-746c-4000-8000-000000000002,root_owner=0:0 \
         -L "${4:-labctl}" -m 0 -d "$3" "$1"
     [ "$(id -u)" -eq 0 ] && return
@@ -105,7 +105,7 @@ make_grub_disk() {
     rm -rf "$tree" && boot_folder "$tree" initrd-disk-amd64
     mkdir "$tree/boot/grub"
     sed 's/@LABTEST@/disk/' "$files/grub.cfg" > "$tree/boot/grub/grub.cfg"
-    make_ext4 "$1.ext4" 48 "$tree"
+    make_ext4 "$1.ext4" 48 "$tree" labctl
     make_partitioned "$1" /dev/null "$1.ext4"
     install_grub "$1"
     rm -rf "$tree" "$1.ext4"
@@ -125,7 +125,7 @@ make_extlinux_disk() {
     # mke2fs would leave holes for zeros, and the loader needs every sector: keep its place with other bytes.
     tr '\0' x < "$1.sys" > "$tree/boot/extlinux/ldlinux.sys"
     cp "$(syslinux_modules)/ldlinux.c32" "$files/extlinux.conf" "$tree/boot/extlinux/"
-    make_ext4 "$1.ext4" 48 "$tree"
+    make_ext4 "$1.ext4" 48 "$tree" labctl
     perl "$files/install-extlinux" "$1.ext4" /boot/extlinux "$fat" "$1.sys"
     make_partitioned "$1" "$(package syslinux-common)/usr/lib/syslinux/mbr/mbr.bin" "$1.ext4"
     rm -rf "$tree" "$fat" "$1.sys" "$1.ext4"
