@@ -10,7 +10,8 @@ pack_initrd() {
 # busybox_tree ARCH FOLDER: busybox and a link for each of its applets.
 busybox_tree() {
     local applet
-    mkdir -p "$2"/bin "$2"/sbin "$2"/proc "$2"/sys "$2"/dev "$2"/tmp "$2"/root "$2"/etc
+    mkdir -p "$2"/bin "$2"/proc "$2"/sys "$2"/dev "$2"/tmp "$2"/root "$2"/etc
+    ln -s bin "$2/sbin"
     cp "$(busybox_of "$1")" "$2/bin/busybox"
     # The amd64 build names its applets; both builds have the same ones.
     for applet in $("$(busybox_of amd64)" --list); do

@@ -58,14 +58,14 @@ make_grub_cd() {
 
 syslinux_modules() { echo "$(package syslinux-common)/usr/lib/syslinux/modules/bios"; }
 
-# make_ext4 FILE MEBIBYTES FOLDER [LABEL]: an ext4 with the folder's files, all of them root's, in a shape that boot
+# make_ext4 FILE MEBIBYTES FOLDER LABEL: an ext4 with the folder's files, all of them root's, in a shape that boot
 # loaders of 2019 can read.
 make_ext4() {
     rm -f "$1"
     truncate -s "$2M" "$1"
-    PATH=$PATH:/sbin:/usr/sbin E2FSPROGS_FAKE_TIME=315532800 mke2fs -q -t ext4 -b 4096 -O "^64bit,^metadata_csum${5:-}" \
-        -U 6c616263-746c-4000-8000-000000000001 -E hash_seed=6c616263-746c-4000-8000-000000000002,root_owner=0:0 \
-        -L "${4:-labctl}" -m 0 -d "$3" "$1"
+    PATH=$PATH:/sbin:/usr/sbin E2FSPROGS_FAKE_TIME=315532800 mke2fs -q -t ext4 -b 4096 -O "^64bit,^metadata_csum,^orphan_file" \
+        -U 6c616263-746c-4000-8000-000000000001 -E hash_seed=6c616263-746c-4000-8000-000000000002,root_owner=0:0,lazy_itable_init=0 \
+        -L "$4" -m 0 -d "$3" "$1"
     [ "$(id -u)" -eq 0 ] && return
     (cd "$3" && find . -mindepth 1 -printf 'set_inode_field "/%P" uid 0\nset_inode_field "/%P" gid 0\n') \
         | PATH=$PATH:/sbin:/usr/sbin debugfs -w -f - "$1" > /dev/null 2>&1
@@ -111,22 +111,30 @@ make_grub_disk() {
     rm -rf "$tree" "$1.ext4"
 }
 
-# make_extlinux_disk FILE: the extlinux program needs a mounted file system, so its work is done here on the image:
-# syslinux, which carries the same loader, installs into a scratch FAT, from where it is copied and then told by
-# install-extlinux where in the ext4 it lies.
 make_extlinux_disk() {
-    local tree=$1.tree fat=$1.fat
+    local tree=$1.tree
     rm -rf "$tree" && boot_folder "$tree" initrd-disk-amd64
     mkdir "$tree/boot/extlinux"
-    truncate -s 4M "$fat"
+    cp "$files/extlinux.conf" "$tree/boot/extlinux/"
+    make_extlinux_filesystem "$1" 48 "$tree" labctl
+    rm -rf "$tree"
+}
+
+# make_extlinux_filesystem DISK MEBIBYTES FOLDER LABEL: a disk with the folder's files on ext4 and EXTLINUX, which reads
+# FOLDER/boot/extlinux/extlinux.conf. The extlinux program needs a mounted file system, so its work is done here on
+# the image: syslinux, which carries the same loader, installs into a scratch FAT, from where the loader is copied and
+# told by install-extlinux where in the ext4 it lies.
+make_extlinux_filesystem() {
+    local fat=$1.fat tree=$3
+    rm -f "$fat" && truncate -s 4M "$fat"
     mtool mformat -i "$fat" -T 8192 -h 64 -s 32 ::
     PATH=$(package mtools)/usr/bin:$PATH "$(package syslinux)/usr/bin/syslinux" --install "$fat"
     mtool mcopy -i "$fat" ::ldlinux.sys "$1.sys"
     # mke2fs would leave holes for zeros, and the loader needs every sector: keep its place with other bytes.
     tr '\0' x < "$1.sys" > "$tree/boot/extlinux/ldlinux.sys"
-    cp "$(syslinux_modules)/ldlinux.c32" "$files/extlinux.conf" "$tree/boot/extlinux/"
-    make_ext4 "$1.ext4" 48 "$tree" labctl
+    cp "$(syslinux_modules)/ldlinux.c32" "$tree/boot/extlinux/"
+    make_ext4 "$1.ext4" "$2" "$tree" "$4"
     perl "$files/install-extlinux" "$1.ext4" /boot/extlinux "$fat" "$1.sys"
     make_partitioned "$1" "$(package syslinux-common)/usr/lib/syslinux/mbr/mbr.bin" "$1.ext4"
-    rm -rf "$tree" "$fat" "$1.sys" "$1.ext4"
+    rm -f "$fat" "$1.sys" "$1.ext4"
 }
