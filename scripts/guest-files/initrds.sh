@@ -71,3 +71,32 @@ make_initrd_disk() { # KERNEL_META FILE
 }
 make_initrd_disk_amd64() { make_initrd_disk linux-image-cloud-amd64 "$1"; }
 make_initrd_disk_full_amd64() { make_initrd_disk linux-image-amd64 "$1"; }
+
+# copy_program TREE PACKAGE FILE…: programs or libraries of an amd64 package, at the same place.
+copy_program() {
+    local tree=$1 source file
+    source=$(package "$2")
+    shift 2
+    for file in "$@"; do
+        mkdir -p "$tree/$(dirname "$file")"
+        cp -L "$source/$file" "$tree/$file"
+    done
+}
+
+# The initrd of `make bench`: the small one, Perl, LuaJIT with the libraries they need, and the i386 busybox, whose
+# floating point is the x87.
+make_initrd_bench_amd64() {
+    local tree=$1.tree lib=lib/x86_64-linux-gnu
+    rm -rf "$tree"
+    busybox_tree amd64 "$tree"
+    install -m 755 "$files/init" "$tree/init"
+    install -m 755 "$files/bench" "$tree/bench"
+    install -m 755 "$(busybox_of i386)" "$tree/bin/busybox-i386"
+    copy_program "$tree" libc6 lib64/ld-linux-x86-64.so.2 $lib/libc.so.6 $lib/libm.so.6
+    copy_program "$tree" libcrypt1 $lib/libcrypt.so.1
+    copy_program "$tree" libgcc-s1 $lib/libgcc_s.so.1
+    copy_program "$tree" luajit usr/bin/luajit
+    copy_program "$tree" perl-base usr/bin/perl
+    pack_initrd "$tree" "$1"
+    rm -rf "$tree"
+}
