@@ -33,12 +33,15 @@ boot_folder() {
     cp "$(make_guest "$2")" "$1/boot/initrd.gz"
 }
 
-make_isolinux_cd() {
+make_isolinux_cd() { make_isolinux "$1" initrd-small-amd64 poweroff; }
+make_bench_cd() { make_isolinux "$1" initrd-bench-amd64 bench; }
+
+make_isolinux() { # FILE INITRD LABTEST
     local tree=$1.tree
-    rm -rf "$tree" && boot_folder "$tree" initrd-small-amd64
+    rm -rf "$tree" && boot_folder "$tree" "$2"
     mkdir "$tree/isolinux"
-    cp "$(package isolinux)/usr/lib/ISOLINUX/isolinux.bin" "$(syslinux_modules)/ldlinux.c32" \
-        "$files/isolinux.cfg" "$tree/isolinux/"
+    cp "$(package isolinux)/usr/lib/ISOLINUX/isolinux.bin" "$(syslinux_modules)/ldlinux.c32" "$tree/isolinux/"
+    sed "s/@LABTEST@/$3/" "$files/isolinux.cfg" > "$tree/isolinux/isolinux.cfg"
     make_iso "$1" "$tree" isolinux/isolinux.bin
     rm -rf "$tree"
 }
