@@ -35,6 +35,7 @@ format: ## puts Swift files into the house format
 	swift format --in-place --recursive --parallel Package.swift Sources Tests
 
 bench: build ## ours and QEMU's TCG on the same guest; costs of the lab verbs
+	@./scripts/deps bench
 	./Benchmarks/guest-bench
 	./Benchmarks/lab-bench
 
