@@ -22,7 +22,6 @@ demo: build ## the classroom lab, up and down, with everything said as it goes
 	./examples/demo
 
 test: build ## all tests; guests are fetched from Debian the first time
-	./scripts/guests all > /dev/null
 	swift build --build-tests $(TEST_FLAGS)
 	swift test --skip-build $(TEST_FLAGS)
 
