@@ -95,7 +95,7 @@ import Testing
     @Test func writeReachesTheDisk() {
         seek(79)
         channel.memory = [UInt8](repeating: 0xA5, count: 512)
-        #expect(command([0xC5, 0x00, 79, 0, 18, 2, 18, 0x1B, 0xFF])[0] == 4)
+        #expect(command([0xC5, 0x00, 79, 0, 18, 2, 18, 0x1B, 0xFF])[0] == 0)
         #expect(disk.bytes[(79 * 36 + 17) * 512..<(79 * 36 + 18) * 512].allSatisfy { $0 == 0xA5 })
     }
 
