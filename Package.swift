@@ -19,6 +19,7 @@ let package = Package(
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
+        .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
         // Libraries. Who may import whom is drawn in docs/ARCHITECTURE.md.
@@ -26,7 +27,7 @@ let package = Package(
         .target(name: "Images", dependencies: ["CZlib", "CZstd", "CDeflate", "COpenSSL"], swiftSettings: strict),
         .target(name: "Emulator", swiftSettings: strict),
         .target(name: "VMProtocol", swiftSettings: strict),
-        .target(name: "Orchestrator", dependencies: ["LabSpec", "Images", "VMProtocol"], swiftSettings: strict),
+        .target(name: "Orchestrator", dependencies: ["LabSpec", "Images", "VMProtocol", "COpenSSL"], swiftSettings: strict),
 
         .executableTarget(
             name: "labctl",
@@ -34,7 +35,8 @@ let package = Package(
                 "Orchestrator", "LabSpec", "Images", "VMProtocol",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
-        .executableTarget(name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol"], swiftSettings: strict),
+        .executableTarget(name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol", "CLinux", "CZlib"],
+            swiftSettings: strict),
 
         .testTarget(name: "LabSpecTests", dependencies: ["LabSpec"], swiftSettings: strict),
         .testTarget(name: "ImagesTests", dependencies: ["Images"], swiftSettings: strict),
