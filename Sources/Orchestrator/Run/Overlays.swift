@@ -24,12 +24,8 @@ struct Overlays: Sendable {
         if let known { golden = known } else { golden = try images.goldenFiles(base, label: label) }
         let temporary = "\(vm.overlay(slot)).\(getpid()).tmp"
         try withImageErrors { () throws(ImageError) in
-            let device = try DiskImage.open(base.path, options: OpenOptions(format: format))
-            let size = device.size
-            for layer in DiskImage.chain(of: device) { try layer.close() }
             unlink(temporary)
-            try DiskImage.create(
-                temporary, format: "qcow2", size: size, backing: BackingReference(file: base.path, format: format))
+            try DiskImage.createOverlay(temporary, backing: base.path, backingFormat: format)
         }
         guard rename(temporary, vm.overlay(slot)) == 0 else {
             let error = HostError("make", vm.overlay(slot))

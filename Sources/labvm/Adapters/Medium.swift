@@ -21,11 +21,9 @@ struct Medium {
     static func openSnapshot(path: String, format: String?) throws(ImageError) -> Medium {
         let base: String
         if let format { base = format } else { base = try DiskImage.probe(path) }
-        let size = try DiskImage.open(path, options: OpenOptions(format: base)).size
         let folder = getenv("TMPDIR").map { String(cString: $0) } ?? "/var/tmp"
         let overlay = "\(folder)/labctl-snapshot-\(getpid())-\(WallClock.monotonicNanoseconds).qcow2"
-        try DiskImage.create(
-            overlay, format: "qcow2", size: size, backing: BackingReference(file: path, format: base))
+        try DiskImage.createOverlay(overlay, backing: path, backingFormat: base)
         defer { unlink(overlay) }
         return Medium(
             try DiskImage.open(
