@@ -6,7 +6,7 @@ public struct SourcePosition: Sendable, Hashable, Comparable {
     public var line: Int
     /// Column in Unicode scalars, from 1.
     public var column: Int
-    /// UTF-8 bytes from the start of the file.
+    /// Unicode scalars from the start of the file, from 0.
     public var offset: Int
 
     public init(line: Int, column: Int, offset: Int) {
@@ -15,7 +15,7 @@ public struct SourcePosition: Sendable, Hashable, Comparable {
         self.offset = offset
     }
 
-    /// The first byte of a file.
+    /// Where a file starts.
     public static let start = SourcePosition(line: 1, column: 1, offset: 0)
 
     public static func < (left: SourcePosition, right: SourcePosition) -> Bool {
