@@ -65,7 +65,8 @@ struct SectionTable<Section: Sendable>: Sendable {
         section[keyPath: spans] = SectionSpans(name: name)
         var slips: Set<String> = []
         for pair in pairs {
-            section[keyPath: spans].entries[pair.key] = .init(key: pair.keySpan, value: pair.value.span)
+            section[keyPath: spans].entries[pair.key] = .init(
+                key: pair.keySpan, value: pair.value.span, items: pair.value.words)
             if let key = keys.first(where: { $0.shape.name == pair.key }) {
                 key.store(pair.value, scope.entering(pair.key, value: key.shape.value), &section)
             } else if let prefix = shape.ignoredPrefix, pair.key.hasPrefix(prefix) {

@@ -16,7 +16,7 @@ public indirect enum ValueShape: Sendable {
     case duration(ClosedRange<LabDuration>)
     /// One of a few words.
     case choice([String])
-    case list(of: ValueShape, minimumCount: Int)
+    case list(of: ValueShape, isUnique: Bool)
     /// A mapping with fixed keys.
     case section(SectionShape)
     /// A mapping from names to sections.

@@ -2,8 +2,8 @@
 
 extension ValueType {
     /// A list. Items with mistakes are left out.
-    static func list<Item>(of item: ValueType<Item>, minimumCount: Int = 0) -> ValueType where Value == [Item] {
-        let shape = ValueShape.list(of: item.shape, minimumCount: minimumCount)
+    static func list<Item>(of item: ValueType<Item>, isUnique: Bool = false) -> ValueType where Value == [Item] {
+        let shape = ValueShape.list(of: item.shape, isUnique: isUnique)
         return ValueType(shape) { node, scope in
             guard case .sequence(let nodes) = node.content else {
                 var help: String?
@@ -13,10 +13,19 @@ extension ValueType {
                 scope.reportWrongType(node, expected: shape, help: help)
                 return nil
             }
-            if nodes.count < minimumCount {
-                scope.report(.outOfRange, "'\(scope.key)' in \(scope.place) is empty", at: node.span)
+            var first: [String: SourceSpan] = [:]
+            return nodes.compactMap { node in
+                if isUnique, case .scalar(let scalar) = node.content {
+                    if let earlier = first[scalar.text] {
+                        scope.report(
+                            .duplicateKey, "'\(scalar.text.clippedForMessage)' stands twice in '\(scope.key)' of \(scope.place)",
+                            at: node.span, notes: [.init("first written here", at: earlier)])
+                        return nil
+                    }
+                    first[scalar.text] = node.span
+                }
+                return item.decode(node, scope)
             }
-            return nodes.compactMap { item.decode($0, scope) }
         }
     }
 

@@ -76,7 +76,7 @@ struct VMDraft: Sendable {
                 \.vm.ready, "What says that the VM is up. Without it a VM is ready when it runs.",
                 synonyms: ["healthcheck", "wait", "wait_for"]),
             LabKey(
-                "depends_on", .list(of: .name), \.vm.dependsOn, defaultOf: VMDraft(),
+                "depends_on", .list(of: .name, isUnique: true), \.vm.dependsOn, defaultOf: VMDraft(),
                 "VMs that have to be ready before this one starts; a group means all of its VMs.",
                 synonyms: ["depends", "after", "requires", "needs", "dependson"]),
             LabKey(

@@ -44,4 +44,13 @@ struct Node {
         if case .scalar(let scalar) = content { return scalar.type == .null }
         return false
     }
+
+    /// The words of a list with their places; the first of equal ones.
+    var words: [String: SourceSpan] {
+        guard case .sequence(let items) = content else { return [:] }
+        let words = items.compactMap { item in
+            if case .scalar(let scalar) = item.content { (scalar.text, item.span) } else { nil }
+        }
+        return Dictionary(words, uniquingKeysWith: { first, _ in first })
+    }
 }

@@ -48,10 +48,13 @@ public struct SectionSpans: Sendable, Equatable {
         public var key: SourceSpan
         /// What stands after it (`256M`).
         public var value: SourceSpan
+        /// Where the value is a list of words: the place of each.
+        public var items: [String: SourceSpan]
 
-        public init(key: SourceSpan, value: SourceSpan) {
+        public init(key: SourceSpan, value: SourceSpan, items: [String: SourceSpan] = [:]) {
             self.key = key
             self.value = value
+            self.items = items
         }
     }
 
@@ -69,6 +72,9 @@ public struct SectionSpans: Sendable, Equatable {
     public func key(_ name: String) -> SourceSpan { entries[name]?.key ?? self.name }
     /// The place of a key's value, or of the section where the key is not written.
     public func value(_ name: String) -> SourceSpan { entries[name]?.value ?? self.name }
+
+    /// The place of a word in a key's list, or of the whole value.
+    public func item(_ word: String, of name: String) -> SourceSpan { entries[name]?.items[word] ?? value(name) }
 
     public static func == (left: SectionSpans, right: SectionSpans) -> Bool { true }
 }
