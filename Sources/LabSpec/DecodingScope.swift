@@ -39,7 +39,8 @@ struct DecodingScope {
     }
 
     func reportWrongType(_ node: Node, expected shape: ValueShape, help: String? = nil) {
-        let subject = key.isEmpty ? "\(capitalized) is" : "'\(key)' in \(place) is"
+        // The scope of a section already has the key in its place.
+        let subject = key.isEmpty || place.hasPrefix("'\(key)' of") ? "\(capitalized) is" : "'\(key)' in \(place) is"
         report(.wrongType, "\(subject) \(shape.description), not \(node.kindDescription)", at: node.span, help: help)
     }
 
@@ -56,11 +57,12 @@ struct DecodingScope {
         var label: String?
         var meant: Set<String> = []
         let synonym = section.keys.first { $0.synonyms.contains(written.lowercased()) }?.name
-        if let near = synonym ?? Suggestion.nearest(to: written, among: section.keys.map(\.name)) {
+        if synonym == nil, let parent = section.keys.first(where: { $0.value.hasKey(written) }) {
+            label = "'\(written)' stands under '\(parent.name)'"
+            meant = [parent.name]
+        } else if let near = synonym ?? Suggestion.nearest(to: written, among: section.keys.map(\.name)) {
             label = "did you mean '\(near)'?"
             meant = [near]
-        } else if let parent = section.keys.first(where: { $0.value.hasKey(written) }) {
-            label = "'\(written)' stands under '\(parent.name)'"
         }
         let known = section.keys.map(\.name).joined(separator: ", ")
         report(

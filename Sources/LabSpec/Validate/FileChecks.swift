@@ -11,12 +11,15 @@ struct FileChecks {
     }
 
     func check() {
+        let uses = ImageUse.all(in: lab)
         for image in lab.images {
-            if case .file(let source) = image.source {
-                check(source.path, "'path' of image '\(image.name)'", at: image.spans.value("path"))
-            }
+            guard case .file(let source) = image.source else { continue }
+            let users = uses.filter { $0.reference == .named(image.name) }.prefix(3)
+            check(
+                source.path, "'path' of image '\(image.name)'", at: image.spans.value("path"),
+                notes: users.map { .init("\($0.place) needs it", at: $0.span) })
         }
-        for use in ImageUse.all(in: lab) {
+        for use in uses {
             if case .path(let path) = use.reference { check(path, use.place, at: use.span) }
         }
         for vm in lab.vms {
@@ -26,7 +29,7 @@ struct FileChecks {
         }
     }
 
-    private func check(_ path: LabPath, _ place: String, at span: SourceSpan) {
+    private func check(_ path: LabPath, _ place: String, at span: SourceSpan, notes: [Diagnostic.Note] = []) {
         var status = stat()
         let written = path.written.clippedForMessage
         if stat(path.absolute, &status) != 0 {
@@ -39,9 +42,9 @@ struct FileChecks {
             }
             sink.report(
                 Diagnostic(
-                    .missingFile, message, at: span, label: label, help: "looked for \(path.absolute.clippedPath)"))
+                    .missingFile, message, at: span, label: label, notes: notes, help: "looked for \(path.absolute.clippedPath)"))
         } else if status.st_mode & S_IFMT == S_IFDIR {
-            sink.report(Diagnostic(.missingFile, "\(place): '\(written)' is a folder", at: span))
+            sink.report(Diagnostic(.missingFile, "\(place): '\(written)' is a folder", at: span, notes: notes))
         }
     }
 

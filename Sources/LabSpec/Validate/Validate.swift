@@ -20,9 +20,10 @@ struct Validator {
         checkNames()
         checkImageReferences()
         checkInstanceNames()
-        checkBoot()
         checkCycles()
         checkWriters()
+        // A VM with a mistake in it may lack only what the mistake hides.
+        if !sink.hasErrors { checkBoot() }
         if checksFiles { FileChecks(lab, sink: sink).check() }
     }
 
@@ -42,12 +43,13 @@ struct Validator {
                 let group = lab.vms.first { $0.replicas != nil && $0.instanceNames.contains(name) }?.name
                 reportUnknown(
                     .unknownVM, "VM", name, in: "'depends_on' of VM '\(vm.name)'", known: vmNames, meant: group,
-                    at: vm.spans.item(name, of: "depends_on"))
+                    at: vm.spans.item(name, of: "depends_on"), declaredAt: { lab.vm(named: $0)?.spans.name })
             }
             for name in Set(vm.networks).sorted() where !networkNames.contains(name) {
                 reportUnknown(
                     .unknownNetwork, "network", name, in: "'networks' of VM '\(vm.name)'", known: networkNames,
-                    at: vm.spans.item(name, of: "networks"))
+                    at: vm.spans.item(name, of: "networks"),
+                    declaredAt: { near in lab.networks.first { $0.name == near }?.spans.name })
             }
         }
     }
@@ -60,6 +62,7 @@ struct Validator {
             case .named(let name) where !names.contains(name):
                 reportUnknown(
                     .unknownImage, "image", name, in: use.place, known: names, at: use.span,
+                    declaredAt: { near in declaredImages.first { $0.name == near }?.spans.name },
                     help: "a path has a '/' or a '.' in it: write './\(name)' if you mean a file")
             case .path(let path) where !use.isRawByNature:
                 let ending = path.written.lowercased().split(separator: ".").last ?? ""
@@ -76,13 +79,15 @@ struct Validator {
 
     private func reportUnknown(
         _ code: DiagnosticCode, _ noun: String, _ name: String, in place: String, known: [String],
-        meant: String? = nil, at span: SourceSpan, help: String? = nil
+        meant: String? = nil, at span: SourceSpan, declaredAt: (String) -> SourceSpan?, help: String? = nil
     ) {
         let near = meant ?? Suggestion.nearest(to: name, among: known)
         let list = known.isEmpty ? "none is declared" : "declared are " + known.prefix(20).joined(separator: ", ")
         report(
             code, "\(place) refers to the \(noun) '\(name.clippedForMessage)', which is not declared", at: span,
-            label: near.map { "did you mean '\($0)'?" }, help: near == nil ? (help ?? list) : nil)
+            label: near.map { "did you mean '\($0)'?" },
+            notes: near.flatMap { near in declaredAt(near).map { [.init("'\(near)' is declared here", at: $0)] } } ?? [],
+            help: near == nil ? (help ?? list) : nil)
     }
 
     /// No two VMs have one name once replicas are numbered, and they are not too many.
