@@ -52,7 +52,9 @@ public enum LabFile {
     ) -> LoadedLab {
         let source = SourceText(fileName: fileName, text: text)
         let sink = DiagnosticSink()
-        guard text.utf8.count <= SyntaxLimits.fileBytes else { return failed(fileName, ReadFailure.tooLarge.diagnostic) }
+        guard text.utf8.count <= SyntaxLimits.fileBytes else {
+            return failed(fileName, ReadFailure.tooLarge.diagnostic)
+        }
         var parser = YAMLParser(source, variables: variables, sink: sink)
         let root = parser.parse()
         var lab: Lab?
@@ -93,7 +95,8 @@ public enum LabFile {
             switch self {
             case .system(ENOENT):
                 Diagnostic(
-                    .unreadableFile, "there is no such file", at: .fileStart, help: "`labctl init` writes a starter lab file")
+                    .unreadableFile, "there is no such file", at: .fileStart,
+                    help: "`labctl init` writes a starter lab file")
             case .system(let code):
                 Diagnostic(.unreadableFile, "cannot be read: \(String(cString: strerror(code)))", at: .fileStart)
             case .notAFile:

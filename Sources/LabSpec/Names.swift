@@ -18,7 +18,8 @@ enum Names {
         }
         if let bad = scalars.first(where: { !isPlain($0) && $0 != "-" && $0 != "_" }) {
             scope.report(
-                .badName, "the name '\(name.clippedForMessage)' has the character '\(String(bad).clippedForMessage)' in it",
+                .badName,
+                "the name '\(name.clippedForMessage)' has the character '\(String(bad).clippedForMessage)' in it",
                 at: span, help: "names are made of letters, digits, '-' and '_'")
             return false
         }

@@ -18,7 +18,8 @@ extension ValueType {
                 if isUnique, case .scalar(let scalar) = node.content {
                     if let earlier = first[scalar.text] {
                         scope.report(
-                            .duplicateKey, "'\(scalar.text.clippedForMessage)' stands twice in '\(scope.key)' of \(scope.place)",
+                            .duplicateKey,
+                            "'\(scalar.text.clippedForMessage)' stands twice in '\(scope.key)' of \(scope.place)",
                             at: node.span, notes: [.init("first written here", at: earlier)])
                         return nil
                     }
@@ -87,6 +88,9 @@ extension ValueType {
     }
 }
 
+/// What people write for a boot letter.
+private let bootWords = ["disk": "c", "hd": "c", "hda": "c", "cdrom": "d", "cd": "d", "floppy": "a", "network": "n"]
+
 extension ValueType where Value == [BootDevice] {
     /// Boot letters in order: `c`, `dc`.
     static let bootOrder = ValueType(
@@ -100,10 +104,9 @@ extension ValueType where Value == [BootDevice] {
             for letter in text {
                 let help = "the letters are a (floppy), c (disk), d (CD) and n (network); several are an order"
                 guard let device = BootDevice(rawValue: String(letter)) else {
-                    let word = ["disk": "c", "hd": "c", "hda": "c", "cdrom": "d", "cd": "d", "floppy": "a", "network": "n"]
                     scope.report(
                         .badBootOrder, "'\(String(letter).clippedForMessage)' is not a boot letter", at: node.span,
-                        label: word[text.lowercased()].map { "did you mean '\($0)'?" }, help: help)
+                        label: bootWords[text.lowercased()].map { "did you mean '\($0)'?" }, help: help)
                     return nil
                 }
                 guard !order.contains(device) else {

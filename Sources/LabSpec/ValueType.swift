@@ -30,7 +30,8 @@ extension ValueType where Value == String {
     }
 
     /// A SHA-256 digest, turned to lower case. Any spelling is text here: 64 digits are no number.
-    static let sha256 = ValueType(.pattern(regex: "^[0-9a-fA-F]{64}$", example: "the output of sha256sum")) { node, scope in
+    static let sha256 = ValueType(.pattern(regex: "^[0-9a-fA-F]{64}$", example: "the output of sha256sum")) {
+        node, scope in
         guard case .scalar(let scalar) = node.content, scalar.type != .null else {
             scope.reportWrongType(node, expected: .pattern(regex: "", example: "the output of sha256sum"))
             return nil

@@ -54,7 +54,9 @@ extension LoadedLab {
         for extra in [diagnostic.label, diagnostic.help] { if let extra { message += "\n" + extra } }
         for note in diagnostic.notes { message += "\n\(note.message): line \(note.span.start.line)" }
         var place = "file=\(property(source.fileName)),line=\(span.start.line),col=\(span.start.column)"
-        if span.end.line == span.start.line, span.end.column > span.start.column { place += ",endColumn=\(span.end.column)" }
+        if span.end.line == span.start.line, span.end.column > span.start.column {
+            place += ",endColumn=\(span.end.column)"
+        }
         return "::\(diagnostic.severity.rawValue) \(place),title=\(diagnostic.code.rawValue)::\(escaped(message, []))"
     }
 

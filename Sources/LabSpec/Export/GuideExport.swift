@@ -18,7 +18,9 @@ public enum LabGuide {
         _ section: SectionShape, title: String, to parts: inout [String], _ done: inout Set<String>
     ) {
         guard done.insert(section.id).inserted, !section.keys.isEmpty else { return }
-        var lines = ["#### \(title)", "", section.documentation, "", "| key | takes | default | |", "| --- | --- | --- | --- |"]
+        var lines = [
+            "#### \(title)", "", section.documentation, "", "| key | takes | default | |", "| --- | --- | --- | --- |",
+        ]
         for key in section.keys {
             let fallback = key.isRequired ? "required" : key.defaultText.map { "`\($0)`" } ?? ""
             lines.append("| `\(key.name)` | \(takes(key.value)) | \(fallback) | \(key.documentation) |")

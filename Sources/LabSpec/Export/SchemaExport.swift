@@ -110,7 +110,9 @@ public enum LabSchema {
         case .named(let section, let minimum):
             var item = reference(section, &definitions)
             // A section without keys may be written as nothing at all: `lan:`.
-            if section.keys.isEmpty { item = .object([("anyOf", .array([item, .object([("type", .string("null"))])]))]) }
+            if section.keys.isEmpty {
+                item = .object([("anyOf", .array([item, .object([("type", .string("null"))])]))])
+            }
             var pairs: [(String, JSONText)] = [
                 ("type", .string("object")),
                 ("propertyNames", .object([("pattern", .string(Names.regex))])), ("additionalProperties", item),

@@ -28,6 +28,10 @@ struct DiskDraft: Sendable {
         return disk
     }
 
+    private static let modeSlips = [
+        "ro": "read-only", "readonly": "read-only", "rw": "direct", "read-write": "direct", "cow": "overlay",
+    ]
+
     static let table = SectionTable<DiskDraft>(
         id: "disk", noun: "disk", plural: "disks",
         "What is in a slot: a copy-on-write overlay of a golden image (`base`), or an image itself (`image`).",
@@ -42,10 +46,10 @@ struct DiskDraft: Sendable {
                 "An image used as it is: the name of an entry of `images`, or a path. Needs `mode`.",
                 synonyms: ["path", "file", "source"]),
             LabKey(
-                "mode", .choice(Disk.Mode.allCases, slips: ["ro": "read-only", "readonly": "read-only", "rw": "direct", "cow": "overlay"]),
-                \.mode,
+                "mode", .choice(Disk.Mode.allCases, slips: modeSlips), \.mode,
                 "`overlay`: the VM writes to a copy-on-write overlay of its own (always so with `base`). `direct`: it "
-                    + "writes to the file; one writer in the whole lab, and never a golden image. `read-only`: it cannot write."),
+                    + "writes to the file; one writer in the whole lab, and never a golden image. `read-only`: it "
+                    + "cannot write."),
         ])
 }
 
@@ -54,21 +58,19 @@ struct DiskSlots: Sendable {
     var disks: [DiskSlot: Disk] = [:]
     var spans = SectionSpans()
 
-    // One stored key path a slot: rows name places, and `disks[slot]` as a key path would not be Sendable.
-    var hda: Disk? { get { disks[.hda] } set { disks[.hda] = newValue } }
-    var hdb: Disk? { get { disks[.hdb] } set { disks[.hdb] = newValue } }
-    var hdc: Disk? { get { disks[.hdc] } set { disks[.hdc] = newValue } }
-    var hdd: Disk? { get { disks[.hdd] } set { disks[.hdd] = newValue } }
-
     private static let disk = ValueType<Disk>.section(
         DiskDraft.table, fresh: DiskDraft(), help: { "write { base: \($0) }" }, finish: { $0.finish($1) })
 
     static let table = SectionTable<DiskSlots>(
         id: "disks", noun: "disks", plural: "disks", "The IDE slots of a VM.", spans: \.spans,
         keys: [
-            LabKey("hda", disk, \.hda, "Primary master, the usual boot disk.", synonyms: ["sda", "vda", "disk0", "c"]),
-            LabKey("hdb", disk, \.hdb, "Primary slave.", synonyms: ["sdb", "vdb", "disk1"]),
-            LabKey("hdc", disk, \.hdc, "Secondary master; excludes `cdrom`, which is the same slot.", synonyms: ["sdc", "vdc"]),
-            LabKey("hdd", disk, \.hdd, "Secondary slave.", synonyms: ["sdd", "vdd"]),
+            LabKey(
+                "hda", disk, \.disks[.hda], "Primary master, the usual boot disk.",
+                synonyms: ["sda", "vda", "disk0", "c"]),
+            LabKey("hdb", disk, \.disks[.hdb], "Primary slave.", synonyms: ["sdb", "vdb", "disk1"]),
+            LabKey(
+                "hdc", disk, \.disks[.hdc], "Secondary master; excludes `cdrom`, which is the same slot.",
+                synonyms: ["sdc", "vdc"]),
+            LabKey("hdd", disk, \.disks[.hdd], "Secondary slave.", synonyms: ["sdd", "vdd"]),
         ])
 }

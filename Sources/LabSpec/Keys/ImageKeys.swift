@@ -74,11 +74,13 @@ struct ImageDraft: Sendable {
                 synonyms: ["checksum", "digest", "hash", "sha256sum"]),
             LabKey("create", create, \.create, "An empty image.", synonyms: ["new", "empty"]),
             LabKey("convert", convert, \.convert, "Another image, in another format.", synonyms: ["copy"]),
-            LabKey("build", build, \.build, "What a VM made of an image, or of an empty disk.", synonyms: ["provision"]),
+            LabKey(
+                "build", build, \.build, "What a VM made of an image, or of an empty disk.", synonyms: ["provision"]),
         ])
 
     private static let create = ValueType<CreateRecipe>.section(
-        CreateDraft.table, fresh: CreateDraft(), help: { "write { size: \($0) }" }, finish: { draft, _ in draft.recipe })
+        CreateDraft.table, fresh: CreateDraft(), help: { "write { size: \($0) }" }, finish: { draft, _ in draft.recipe }
+    )
 
     private static let convert = ValueType<ConvertRecipe>.section(
         ConvertDraft.table, fresh: ConvertDraft(), help: { "write { from: \($0) }" },
@@ -187,7 +189,8 @@ struct BuildDraft: Sendable {
         spans: \.spans, rules: [.exactlyOne(["from", "disk"])],
         keys: [
             LabKey(
-                "from", .imageReference, \.from, "The image to start from: the name of an entry of `images`, or a path.",
+                "from", .imageReference, \.from,
+                "The image to start from: the name of an entry of `images`, or a path.",
                 synonyms: ["base", "image"]),
             LabKey(
                 "disk", .size(diskSizes, granule: sector), \.disk, "Starts from an empty disk of this size.",

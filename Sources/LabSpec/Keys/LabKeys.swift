@@ -23,9 +23,12 @@ struct LabDraft: Sendable {
             + "alone, as a place for anchors.",
         spans: \.spans, ignoredPrefix: "x-",
         keys: [
-            LabKey("lab", .name, \.name, required: true, "The name of the lab.", synonyms: ["name", "title", "version"]),
             LabKey(
-                "images", .named(ImageDraft.table, maximumCount: 1000, fresh: { ImageDraft(name: $0) }, finish: { $0.finish($1) }),
+                "lab", .name, \.name, required: true, "The name of the lab.", synonyms: ["name", "title", "version"]),
+            LabKey(
+                "images",
+                .named(
+                    ImageDraft.table, maximumCount: 1000, fresh: { ImageDraft(name: $0) }, finish: { $0.finish($1) }),
                 \.images, defaultOf: LabDraft(), "Golden images by name.", synonyms: ["disks", "volumes"]),
             LabKey(
                 "networks",

@@ -16,6 +16,9 @@ struct VMDraft: Sendable {
     static let replicaCounts = 1...999
     static let cpuCounts = 1...64
     static let maximumCount = 1000
+    private static let restartSlips = [
+        "never": "no", "false": "no", "unless-stopped": "always", "on_failure": "on-failure",
+    ]
 
     /// Joins the parts of the VM.
     mutating func finish(_ scope: DecodingScope) {
@@ -46,7 +49,9 @@ struct VMDraft: Sendable {
                 synonyms: ["smp", "vcpus", "cores"]),
             LabKey(
                 "cpu",
-                .section(CPUDraft.table, fresh: CPUDraft(), help: { "write { accel: \($0) }" }, finish: { draft, _ in draft }),
+                .section(
+                    CPUDraft.table, fresh: CPUDraft(), help: { "write { accel: \($0) }" },
+                    finish: { draft, _ in draft }),
                 \.cpu, defaultOf: VMDraft(), "How the virtual CPUs are run.", synonyms: ["processor"]),
             LabKey(
                 "disks", .section(DiskSlots.table, fresh: DiskSlots(), finish: { slots, _ in slots }), \.slots,
@@ -83,8 +88,8 @@ struct VMDraft: Sendable {
                 "networks", .list(of: .name), \.vm.networks, defaultOf: VMDraft(),
                 "Names of entries of `networks`; one network card each.", synonyms: ["nics", "net"]),
             LabKey(
-                "restart", .choice(RestartPolicy.allCases, slips: ["never": "no", "false": "no", "unless-stopped": "always", "on_failure": "on-failure"]),
-                \.vm.restart, defaultOf: VMDraft(), "Whether a VM is started again when its process ends by itself."),
+                "restart", .choice(RestartPolicy.allCases, slips: restartSlips), \.vm.restart, defaultOf: VMDraft(),
+                "Whether a VM is started again when its process ends by itself."),
         ])
 }
 
@@ -99,7 +104,8 @@ struct CPUDraft: Sendable {
             LabKey(
                 "accel", .choice(Accelerator.allCases, slips: ["tcg": "jit", "kvm": "jit", "interpreter": "interp"]),
                 \.accelerator, defaultOf: CPUDraft(),
-                "`jit` translates guest code, `interp` interprets it, `verify` does both and stops at the first difference.",
+                "`jit` translates guest code, `interp` interprets it, `verify` does both and stops at the first "
+                    + "difference.",
                 synonyms: ["accelerator", "mode"])
         ])
 }
@@ -121,7 +127,8 @@ struct ReadyDraft: Sendable {
         id: "ready", noun: "ready", plural: "readies", "What says that a VM is up.", spans: \.spans,
         keys: [
             LabKey(
-                "console", .text, \.console, required: true, "The VM is ready when its serial console has said this text.",
+                "console", .text, \.console, required: true,
+                "The VM is ready when its serial console has said this text.",
                 synonyms: ["serial", "text", "wait"]),
             LabKey(
                 "timeout", .duration(.seconds(1)...(.minutes(60 * 24))), \.timeout, defaultOf: ReadyDraft(),

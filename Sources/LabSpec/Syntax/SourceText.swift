@@ -49,7 +49,9 @@ public struct SourceText: Sendable {
     /// The text under a span that stays on one line; nil for others.
     func excerpt(_ span: SourceSpan) -> String? {
         guard span.start.line == span.end.line, span.start.column <= span.end.column else { return nil }
-        return String(String.UnicodeScalarView(line(span.start.line).prefix(span.end.column - 1).dropFirst(span.start.column - 1)))
+        return String(
+            String.UnicodeScalarView(line(span.start.line).prefix(span.end.column - 1).dropFirst(span.start.column - 1))
+        )
     }
 
     /// The nearest span that lies inside the text.

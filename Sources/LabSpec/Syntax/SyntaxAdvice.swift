@@ -3,14 +3,20 @@ enum SyntaxAdvice {
     /// libyaml's sentence and what most often lies behind it.
     private static let help: [(problem: String, help: String)] = [
         ("found character that cannot start any token", "quote a value that begins with one of @ ` % & * ! | >"),
-        ("mapping values are not allowed in this context", "quote a value that contains ': ', or check the indentation"),
+        (
+            "mapping values are not allowed in this context",
+            "quote a value that contains ': ', or check the indentation"
+        ),
         ("could not find expected ':'", "a key needs a colon and a space after it, as in `memory: 256M`"),
         ("did not find expected key", "check the indentation: keys of one section begin in one column"),
         ("did not find expected '-' indicator", "check the indentation: items of one list begin in one column"),
         ("did not find expected ',' or '}'", "a `{` is not closed, or a comma is missing"),
         ("did not find expected ',' or ']'", "a `[` is not closed, or a comma is missing"),
         ("found unexpected end of stream", "a quote or a bracket is not closed"),
-        ("found unknown escape character", "in double quotes a backslash begins an escape: double it, or use single quotes"),
+        (
+            "found unknown escape character",
+            "in double quotes a backslash begins an escape: double it, or use single quotes"
+        ),
     ]
 
     static func diagnostic(for error: YAMLSyntaxError, in source: SourceText) -> Diagnostic {
@@ -52,7 +58,8 @@ enum SyntaxAdvice {
                 help: "write `${NAME}` or `${NAME:-default}`; `$${` stands for the characters '${' themselves")
         case .tooLong:
             return Diagnostic(
-                .limit, "with its variables replaced this text is longer than \(Substitution.maximumLength) bytes", at: span)
+                .limit, "with its variables replaced this text is longer than \(Substitution.maximumLength) bytes",
+                at: span)
         }
     }
 }

@@ -125,7 +125,8 @@ struct YAMLParser: ~Copyable {
         total += weight
         if total > SyntaxLimits.nodes {
             throw stop(
-                .limit, "the lab file has more than \(SyntaxLimits.nodes) values once its aliases are expanded", at: span)
+                .limit, "the lab file has more than \(SyntaxLimits.nodes) values once its aliases are expanded",
+                at: span)
         }
     }
 
@@ -166,7 +167,8 @@ struct YAMLParser: ~Copyable {
             }
             guard case .scalar(let key) = keyNode.content else {
                 sink.report(
-                    Diagnostic(.wrongType, "a key is a word, but here stands \(keyNode.kindDescription)", at: keyEvent.span))
+                    Diagnostic(
+                        .wrongType, "a key is a word, but here stands \(keyNode.kindDescription)", at: keyEvent.span))
                 continue
             }
             if key.isPlain, key.text == "<<" {
@@ -208,7 +210,8 @@ struct YAMLParser: ~Copyable {
         substitutedBytes += substitution.text.utf8.count
         if substitutedBytes > SyntaxLimits.substitutedBytes {
             throw stop(
-                .limit, "the lab file is larger than \(SyntaxLimits.substitutedBytes) bytes once its variables are replaced",
+                .limit,
+                "the lab file is larger than \(SyntaxLimits.substitutedBytes) bytes once its variables are replaced",
                 at: node.span)
         }
     }
@@ -244,7 +247,8 @@ private struct MappingBuilder {
         } else {
             let note = Diagnostic.Note("first written here", at: pairs[existing].keySpan)
             sink.report(
-                Diagnostic(.duplicateKey, "the key '\(key.clippedForMessage)' stands here twice", at: span, notes: [note]))
+                Diagnostic(
+                    .duplicateKey, "the key '\(key.clippedForMessage)' stands here twice", at: span, notes: [note]))
         }
     }
 

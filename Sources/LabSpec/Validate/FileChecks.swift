@@ -42,7 +42,8 @@ struct FileChecks {
             }
             sink.report(
                 Diagnostic(
-                    .missingFile, message, at: span, label: label, notes: notes, help: "looked for \(path.absolute.clippedPath)"))
+                    .missingFile, message, at: span, label: label, notes: notes,
+                    help: "looked for \(path.absolute.clippedPath)"))
         } else if status.st_mode & S_IFMT == S_IFDIR {
             sink.report(Diagnostic(.missingFile, "\(place): '\(written)' is a folder", at: span, notes: notes))
         }

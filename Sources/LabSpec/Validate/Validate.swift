@@ -86,7 +86,8 @@ struct Validator {
         report(
             code, "\(place) refers to the \(noun) '\(name.clippedForMessage)', which is not declared", at: span,
             label: near.map { "did you mean '\($0)'?" },
-            notes: near.flatMap { near in declaredAt(near).map { [.init("'\(near)' is declared here", at: $0)] } } ?? [],
+            notes: near.flatMap { near in declaredAt(near).map { [.init("'\(near)' is declared here", at: $0)] } }
+                ?? [],
             help: near == nil ? (help ?? list) : nil)
     }
 
@@ -99,7 +100,8 @@ struct Validator {
             count += vm.replicas ?? 1
             if count > Validator.maximumInstances, before <= Validator.maximumInstances {
                 report(
-                    .limit, "with VM '\(vm.name)' the lab has \(count) VMs; at most \(Validator.maximumInstances) can be",
+                    .limit,
+                    "with VM '\(vm.name)' the lab has \(count) VMs; at most \(Validator.maximumInstances) can be",
                     at: vm.spans.entries["replicas"]?.value ?? vm.spans.name)
             }
             for name in vm.instanceNames {

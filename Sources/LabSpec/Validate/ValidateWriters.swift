@@ -21,8 +21,11 @@ extension Validator {
             } else if others.isEmpty, case .named(let name) = writer.reference {
                 report(
                     .goldenWrite, "\(writer.place) would write to the golden image '\(name)'", at: writer.span,
-                    notes: declaredImages.first { $0.name == name }.map { [.init("declared here", at: $0.spans.name)] } ?? [],
-                    help: "write `base: \(name)` for an overlay, or give the path of a file that is not declared as an image")
+                    notes: declaredImages.first { $0.name == name }.map { [.init("declared here", at: $0.spans.name)] }
+                        ?? [],
+                    help:
+                        "write `base: \(name)` for an overlay, or give the path of a file that is not declared as an image"
+                )
             }
             for other in others {
                 let message =

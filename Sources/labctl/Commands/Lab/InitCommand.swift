@@ -6,7 +6,9 @@ import LabSpec
 struct InitCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "init", abstract: "Writes a commented starter lab file.",
-        discussion: "Without options the file is valid as it stands: a VM with an empty disk. Give an image to start from yours.")
+        discussion:
+            "Without options the file is valid as it stands: a VM with an empty disk. Give an image to start from yours."
+    )
 
     @Argument(help: "The file to write; '-' prints it.")
     var file = "lab.yaml"

@@ -50,7 +50,8 @@ struct LabArguments: ParsableArguments {
         if let file = files.first { return file }
         let manager = FileManager.default
         if manager.fileExists(atPath: "lab.yaml") { return "lab.yaml" }
-        let found = ((try? manager.contentsOfDirectory(atPath: ".")) ?? []).filter { $0.hasSuffix(".lab.yaml") }.sorted()
+        let found = ((try? manager.contentsOfDirectory(atPath: ".")) ?? []).filter { $0.hasSuffix(".lab.yaml") }
+            .sorted()
         switch found.count {
         case 1: return found[0]
         case 0:

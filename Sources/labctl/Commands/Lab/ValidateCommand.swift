@@ -40,7 +40,8 @@ struct ValidateCommand: ParsableCommand {
         if let lab = loaded.lab {
             let warnings = loaded.summary.map { " (\($0))" } ?? ""
             let machines = count(lab.instances().count, "VM"), images = count(lab.images.count, "image")
-            return (loaded.diagnostics.isEmpty ? "" : "\n") + "\(name): lab '\(lab.name)' is valid: \(machines), \(images)\(warnings)"
+            return (loaded.diagnostics.isEmpty ? "" : "\n")
+                + "\(name): lab '\(lab.name)' is valid: \(machines), \(images)\(warnings)"
         }
         return "\n\(name): \(loaded.summary ?? "not valid")"
     }
