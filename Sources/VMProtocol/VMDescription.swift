@@ -1,0 +1,97 @@
+/// Everything `labvm` needs to know about one VM; handed over as JSON on a file descriptor.
+///
+/// Paths are absolute. The description says what to run, not how it came to be: replicas, overlays and image builds are
+/// the orchestrator's business and done before.
+public struct VMDescription: Codable, Sendable, Equatable {
+    /// A disk in an IDE slot.
+    public struct Disk: Codable, Sendable, Equatable {
+        public enum Slot: String, Codable, Sendable, CaseIterable { case hda, hdb, hdc, hdd }
+        public var slot: Slot
+        public var path: String
+        /// Format name as in `labctl image`; nil: probe (raw is pinned with a warning).
+        public var format: String?
+        public var readOnly: Bool
+        /// Writes go to a temporary overlay that is gone when the VM ends (QEMU's -snapshot).
+        public var snapshot: Bool
+        public init(slot: Slot, path: String, format: String? = nil, readOnly: Bool = false, snapshot: Bool = false) {
+            self.slot = slot
+            self.path = path
+            self.format = format
+            self.readOnly = readOnly
+            self.snapshot = snapshot
+        }
+    }
+
+    /// Where serial port 0 goes.
+    public enum Console: String, Codable, Sendable {
+        /// `console.sock` in the runtime folder, and every byte to `console.log` in the state folder.
+        case socket
+        /// The process's own stdin and stdout (`labctl run -nographic`); Ctrl-A x quits.
+        case stdio
+        case none
+    }
+
+    /// Which engine runs guest code.
+    public enum Accelerator: String, Codable, Sendable, CaseIterable { case jit, interp, verify }
+
+    public var name: String
+    public var memoryBytes: UInt64
+    public var disks: [Disk]
+    /// An ISO in the secondary master slot; excludes `hdc`. Empty string: a drive without a disc.
+    public var cdrom: String?
+    /// QEMU's boot letters: a floppy, c disk, d CD-ROM, n network; the order is the boot order.
+    public var boot: String
+    public var kernel: String?
+    public var initrd: String?
+    public var append: String?
+    /// Firmware file; nil: SeaBIOS as Debian installs it.
+    public var bios: String?
+    public var accelerator: Accelerator
+    public var console: Console
+    /// Where `console.log`, `exit.json` and `lock` live; nil for a VM without state (`labctl run`).
+    public var stateFolder: String?
+    /// Where `console.sock` and `qmp.sock` live; nil for none.
+    public var runtimeFolder: String?
+    /// A guest reset ends the VM (-no-reboot).
+    public var noReboot: Bool
+    /// Guest power-off stops the CPU but keeps the process (-no-shutdown).
+    public var noShutdown: Bool
+    /// QEMU-style `-d` items (in_asm, int, cpu, cpu_reset, ioport, guest_errors …) and the file for them (-D).
+    public var debugItems: [String]
+    public var debugFile: String?
+
+    public init(name: String, memoryBytes: UInt64) {
+        self.name = name
+        self.memoryBytes = memoryBytes
+        disks = []
+        boot = "c"
+        accelerator = .jit
+        console = .socket
+        noReboot = false
+        noShutdown = false
+        debugItems = []
+    }
+}
+
+/// How a VM process ended; written as `exit.json` into its state folder, atomically, as its last act.
+public struct ExitRecord: Codable, Sendable, Equatable {
+    public enum Reason: String, Codable, Sendable {
+        /// The guest powered off (ACPI S5 or APM).
+        case guestPowerOff
+        /// The guest reset and `noReboot` was set.
+        case guestReset
+        /// Asked to quit (QMP `quit`, SIGTERM, Ctrl-A x).
+        case quit
+        /// The machine could not start or go on; `message` says why.
+        case failed
+    }
+    public var reason: Reason
+    public var message: String?
+    /// Seconds since 1970.
+    public var endedAt: Double
+    public init(reason: Reason, message: String? = nil, endedAt: Double) {
+        self.reason = reason
+        self.message = message
+        self.endedAt = endedAt
+    }
+}
