@@ -50,7 +50,11 @@ public struct ByteSize: Sendable, Hashable, Comparable, CustomStringConvertible 
     public static func parse(_ text: String) -> Result<ByteSize, ParseFailure> {
         guard let quantity = Quantity(text) else { return .failure(.notANumber) }
         var unit = quantity.unit.uppercased()
-        if unit.hasSuffix("IB") { unit.removeLast(2) } else if unit.count == 2, unit.hasSuffix("B") { unit.removeLast() }
+        if unit.hasSuffix("IB") {
+            unit.removeLast(2)
+        } else if unit.count == 2, unit.hasSuffix("B") {
+            unit.removeLast()
+        }
         let shift: Int
         if unit.isEmpty || unit == "B" {
             shift = 0

@@ -6,7 +6,7 @@ public struct SourcePosition: Sendable, Hashable, Comparable {
     public var line: Int
     /// Column in Unicode scalars, from 1.
     public var column: Int
-    /// UTF-8 bytes from the start of the file.
+    /// Unicode scalars from the start of the file, from 0.
     public var offset: Int
 
     public init(line: Int, column: Int, offset: Int) {
@@ -15,7 +15,7 @@ public struct SourcePosition: Sendable, Hashable, Comparable {
         self.offset = offset
     }
 
-    /// The first byte of a file.
+    /// Where a file starts.
     public static let start = SourcePosition(line: 1, column: 1, offset: 0)
 
     public static func < (left: SourcePosition, right: SourcePosition) -> Bool {
@@ -48,10 +48,13 @@ public struct SectionSpans: Sendable, Equatable {
         public var key: SourceSpan
         /// What stands after it (`256M`).
         public var value: SourceSpan
+        /// Where the value is a list of words: the place of each.
+        public var items: [String: SourceSpan]
 
-        public init(key: SourceSpan, value: SourceSpan) {
+        public init(key: SourceSpan, value: SourceSpan, items: [String: SourceSpan] = [:]) {
             self.key = key
             self.value = value
+            self.items = items
         }
     }
 
@@ -69,6 +72,9 @@ public struct SectionSpans: Sendable, Equatable {
     public func key(_ name: String) -> SourceSpan { entries[name]?.key ?? self.name }
     /// The place of a key's value, or of the section where the key is not written.
     public func value(_ name: String) -> SourceSpan { entries[name]?.value ?? self.name }
+
+    /// The place of a word in a key's list, or of the whole value.
+    public func item(_ word: String, of name: String) -> SourceSpan { entries[name]?.items[word] ?? value(name) }
 
     public static func == (left: SectionSpans, right: SectionSpans) -> Bool { true }
 }
