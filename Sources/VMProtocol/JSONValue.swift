@@ -28,7 +28,7 @@ public enum JSONValue: Sendable, Equatable {
     }
 
     /// The shortest text, keys in alphabetical order, on one line.
-    public var encoded: [UInt8] { JSONText.encode(self) }
+    public var encoded: [UInt8] { JSONCoding.encode(self) }
 }
 
 extension JSONValue: Codable {
@@ -78,7 +78,7 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Ex
 }
 
 /// Values as JSON text and back; the one place that configures the encoder, so that equal values give equal bytes.
-public enum JSONText {
+public enum JSONCoding {
     /// Encodes with sorted keys and plain slashes.
     public static func encode(_ value: some Encodable, pretty: Bool = false) -> [UInt8] {
         let encoder = JSONEncoder()

@@ -35,7 +35,7 @@ enum LabVM {
             text += bytes
             guard text.count <= StateFile.largestBytes else { return nil }
         }
-        return JSONText.decode(VMDescription.self, from: text)
+        return JSONCoding.decode(VMDescription.self, from: text)
     }
 }
 
@@ -78,7 +78,7 @@ final class StartReporter {
         guard !isDone else { return }
         isDone = true
         if let descriptor {
-            descriptor.writeAll(JSONText.encode(report) + [UInt8(ascii: "\n")])
+            descriptor.writeAll(JSONCoding.encode(report) + [UInt8(ascii: "\n")])
         }
         switch report {
         case .started(let warnings): for warning in warnings { ProcessLog.say("warning: \(warning)") }

@@ -42,7 +42,7 @@ enum Launch {
         if let folder = description.stateFolder {
             do {
                 try StateFile.replace(
-                    VMFile.exitRecord.path(in: folder), with: JSONText.encode(record, pretty: true))
+                    VMFile.exitRecord.path(in: folder), with: JSONCoding.encode(record, pretty: true))
             } catch {
                 ProcessLog.say(error.description)
             }

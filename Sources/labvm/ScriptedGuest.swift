@@ -63,20 +63,16 @@ final class ScriptedGuest: GuestMachine {
     private func obey(_ line: String) {
         say("\r\n")
         if line == "poweroff" { state.withLock { $0.end = .powerOff } }
-        if line.hasPrefix("write "), let disk {
-            var sector = [UInt8](repeating: 0, count: 512)
+        guard let disk, line == "read" || line.hasPrefix("write ") else { return say("# ") }
+        let sector = UnsafeMutableRawBufferPointer.allocate(byteCount: 512, alignment: 16)
+        defer { sector.deallocate() }
+        sector.initializeMemory(as: UInt8.self, repeating: 0)
+        if line == "read" {
+            guard (try? disk.read(into: sector, at: 0)) != nil else { return say("error\r\n# ") }
+            say("disk: " + String(decoding: sector.prefix { $0 != 0 }, as: UTF8.self) + "\r\n")
+        } else {
             for (index, byte) in line.dropFirst(6).utf8.prefix(511).enumerated() { sector[index] = byte }
-            do {
-                try sector.withUnsafeBytes { bytes throws(DiskBackendError) in try disk.write(from: bytes, at: 0) }
-                try disk.flush()
-            } catch { say("error\r\n") }
-        }
-        if line == "read", let disk {
-            var sector = [UInt8](repeating: 0, count: 512)
-            do {
-                try sector.withUnsafeMutableBytes { bytes throws(DiskBackendError) in try disk.read(into: bytes, at: 0) }
-                say("disk: " + String(decoding: sector.prefix { $0 != 0 }, as: UTF8.self) + "\r\n")
-            } catch { say("error\r\n") }
+            if (try? disk.write(from: UnsafeRawBufferPointer(sector), at: 0)) == nil { say("error\r\n") }
         }
         say("# ")
     }

@@ -136,7 +136,7 @@ final class VMSession {
 enum EventHistory {
     static func append(_ event: LifecycleEvent, to path: String) {
         do {
-            try StateFile.append(line: JSONText.encode(event), to: path)
+            try StateFile.append(line: JSONCoding.encode(event), to: path)
         } catch {
             ProcessLog.say(error.description)
         }

@@ -43,7 +43,7 @@ public struct VMDefinition: Sendable, Equatable {
             case .verify: .verify
             }
         description.console = .socket
-        digest = SHA256Digest.of(String(decoding: JSONText.encode(description), as: UTF8.self))
+        digest = SHA256Digest.of(String(decoding: JSONCoding.encode(description), as: UTF8.self))
         // Where the files of a VM lie is not part of what it is.
         description.stateFolder = folder.path
         description.runtimeFolder = folder.runtime

@@ -54,7 +54,7 @@ final class VMProcess {
             guard let end = received.firstIndex(of: UInt8(ascii: "\n")) else { return .nothing }
             let line = Array(received[..<end])
             received.removeFirst(end + 1)
-            switch JSONText.decode(StartReport.self, from: line) {
+            switch JSONCoding.decode(StartReport.self, from: line) {
             case .started(let warnings): return .started(warnings: warnings)
             case .failed(let reason): return .failed(reason)
             case nil: return .failed("the VM process said '\(String(decoding: line, as: UTF8.self))'")
@@ -69,7 +69,7 @@ final class VMProcess {
 
     /// A pipe that already holds the whole description: nobody has to stay to feed it.
     static func descriptionPipe(_ description: VMDescription) throws(HostError) -> Descriptor {
-        let text = JSONText.encode(description)
+        let text = JSONCoding.encode(description)
         let (reading, writing) = try Descriptor.pipe()
         writing.setNonBlocking()
         guard writing.write(text[...]) == text.count else {

@@ -74,12 +74,12 @@ extension LabFolder {
     /// The lab's record; nil for a lab that was never brought up, or whose record cannot be read.
     public func readRecord() -> LabRecord? {
         guard let bytes = try? StateFile.read(recordPath) else { return nil }
-        return JSONText.decode(LabRecord.self, from: bytes)
+        return JSONCoding.decode(LabRecord.self, from: bytes)
     }
 
     func write(_ record: LabRecord) throws(OrchestratorError) {
         try withHostErrors { () throws(HostError) in
-            try StateFile.replace(recordPath, with: JSONText.encode(record, pretty: true))
+            try StateFile.replace(recordPath, with: JSONCoding.encode(record, pretty: true))
         }
     }
 }
@@ -88,18 +88,18 @@ extension VMFolder {
     /// The VM's record; nil for a VM that was never made, or whose record cannot be read.
     public func readRecord() -> VMRecord? {
         guard let bytes = try? StateFile.read(recordPath) else { return nil }
-        return JSONText.decode(VMRecord.self, from: bytes)
+        return JSONCoding.decode(VMRecord.self, from: bytes)
     }
 
     func write(_ record: VMRecord) throws(OrchestratorError) {
         try withHostErrors { () throws(HostError) in
-            try StateFile.replace(recordPath, with: JSONText.encode(record, pretty: true))
+            try StateFile.replace(recordPath, with: JSONCoding.encode(record, pretty: true))
         }
     }
 
     /// How the latest run ended by its own account; nil when it did not get to say.
     public func readExitRecord() -> ExitRecord? {
         guard let bytes = try? StateFile.read(file(.exitRecord)) else { return nil }
-        return JSONText.decode(ExitRecord.self, from: bytes)
+        return JSONCoding.decode(ExitRecord.self, from: bytes)
     }
 }

@@ -69,10 +69,8 @@ enum HumanMonitor {
         guard let row = table.first(where: { $0.name == name }) else { return "unknown command: '\(name)'\r\n" }
         do {
             return try row.run(control, Array(words.dropFirst()))
-        } catch let error as QMPError {
-            return "Error: \(error.text)\r\n"
         } catch {
-            return "Error: \(error)\r\n"
+            return "Error: \(error.text)\r\n"
         }
     }
 }
