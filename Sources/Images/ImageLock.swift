@@ -45,6 +45,17 @@ enum ImageLock {
         }
     }
 
+    /// Gives all bytes back.
+    static func release(descriptor: Int32) {
+        var region = flock()
+        region.l_type = Int16(F_UNLCK)
+        region.l_whence = Int16(SEEK_SET)
+        region.l_start = permissionBase
+        region.l_len = 200
+        // SAFETY: the struct outlives the call.
+        _ = withUnsafeMutablePointer(to: &region) { fcntl(descriptor, F_OFD_SETLK, $0) }
+    }
+
     private static func conflict(_ what: String, _ path: String) -> ImageError {
         ImageError(.locked, "\(what)\nIs another process using the image [\(path)]?", path: path, code: EAGAIN)
     }

@@ -86,7 +86,10 @@ public final class FileStorage: Storage, @unchecked Sendable {
     deinit { close() }
 
     public func close() {
-        if isOpen.exchange(false, ordering: .acquiringAndReleasing) { Glibc.close(descriptor) }
+        guard isOpen.exchange(false, ordering: .acquiringAndReleasing) else { return }
+        // A child process between fork and exec shares the open file; its copy must not keep the lock.
+        ImageLock.release(descriptor: descriptor)
+        Glibc.close(descriptor)
     }
 
     public var byteCount: UInt64 { length.load(ordering: .acquiring) }

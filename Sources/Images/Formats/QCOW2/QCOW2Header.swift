@@ -94,6 +94,22 @@ struct QCOW2Header: Sendable {
     /// The whole header as it lies at offset 0: fields, extensions, backing file name.
     /// Throws `.invalidArgument` when it does not fit one cluster.
     func encoded() throws(ImageError) -> [UInt8] {
+        let full = encoded(withFeatureNames: version >= 3)
+        // The feature names are for people; where they do not fit, the image does without.
+        let out = full.count <= 1 << clusterBits ? full : encoded(withFeatureNames: false)
+        if let name = backingFile, name.utf8.count > QCOW2Layout.maximumBackingName {
+            throw ImageError(
+                .invalidArgument, "Backing file name is \(name.utf8.count) bytes long, at most 1023 fit", format: "qcow2")
+        }
+        guard out.count <= 1 << clusterBits else {
+            throw ImageError(
+                .invalidArgument,
+                "The header needs \(out.count) bytes and does not fit a cluster of \(1 << clusterBits)", format: "qcow2")
+        }
+        return out
+    }
+
+    private func encoded(withFeatureNames: Bool) -> [UInt8] {
         var out: [UInt8] = []
         out.putBE(Self.magic)
         out.putBE(version)
@@ -125,7 +141,7 @@ struct QCOW2Header: Sendable {
             data.putBE(cryptoHeader.length)
             out.putExtension(Extension.crypto, data)
         }
-        if version >= 3 {
+        if withFeatureNames {
             var table: [UInt8] = []
             for feature in Self.featureNames {
                 table += [feature.type, feature.bit] + [UInt8](feature.name.utf8)
@@ -145,20 +161,11 @@ struct QCOW2Header: Sendable {
         out.putExtension(Extension.end, [])
         if let backingFile {
             let name = [UInt8](backingFile.utf8)
-            guard name.count <= QCOW2Layout.maximumBackingName else {
-                throw ImageError(
-                    .invalidArgument, "Backing file name is \(name.count) bytes long, at most 1023 fit", format: "qcow2")
-            }
             var place: [UInt8] = []
             place.putBE(UInt64(out.count))
             place.putBE(UInt32(name.count))
             out.replaceSubrange(8..<20, with: place)
             out += name
-        }
-        guard out.count <= 1 << clusterBits else {
-            throw ImageError(
-                .invalidArgument,
-                "The header needs \(out.count) bytes and does not fit a cluster of \(1 << clusterBits)", format: "qcow2")
         }
         return out
     }

@@ -41,7 +41,7 @@ struct QCOW2Layout: Sendable {
     @inline(__always) var subclusterSize: Int { 1 << subclusterBits }
     @inline(__always) var refcountBits: Int { 1 << refcountOrder }
     /// Refcounts in one refcount block.
-    @inline(__always) var refblockEntries: Int { clusterSize * 8 >> refcountOrder }
+    @inline(__always) var refblockEntries: Int { (clusterSize * 8) >> refcountOrder }
     var maximumRefcount: UInt64 { refcountOrder == 6 ? UInt64.max : (1 << UInt64(refcountBits)) - 1 }
 
     @inline(__always) func l1Index(_ offset: UInt64) -> Int { Int(offset >> UInt64(clusterBits + l2Bits)) }

@@ -40,7 +40,8 @@ extension QCOW2Image {
             let mapping = try map(position, limit: last - position)
             let isNothing = (mapping.kind == .unallocated && !isBacked(position)) || mapping.kind == .zeroPlain
             if isNothing, mapping.length >= UInt64(layout.clusterSize) || position + mapping.length >= header.size {
-                position = (position + mapping.length + layout.clusterMask) & ~layout.clusterMask
+                let next = position + mapping.length
+                position = next >= header.size ? last : layout.clusterStart(next)
                 continue
             }
             try change(self, position)
