@@ -36,7 +36,8 @@ let package = Package(
             ], swiftSettings: strict),
         .executableTarget(name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol"], swiftSettings: strict),
 
-        .testTarget(name: "LabSpecTests", dependencies: ["LabSpec"], swiftSettings: strict),
+        .testTarget(
+            name: "LabSpecTests", dependencies: ["LabSpec"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "ImagesTests", dependencies: ["Images"], swiftSettings: strict),
         .testTarget(name: "EmulatorTests", dependencies: ["Emulator"], swiftSettings: strict),
         .testTarget(name: "OrchestratorTests", dependencies: ["Orchestrator"], swiftSettings: strict),
