@@ -74,7 +74,9 @@ struct GoldenFile: CustomTestStringConvertible, Sendable {
     @Test func everyNoteOfTwoPlacesPointsSomewhereElse() throws {
         for file in GoldenFile.all {
             for diagnostic in try file.load().diagnostics {
-                for note in diagnostic.notes { #expect(note.span != diagnostic.span, "\(file.name): \(diagnostic.message)") }
+                for note in diagnostic.notes {
+                    #expect(note.span != diagnostic.span, "\(file.name): \(diagnostic.message)")
+                }
             }
         }
     }
@@ -95,7 +97,9 @@ struct GoldenFile: CustomTestStringConvertible, Sendable {
         let loaded = try #require(GoldenFile.all.first { $0.name == "conflicts" }).load()
         let plain = loaded.rendered(as: .pretty, usesColor: true).replacing(/\u{1B}\[[0-9;]*m/, with: "")
         let lines = plain.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }
-        let expected = loaded.rendered(as: .pretty).split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }
+        let expected = loaded.rendered(as: .pretty).split(separator: "\n").map {
+            $0.trimmingCharacters(in: .whitespaces)
+        }
         #expect(lines == expected)
     }
 

@@ -26,8 +26,10 @@ import Testing
     @Test func mutatedFilesNeverCrashAndPointInsideThemselves() throws {
         let seeds = try GoldenFile.all.map { try $0.text() }.filter { $0.utf8.count < 4000 }
         let tokens = [
-            "&a", "*a", "<<: *a", "- ", ": ", "? ", "{", "}", "[", "]", "\"", "'", "|", ">", "!!str", "---", "...", "%YAML 1.2",
-            "${", "${X:-", "}", "\t", "\r\n", "\u{85}", "\u{2028}", "\u{FEFF}", "日", "\u{0}", "\u{1B}[2J", "999999999999999999999",
+            "&a", "*a", "<<: *a", "- ", ": ", "? ", "{", "}", "[", "]", "\"", "'", "|", ">", "!!str", "---", "...",
+            "%YAML 1.2",
+            "${", "${X:-", "}", "\t", "\r\n", "\u{85}", "\u{2028}", "\u{FEFF}", "日", "\u{0}", "\u{1B}[2J",
+            "999999999999999999999",
             "hdc: {base: a}", "cdrom: x", "replicas: 999", "depends_on: [a]", "#", "~", "\\", "@", "`",
         ]
         var random = SplitMix64(state: 20_240_607)
@@ -38,8 +40,12 @@ import Testing
                 let length = min(scalars.count - place, Int(random.next() % 12))
                 switch random.next() % 5 {
                 case 0: scalars.removeSubrange(place..<place + length)
-                case 1: scalars.insert(contentsOf: scalars[place..<place + length], at: Int(random.next() % UInt64(place + 1)))
-                case 2: scalars.insert(contentsOf: tokens[Int(random.next() % UInt64(tokens.count))].unicodeScalars, at: place)
+                case 1:
+                    scalars.insert(
+                        contentsOf: scalars[place..<place + length], at: Int(random.next() % UInt64(place + 1)))
+                case 2:
+                    scalars.insert(
+                        contentsOf: tokens[Int(random.next() % UInt64(tokens.count))].unicodeScalars, at: place)
                 case 3 where place < scalars.count:
                     scalars[place] = Unicode.Scalar(UInt8(truncatingIfNeeded: random.next() % 128))
                 case 4 where place > 0: scalars.removeSubrange(place...)
@@ -71,7 +77,9 @@ import Testing
     @Test func manyMistakesAreCutOff() {
         let keys = (0..<5000).map { "  unknown\($0): 1\n" }.joined()
         let loaded = load("lab: a\nvms:\n" + keys)
-        #expect(loaded.diagnostics.count == 0 + DiagnosticSink.limit + 1 || loaded.diagnostics.contains { $0.code == .limit })
+        #expect(
+            loaded.diagnostics.count == 0 + DiagnosticSink.limit + 1
+                || loaded.diagnostics.contains { $0.code == .limit })
         #expect(!loaded.isValid)
     }
 
@@ -84,7 +92,8 @@ import Testing
     }
 
     @Test func variablesCannotBlowUpTheFile() {
-        let text = "lab: a\nvms:\n  m: { cdrom: a.iso, depends_on: [" + String(repeating: "'${X}', ", count: 2000) + "] }\n"
+        let text =
+            "lab: a\nvms:\n  m: { cdrom: a.iso, depends_on: [" + String(repeating: "'${X}', ", count: 2000) + "] }\n"
         let loaded = load(text, set: ["X": String(repeating: "x", count: 60_000)])
         #expect(loaded.diagnostics.contains { $0.code == .limit })
     }

@@ -118,7 +118,8 @@ import Testing
 
     @Test(arguments: [
         ("null", CoreType.null), ("~", .null), ("", .null), ("True", .boolean(true)), ("FALSE", .boolean(false)),
-        ("12", .integer(12)), ("-3", .integer(-3)), ("+4", .integer(4)), ("0o17", .integer(15)), ("0xfF", .integer(255)),
+        ("12", .integer(12)), ("-3", .integer(-3)), ("+4", .integer(4)), ("0o17", .integer(15)),
+        ("0xfF", .integer(255)),
         ("099", .integer(99)), ("1.5", .float), ("1.", .float), (".5", .float), ("1e3", .float), ("-2.5E-7", .float),
         (".inf", .float), ("-.INF", .float), (".nan", .float), ("99999999999999999999", .integer(nil)),
     ])

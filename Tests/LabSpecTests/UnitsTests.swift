@@ -4,8 +4,10 @@ import Testing
 
 @Suite struct UnitsTests {
     @Test(arguments: [
-        ("0", 0), ("512", 512), ("512B", 512), ("1K", 1024), ("256M", 256 << 20), ("256m", 256 << 20), ("10G", 10 << 30),
-        ("1.5T", 3 << 39), ("10 GiB", 10 << 30), ("64MiB", 64 << 20), ("64MB", 64 << 20), ("0.5K", 512), ("1P", 1 << 50),
+        ("0", 0), ("512", 512), ("512B", 512), ("1K", 1024), ("256M", 256 << 20), ("256m", 256 << 20),
+        ("10G", 10 << 30),
+        ("1.5T", 3 << 39), ("10 GiB", 10 << 30), ("64MiB", 64 << 20), ("64MB", 64 << 20), ("0.5K", 512),
+        ("1P", 1 << 50),
         ("7.0000000000", 7), ("9223372036854775807", Int.max),
     ])
     func sizesArePowersOf1024(text: String, bytes: Int) throws {
@@ -14,8 +16,10 @@ import Testing
 
     @Test(arguments: [
         ("", ByteSize.ParseFailure.notANumber), ("M", .notANumber), ("-1M", .notANumber), (".", .notANumber),
-        ("10X", .unknownUnit("X")), ("10MM", .unknownUnit("MM")), ("1iB", .unknownUnit("iB")), ("1.2.3", .unknownUnit(".3")),
-        ("1.0001K", .fractionOfAByte), ("0.1", .fractionOfAByte), ("9223372036854775808", .tooLarge), ("9000P", .tooLarge),
+        ("10X", .unknownUnit("X")), ("10MM", .unknownUnit("MM")), ("1iB", .unknownUnit("iB")),
+        ("1.2.3", .unknownUnit(".3")),
+        ("1.0001K", .fractionOfAByte), ("0.1", .fractionOfAByte), ("9223372036854775808", .tooLarge),
+        ("9000P", .tooLarge),
         ("99999999999999999999999", .notANumber),
     ])
     func otherTextsAreNoSizes(text: String, failure: ByteSize.ParseFailure) {

@@ -68,8 +68,9 @@ struct Validator {
                 let ending = path.written.lowercased().split(separator: ".").last ?? ""
                 guard ["raw", "dd", "bin", "img"].contains(ending) else { continue }
                 report(
-                    .rawFormat, "'\(path.written.clippedForMessage)' in \(use.place) looks raw, but cannot say so here",
-                    at: use.span,
+                    .rawFormat,
+                    "'\(path.written.clippedForMessage)' in \(use.place) \(ending == "img" ? "may be" : "looks") raw, "
+                        + "but cannot say so here", at: use.span,
                     help: "declare it under `images` with `path` and `format`, and refer to it by its name",
                     severity: ending == "img" ? .warning : .error)
             default: break
@@ -87,8 +88,15 @@ struct Validator {
             code, "\(place) refers to the \(noun) '\(name.clippedForMessage)', which is not declared", at: span,
             label: near.map { "did you mean '\($0)'?" },
             notes: near.flatMap { near in declaredAt(near).map { [.init("'\(near)' is declared here", at: $0)] } }
-                ?? [],
+                ?? section(of: code),
             help: near == nil ? (help ?? list) : nil)
+    }
+
+    /// Where such names are declared, if anywhere.
+    private func section(of code: DiagnosticCode) -> [Diagnostic.Note] {
+        let sections: [DiagnosticCode: String] = [.unknownImage: "images", .unknownNetwork: "networks"]
+        guard let name = sections[code], let entry = lab.spans.entries[name] else { return [] }
+        return [.init("\(name) are declared here", at: entry.key)]
     }
 
     /// No two VMs have one name once replicas are numbered, and they are not too many.
