@@ -55,6 +55,10 @@ struct DecodingScope {
     /// Reports a key that does not exist. Returns the key that was probably meant.
     func reportUnknownKey(_ pair: Node.Pair, in section: SectionShape) -> Set<String> {
         let written = pair.key
+        if sink.isFull {
+            report(.unknownKey, "unknown key", at: pair.keySpan)
+            return []
+        }
         var label: String?
         var meant: Set<String> = []
         let synonym = section.keys.first { $0.synonyms.contains(written.lowercased()) }?.name

@@ -75,12 +75,24 @@ import Testing
     }
 
     @Test func manyMistakesAreCutOff() {
+        let names = (0..<20_000).map { "n\($0)" }.joined(separator: ", ")
+        let vms = (0..<900).map { "  m\($0): { cdrom: a.iso, replicas: 999 }\n" }.joined()
         let keys = (0..<5000).map { "  unknown\($0): 1\n" }.joined()
-        let loaded = load("lab: a\nvms:\n" + keys)
-        #expect(
-            loaded.diagnostics.count == 0 + DiagnosticSink.limit + 1
-                || loaded.diagnostics.contains { $0.code == .limit })
+        let text =
+            "lab: a\nvms:\n" + vms + "  last:\n    depends_on: [\(names)]\n"
+            + keys.replacing("  unknown", with: "    unknown")
+        let loaded = load(text)
         #expect(!loaded.isValid)
+        #expect(loaded.diagnostics.count == DiagnosticSink.limit + 1)
+        #expect(loaded.diagnostics.last?.message.hasSuffix("more problems are not shown") == true)
+    }
+
+    @Test func aKnotOfDependenciesShowsAFewOfItsCycles() {
+        let names = (0..<200).map { "m\($0)" }
+        let vms = names.map { "  \($0): { cdrom: a.iso, depends_on: [\(names.joined(separator: ", "))] }\n" }.joined()
+        let loaded = load("lab: a\nvms:\n" + vms)
+        #expect(loaded.diagnostics.allSatisfy { $0.code == .dependencyCycle })
+        #expect((1...20).contains(loaded.diagnostics.count))
     }
 
     @Test func deepNestingStopsEarly() {

@@ -36,18 +36,22 @@ struct Validator {
 
     /// `depends_on` and `networks` name what is declared.
     private func checkNames() {
-        let vmNames = lab.vms.map(\.name)
-        let networkNames = lab.networks.map(\.name)
+        let vmNames = Set(lab.vms.map(\.name))
+        let networkNames = Set(lab.networks.map(\.name))
         for vm in lab.vms {
             for name in vm.dependsOn where !vmNames.contains(name) {
-                let group = lab.vms.first { $0.replicas != nil && $0.instanceNames.contains(name) }?.name
+                // `student-02` is one of a group: a VM waits for all of it or for none.
+                let prefix = name.lastIndex(of: "-").map { String(name[..<$0]) }
+                let group = lab.vms.first { $0.name == prefix && $0.replicas != nil }?.name
                 reportUnknown(
-                    .unknownVM, "VM", name, in: "'depends_on' of VM '\(vm.name)'", known: vmNames, meant: group,
+                    .unknownVM, "VM", name, in: "'depends_on' of VM '\(vm.name)'", known: lab.vms.map(\.name),
+                    meant: group,
                     at: vm.spans.item(name, of: "depends_on"), declaredAt: { lab.vm(named: $0)?.spans.name })
             }
             for name in Set(vm.networks).sorted() where !networkNames.contains(name) {
                 reportUnknown(
-                    .unknownNetwork, "network", name, in: "'networks' of VM '\(vm.name)'", known: networkNames,
+                    .unknownNetwork, "network", name, in: "'networks' of VM '\(vm.name)'",
+                    known: lab.networks.map(\.name),
                     at: vm.spans.item(name, of: "networks"),
                     declaredAt: { near in lab.networks.first { $0.name == near }?.spans.name })
             }
@@ -56,12 +60,12 @@ struct Validator {
 
     /// Images that are named are declared, and raw ones by path say so.
     private func checkImageReferences() {
-        let names = declaredImages.map(\.name)
+        let names = Set(declaredImages.map(\.name))
         for use in ImageUse.all(in: lab) {
             switch use.reference {
             case .named(let name) where !names.contains(name):
                 reportUnknown(
-                    .unknownImage, "image", name, in: use.place, known: names, at: use.span,
+                    .unknownImage, "image", name, in: use.place, known: declaredImages.map(\.name), at: use.span,
                     declaredAt: { near in declaredImages.first { $0.name == near }?.spans.name },
                     help: "a path has a '/' or a '.' in it: write './\(name)' if you mean a file")
             case .path(let path) where !use.isRawByNature:
@@ -82,6 +86,7 @@ struct Validator {
         _ code: DiagnosticCode, _ noun: String, _ name: String, in place: String, known: [String],
         meant: String? = nil, at span: SourceSpan, declaredAt: (String) -> SourceSpan?, help: String? = nil
     ) {
+        if sink.isFull { return report(code, "unknown name", at: span) }
         let near = meant ?? Suggestion.nearest(to: name, among: known)
         let list = known.isEmpty ? "none is declared" : "declared are " + known.prefix(20).joined(separator: ", ")
         report(
@@ -104,13 +109,13 @@ struct Validator {
         var owners: [String: VM] = [:]
         var count = 0
         for vm in lab.vms {
-            let before = count
             count += vm.replicas ?? 1
-            if count > Validator.maximumInstances, before <= Validator.maximumInstances {
+            if count > Validator.maximumInstances {
                 report(
                     .limit,
                     "with VM '\(vm.name)' the lab has \(count) VMs; at most \(Validator.maximumInstances) can be",
                     at: vm.spans.entries["replicas"]?.value ?? vm.spans.name)
+                return
             }
             for name in vm.instanceNames {
                 guard let owner = owners[name] else {
