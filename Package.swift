@@ -40,7 +40,8 @@ let package = Package(
         .executableTarget(name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol", "CLinux", "CZlib"],
             swiftSettings: strict),
 
-        .testTarget(name: "LabSpecTests", dependencies: ["LabSpec"], swiftSettings: strict),
+        .testTarget(
+            name: "LabSpecTests", dependencies: ["LabSpec"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "ImagesTests", dependencies: ["Images"], swiftSettings: strict),
         .testTarget(name: "EmulatorTests", dependencies: ["Emulator"], swiftSettings: strict),
         .testTarget(name: "OrchestratorTests", dependencies: ["Orchestrator"], swiftSettings: strict),

@@ -47,13 +47,18 @@ struct DecodingScope {
     func reportConflict(_ first: String, _ second: String, because reason: String, _ spans: SectionSpans) {
         let places = [(first, spans.key(first)), (second, spans.key(second))].sorted { $0.1.start < $1.1.start }
         report(
-            .conflict, "'\(first)' and '\(second)' in \(place) \(reason)", at: places[1].1, label: "the second is here",
+            .conflict, "'\(first)' and '\(second)' in \(place) \(reason)", at: places[1].1,
+            label: "'\(places[1].0)' is here",
             notes: [Diagnostic.Note("'\(places[0].0)' is here", at: places[0].1)])
     }
 
     /// Reports a key that does not exist. Returns the key that was probably meant.
     func reportUnknownKey(_ pair: Node.Pair, in section: SectionShape) -> Set<String> {
         let written = pair.key
+        if sink.isFull {
+            report(.unknownKey, "unknown key", at: pair.keySpan)
+            return []
+        }
         var label: String?
         var meant: Set<String> = []
         let synonym = section.keys.first { $0.synonyms.contains(written.lowercased()) }?.name

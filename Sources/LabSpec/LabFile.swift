@@ -61,7 +61,9 @@ public enum LabFile {
         if let root {
             let scope = DecodingScope(
                 sink: sink, folder: Paths.folder(of: realPath), home: variables.value("HOME"), place: "the lab file")
-            if let draft = LabDraft.table.decode(root, into: LabDraft(), scope) {
+            if root.isNull {
+                sink.report(YAMLParser.emptyFile)
+            } else if let draft = LabDraft.table.decode(root, into: LabDraft(), scope) {
                 let decoded = draft.lab(path: realPath)
                 Validator(decoded, declaredImages: draft.images, sink: sink).validate(checksFiles: checksFiles)
                 lab = decoded

@@ -67,6 +67,7 @@ struct SectionTable<Section: Sendable>: Sendable {
         for pair in pairs {
             section[keyPath: spans].entries[pair.key] = .init(
                 key: pair.keySpan, value: pair.value.span, items: pair.value.words)
+            if pair.value.isBroken { continue }
             if let key = keys.first(where: { $0.shape.name == pair.key }) {
                 key.store(pair.value, scope.entering(pair.key, value: key.shape.value), &section)
             } else if let prefix = shape.ignoredPrefix, pair.key.hasPrefix(prefix) {
@@ -96,7 +97,7 @@ struct SectionTable<Section: Sendable>: Sendable {
                     scope.report(.missingKey, "\(scope.capitalized) has none of \(list)", at: spans.name)
                 }
                 for extra in present.dropFirst() {
-                    scope.reportConflict(present[0], extra, because: "say different things", spans)
+                    scope.reportConflict(present[0], extra, because: "exclude one another", spans)
                 }
             case .exclusive(let first, let second, let reason):
                 if entries[first] != nil, entries[second] != nil {

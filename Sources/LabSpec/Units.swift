@@ -50,7 +50,7 @@ public struct ByteSize: Sendable, Hashable, Comparable, CustomStringConvertible 
     public static func parse(_ text: String) -> Result<ByteSize, ParseFailure> {
         guard let quantity = Quantity(text) else { return .failure(.notANumber) }
         var unit = quantity.unit.uppercased()
-        if unit.hasSuffix("IB") {
+        if unit.count == 3, unit.hasSuffix("IB") {
             unit.removeLast(2)
         } else if unit.count == 2, unit.hasSuffix("B") {
             unit.removeLast()

@@ -15,6 +15,7 @@ extension ValueType {
             }
             var first: [String: SourceSpan] = [:]
             return nodes.compactMap { node in
+                if node.isBroken { return nil }
                 if isUnique, case .scalar(let scalar) = node.content {
                     if let earlier = first[scalar.text] {
                         scope.report(

@@ -56,6 +56,9 @@ final class DiagnosticSink {
         var label: String?
     }
 
+    /// What is reported from here on is only counted: no need to search for suggestions.
+    var isFull: Bool { all.count >= DiagnosticSink.limit }
+
     func report(_ diagnostic: Diagnostic) {
         if diagnostic.severity == .error { hasErrors = true }
         // One code at one place is one mistake, whichever alias or replica led there.

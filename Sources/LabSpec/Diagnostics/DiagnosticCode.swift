@@ -39,6 +39,9 @@ public enum DiagnosticCode: String, Sendable, Hashable, CaseIterable {
     case goldenWrite = "L031"
     case nothingToBoot = "L032"
 
+    /// Not about a place in the text: nothing of it is shown.
+    var isAboutWholeFile: Bool { self == .unreadableFile || self == .unusedVariable }
+
     /// One line for the guide's table.
     public var summary: String {
         switch self {

@@ -22,6 +22,11 @@ struct PrettyRenderer {
         let style: Style = diagnostic.severity == .error ? .error : .warning
         let title = "\(diagnostic.severity.rawValue)[\(diagnostic.code.rawValue)]"
         var lines = [paint(title, style) + paint(": " + diagnostic.message.safeToPrint, .bold)]
+        if diagnostic.code.isAboutWholeFile {
+            lines.append("  " + paint("-->", .gutter) + " " + source.fileName.safeToPrint)
+            if let help = diagnostic.help { lines.append(paint("  = help: ", .help) + help.safeToPrint) }
+            return lines.joined(separator: "\n")
+        }
         // One gutter for all places of a diagnostic, so that they stand under one another.
         let spans = [diagnostic.span] + diagnostic.notes.map(\.span)
         let width = spans.map { String($0.start.line).count }.max() ?? 1

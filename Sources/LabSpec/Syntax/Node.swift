@@ -15,6 +15,8 @@ struct Node {
         var isPlain: Bool
         /// A variable stood in it: then a string may be meant whatever the value looks like.
         var hasVariable: Bool
+        /// A variable in it could not be replaced, which has been reported: the value is not looked at further.
+        var isBroken = false
     }
 
     struct Pair {
@@ -42,6 +44,12 @@ struct Node {
     /// Null and nothing at all (`ready:` with no value).
     var isNull: Bool {
         if case .scalar(let scalar) = content { return scalar.type == .null }
+        return false
+    }
+
+    /// A scalar whose variables could not be replaced.
+    var isBroken: Bool {
+        if case .scalar(let scalar) = content { return scalar.isBroken }
         return false
     }
 

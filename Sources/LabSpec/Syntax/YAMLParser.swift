@@ -33,6 +33,9 @@ struct YAMLParser: ~Copyable {
     /// Stops the parser; what is wrong has been reported.
     private struct Stop: Error {}
 
+    static let emptyFile = Diagnostic(
+        .document, "the lab file is empty", at: .fileStart, help: "`labctl init` writes one to start from")
+
     init(_ source: SourceText, variables: LabVariables, sink: DiagnosticSink) {
         self.reader = YAMLEventReader(source.text)
         self.source = source
@@ -52,9 +55,7 @@ struct YAMLParser: ~Copyable {
     private mutating func parseDocument() throws(Stop) -> Node? {
         let start = try next()
         guard case .documentStart = start.kind else {
-            sink.report(
-                Diagnostic(
-                    .document, "the lab file is empty", at: .fileStart, help: "`labctl init` writes one to start from"))
+            sink.report(YAMLParser.emptyFile)
             return nil
         }
         let root = try node(from: try next(), depth: 0)
@@ -205,7 +206,8 @@ struct YAMLParser: ~Copyable {
             sink.report(SyntaxAdvice.diagnostic(for: failure, at: place, variables: variables))
         }
         scalar.text = substitution.text
-        scalar.hasVariable = !substitution.used.isEmpty || !substitution.failures.isEmpty
+        scalar.hasVariable = !substitution.used.isEmpty
+        scalar.isBroken = !substitution.failures.isEmpty
         node.content = .scalar(scalar)
         substitutedBytes += substitution.text.utf8.count
         if substitutedBytes > SyntaxLimits.substitutedBytes {
@@ -267,9 +269,11 @@ private struct MappingBuilder {
         if case .sequence(let items) = value.content { sources = items } else { sources = [value] }
         for source in sources {
             guard case .mapping(let merged) = source.content else {
+                // An alias in a list stands elsewhere: then the list's place has to do.
+                let place = source.span.start >= valueSpan.start ? source.span : valueSpan
                 sink.report(
                     Diagnostic(
-                        .alias, "'<<' merges a mapping, but here stands \(source.kindDescription)", at: valueSpan,
+                        .alias, "'<<' merges a mapping, but here stands \(source.kindDescription)", at: place,
                         help: "write the alias of a mapping, such as `<<: *student`"))
                 continue
             }

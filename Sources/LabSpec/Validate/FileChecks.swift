@@ -38,7 +38,7 @@ struct FileChecks {
             var message = "\(place): the file '\(written)' cannot be looked at: \(String(cString: strerror(code)))"
             if code == ENOENT || code == ENOTDIR {
                 message = "\(place): there is no file '\(written)'"
-                label = near(path.absolute).map { "did you mean '\($0.clippedForMessage)'?" }
+                label = sink.isFull ? nil : near(path.absolute).map { "did you mean '\($0.clippedForMessage)'?" }
             }
             sink.report(
                 Diagnostic(

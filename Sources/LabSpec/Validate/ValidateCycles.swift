@@ -58,14 +58,14 @@ struct DependencyGraph {
     }
 
     /// One cycle for each edge that closes one in a depth-first walk: at least one for every knot of the graph.
-    func cycles() -> [Cycle] {
+    func cycles(limit: Int = 20) -> [Cycle] {
         var finished: Set<String> = []
         var found: [Cycle] = []
         for root in order where !finished.contains(root) {
             // The walk keeps its own stack: a chain of a thousand VMs must not depend on the thread's stack.
             var path: [(name: String, next: Int)] = [(root, 0)]
             var onPath: [String: Int] = [root: 0]
-            while let (name, next) = path.last {
+            while let (name, next) = path.last, found.count < limit {
                 let targets = edges[name] ?? []
                 guard next < targets.count else {
                     finished.insert(name)
