@@ -88,3 +88,65 @@ public enum DiskImage {
         return layers
     }
 }
+
+extension DiskImage {
+    /// The path that a backing reference means from an image's place, nil where it is no path.
+    public static func backingPath(_ reference: BackingReference, from image: String) -> String? {
+        try? resolve(reference, from: image, confinedTo: nil)
+    }
+
+    /// Makes a snapshot what the device reads: `name`, an id, or `snapshot.id=…,snapshot.name=…`. Read-only devices only.
+    public static func loadSnapshot(_ selector: String, of device: any BlockDevice) throws(ImageError) {
+        guard let image = device as? any SnapshotCapable else {
+            throw ImageError(.unsupported, "Format '\(device.formatName)' has no snapshots", path: device.path)
+        }
+        try image.loadSnapshot(selector)
+    }
+
+    /// Settles the backing file of a new image: its format (probed with a warning where none is given) and the size
+    /// where none is given. `opensBacking` false trusts the caller.
+    public static func prepareBacking(
+        _ request: inout CreateRequest, file: String?, format: String?, size: UInt64?, opensBacking: Bool,
+        warn: (String) -> Void
+    ) throws(ImageError) {
+        if let size { request.size = size }
+        guard let file, !file.isEmpty else {
+            guard size != nil else { throw ImageError(.invalidArgument, "Image creation needs a size parameter") }
+            return
+        }
+        if let format, FormatRegistry.format(named: format) == nil {
+            throw ImageError(.invalidArgument, "Unknown driver '\(format)'\nCould not open backing image.")
+        }
+        var recorded = format
+        if opensBacking {
+            let path = try localPath(FilePath.scheme(of: file) == nil ? FilePath.resolve(file, from: request.path) : file)
+            do throws(ImageError) {
+                if recorded == nil {
+                    let found = try probe(path)
+                    if found == "raw" {
+                        throw ImageError(
+                            .invalidArgument,
+                            "Backing file specified without backing format\nNothing but raw fits '\(file)'; "
+                                + "say -F raw if that is what it is")
+                    }
+                    warn("Backing file specified without backing format; recording the detected format of \(found).")
+                    recorded = found
+                }
+                let below = try open(path, options: OpenOptions(format: recorded))
+                if size == nil { request.size = below.size }
+                request.openedBacking = below
+            } catch {
+                if format == nil, error.kind == .invalidArgument { throw error }
+                throw ImageError(error.kind, "\(error.message)\nCould not open backing image.", path: path, code: error.code)
+            }
+        } else if size == nil {
+            throw ImageError(.invalidArgument, "Image creation needs a size parameter")
+        }
+        request.backing = BackingReference(file: file, format: recorded)
+    }
+}
+
+/// Formats with internal snapshots.
+public protocol SnapshotCapable: BlockDevice {
+    func loadSnapshot(_ selector: String) throws(ImageError)
+}

@@ -20,5 +20,11 @@ struct Labctl: ParsableCommand {
                     ConsoleCommand.self, LogsCommand.self, SendCommand.self, WaitCommand.self, ExecCommand.self,
                     ScreenshotCommand.self,
                 ]),
+            CommandGroup(name: "Images", subcommands: [ImageCommand.self]),
         ])
+
+    static func main() {
+        if QEMUImgLink.isActive { QEMUImgLink.run() }
+        main(nil)
+    }
 }

@@ -34,6 +34,21 @@ struct OptionReader {
     }
 }
 
+extension CreateOption {
+    /// Refuses values that are not of their option's type.
+    public static func check(_ values: [String: String], _ driver: any ImageFormat) throws(ImageError) {
+        let reader = OptionReader(values)
+        for option in driver.options {
+            switch option.kind {
+            case .size: _ = try reader.size(option.name)
+            case .number: _ = try reader.number(option.name)
+            case .bool: _ = try reader.bool(option.name)
+            case .string: break
+            }
+        }
+    }
+}
+
 /// Sizes as qemu-img reads and writes them: `10G`, `1.5M`, `0x200`.
 public enum ByteCount {
     private static let suffixes: [Character: UInt64] = [

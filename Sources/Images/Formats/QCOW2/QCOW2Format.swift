@@ -8,16 +8,17 @@ public struct QCOW2Format: ImageFormat {
 
     public var options: [CreateOption] {
         [
-            CreateOption("compat", .string, "Compatibility level (v2 [0.10] or v3 [1.1])"),
-            CreateOption("data_file", .string, "File name of an external data file"),
-            CreateOption("data_file_raw", .bool, "The external data file must stay valid as a raw image"),
             CreateOption("cluster_size", .size, default: "65536", "qcow2 cluster size"),
             CreateOption("extended_l2", .bool, default: "off", "Extended L2 tables"),
             CreateOption("preallocation", .string, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
-            CreateOption("compression_type", .string, default: "zlib", "Compression method used for image cluster compression"),
+            CreateOption(
+                "compression_type", .string, default: "zlib", "Compression method used for image cluster compression"),
             CreateOption("size", .size, "Virtual disk size"),
+            CreateOption("compat", .string, "Compatibility level (v2 [0.10] or v3 [1.1])"),
             CreateOption("backing_file", .string, "File name of a base image"),
             CreateOption("backing_fmt", .string, "Image format of the base image"),
+            CreateOption("data_file", .string, "File name of an external data file"),
+            CreateOption("data_file_raw", .bool, "The external data file must stay valid as a raw image"),
             CreateOption("lazy_refcounts", .bool, default: "off", "Postpone refcount updates"),
             CreateOption("refcount_bits", .number, default: "16", "Width of a reference count entry in bits"),
         ]
@@ -77,6 +78,8 @@ public struct QCOW2Format: ImageFormat {
         var checker = try QCOW2Check(image)
         return try checker.run(repair: repair, verifyData: verifyData)
     }
+
+    public func hasCompanionFiles(_ request: CreateRequest) -> Bool { request.options["data_file"] != nil }
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }
 }

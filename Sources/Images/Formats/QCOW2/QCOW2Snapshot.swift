@@ -94,3 +94,38 @@ extension QCOW2Snapshot {
         return out
     }
 }
+
+extension QCOW2Image: SnapshotCapable {
+    /// The index of the snapshot that a selector means: an id or a name, ids first.
+    func snapshotIndex(_ selector: String) -> Int? {
+        var id: String?
+        var name: String?
+        for item in selector.split(separator: ",") {
+            if item.hasPrefix("snapshot.id=") { id = String(item.dropFirst(12)) }
+            if item.hasPrefix("snapshot.name=") { name = String(item.dropFirst(14)) }
+        }
+        if id != nil || name != nil {
+            return snapshots.firstIndex { (id == nil || $0.info.id == id) && (name == nil || $0.info.name == name) }
+        }
+        return snapshots.firstIndex { $0.info.id == selector } ?? snapshots.firstIndex { $0.info.name == selector }
+    }
+
+    func loadSnapshot(_ selector: String) throws(ImageError) {
+        guard isReadOnly else {
+            throw ImageError(.invalidArgument, "a snapshot can only be read from an image opened read-only", path: path)
+        }
+        guard let index = snapshotIndex(selector) else {
+            throw ImageError(.notFound, "Can't find snapshot", format: "qcow2", path: path)
+        }
+        let snapshot = snapshots[index]
+        guard layout.l1Entries(forSize: snapshot.info.diskSize) <= UInt64(snapshot.l1Size) else {
+            throw corrupt("Snapshot L1 table is too small for \(snapshot.info.diskSize) bytes", snapshot.l1Offset)
+        }
+        access.lockExclusive()
+        defer { access.unlock() }
+        l1 = try Self.readTable(storage, at: snapshot.l1Offset, entries: Int(snapshot.l1Size))
+        header.size = snapshot.info.diskSize
+        l2Cache.dropAll()
+        decompressed.removeAll()
+    }
+}
