@@ -3,5 +3,13 @@ import ArgumentParser
 @main
 struct Labctl: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "labctl", abstract: "Brings up labs of virtual PCs from a YAML file.")
+        commandName: "labctl", abstract: "Brings up labs of virtual PCs from a YAML file.",
+        subcommands: [
+            ImageCommand.self
+        ])
+
+    static func main() {
+        if QEMUImgLink.isActive { QEMUImgLink.run() }
+        main(nil)
+    }
 }

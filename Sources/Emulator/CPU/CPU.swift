@@ -21,6 +21,9 @@ final class CPU {
     /// Room for one instruction that is decoded anew each time it runs.
     let scratch: BlockCache.Pointer
 
+    /// Blocks are one instruction long (TF, breakpoints, the shadow of STI).
+    var singleStepping = false
+
     /// The interrupt controller's INTA cycle: the vector to take, nil when the request went away.
     var acknowledgeInterrupt: () -> UInt8? = { nil }
     /// CR8 is the local APIC's task priority (bits 4–7 of TPR).

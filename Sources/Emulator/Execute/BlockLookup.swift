@@ -51,11 +51,12 @@ extension CPU {
         }
         let linear = linearPointer
         guard let (physical, host) = translateFetch(linear) else { return nil }
+        if singleStepping { return single(linear, mode, physical: physical) }
         if let found = blocks.find(physical, mode: mode), isInsideLimit(found) {
             remember(linear, mode, found)
             return found
         }
-        guard let host else { return single(linear, mode, physical: physical, maximum: 1) }
+        guard let host else { return single(linear, mode, physical: physical) }
         return build(linear, physical, host, mode)
     }
 
@@ -111,7 +112,7 @@ extension CPU {
             if op.code == .undefined || decoder.row?.attributes.contains(.endsBlock) ?? true { break }
             if offset >= available { break }
         }
-        if count == 0 { return single(linear, mode, physical: physical, maximum: 15) }
+        if count == 0 { return single(linear, mode, physical: physical) }
         finish(block, physical, mode, count: count, length: offset)
         blocks.commit(block)
         remember(linear, mode, block)
@@ -141,7 +142,7 @@ extension CPU {
 
     /// One instruction that cannot be cached: it crosses into another page, or does not lie in plain memory. It is
     /// decoded into scratch space each time it runs.
-    func single(_ linear: UInt64, _ mode: UInt32, physical: UInt64, maximum: Int) -> BlockCache.Pointer? {
+    func single(_ linear: UInt64, _ mode: UInt32, physical: UInt64) -> BlockCache.Pointer? {
         var bytes = InlineArray<16, UInt8>(repeating: 0)
         var available = 0
         let limit = UInt64(state.pointee.segments[SegmentIndex.cs].limit)

@@ -516,6 +516,7 @@ extension CPU {
                 s.pointee.rip = start &+ UInt64(op.pointee.offset)
                 maskPointer()
             }
+            if s.pointee.budget <= 0 { return .budget }
             let from = block
             guard let found = jump() else { return .fault }
             block = found
