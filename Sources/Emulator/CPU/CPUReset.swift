@@ -27,6 +27,23 @@ extension CPU {
         flushTLB()
     }
 
+    /// Starts a kernel without firmware: the state that its boot protocol asks for (see `BootEntry`).
+    func start(at entry: BootEntry) {
+        reset()
+        let s = state
+        s.pointee.gdtr = DescriptorTable(base: UInt64(entry.gdtBase), limit: entry.gdtLimit)
+        s.pointee.cr0 = UInt64(entry.cr0)
+        let data = Segment(selector: entry.dataSelector, attributes: 0xC093, limit: 0xFFFF_FFFF, base: 0)
+        for index in 0..<6 { s.pointee.segments[index] = data }
+        s.pointee.segments[SegmentIndex.cs] = Segment(
+            selector: entry.codeSelector, attributes: 0xC09B, limit: 0xFFFF_FFFF, base: 0)
+        s.pointee.gpr[Register.rdx] = 0
+        s.pointee.gpr[Register.rsi] = UInt64(entry.parameters)
+        s.pointee.gpr[Register.rsp] = UInt64(entry.stackPointer)
+        s.pointee.rip = UInt64(entry.instructionPointer)
+        updateMode()
+    }
+
     /// INIT: as reset, but the FPU, the caches' mode bits and the MSRs survive. The boards' keyboard controller and port 92h
     /// pulse RESET, so that only local APIC INIT messages come here.
     func initialize() {

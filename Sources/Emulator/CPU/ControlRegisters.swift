@@ -112,7 +112,7 @@ extension CPU {
     func loadPDPTEs(_ cr3: UInt64) -> Bool {
         let table = cr3 & 0xFFFF_FFE0
         var entries = InlineArray<4, UInt64>(repeating: 0)
-        let reserved = 0x1E6 | ~((1 << UInt64(features.physicalAddressBits)) - 1)
+        let reserved: UInt64 = 0x1E6 | ~((1 << UInt64(features.physicalAddressBits)) - 1)
         for i in 0..<4 {
             let entry = memory.read(table + UInt64(i) * 8, size: 8)
             if entry & 1 != 0, entry & reserved != 0 { return refuse() }

@@ -60,22 +60,18 @@ extension CPU {
 
     /// Whether `serviceInterrupts` has something to look at (cheap enough for every block boundary).
     var needsService: Bool {
-        state.pointee.pendingDebug != 0 || state.pointee.nmiRequest || state.pointee.halted
-            || state.pointee.interruptRequest && state.pointee.flagsRest & RFLAGS.interrupt != 0
+        let s = state
+        return s.pointee.pendingDebug != 0 || s.pointee.nmiRequest && !s.pointee.nmiBlocked
+            || s.pointee.interruptRequest && s.pointee.flagsRest & RFLAGS.interrupt != 0
     }
 
     /// Takes what is due at an instruction boundary, in the order of SDM vol. 3, table 6-2: debug traps, NMI, INTR.
-    /// Wakes from HLT. Clears the shadow of STI and MOV SS, and then asks the loop to come back after one instruction.
+    /// Wakes from HLT. Not to be called in the shadow of STI and MOV SS.
     ///
     /// - Returns: whether something was delivered, so that `rip` has moved.
+    @discardableResult
     func serviceInterrupts() -> Bool {
         let s = state
-        if s.pointee.interruptShadow != 0 {
-            s.pointee.interruptShadow = 0
-            // A debug trap right after MOV SS is held back together with the interrupts.
-            if needsService { s.pointee.budget = min(s.pointee.budget, 1) }
-            return false
-        }
         if s.pointee.pendingDebug != 0 {
             deliverDebugTrap()
             return true
@@ -112,10 +108,6 @@ extension CPU {
     /// Registers in a form for logs.
     func dump() -> String {
         let s = state.pointee
-        func hex(_ value: some BinaryInteger, _ digits: Int) -> String {
-            let text = String(value, radix: 16)
-            return String(repeating: "0", count: max(0, digits - text.count)) + text
-        }
         let names = [
             "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15",
         ]

@@ -1,17 +1,3 @@
-/// What a decoded block depends on besides its bytes.
-enum ModeKey {
-    /// CS.D: 32-bit operands and addresses by default.
-    static let code32: UInt32 = 1
-    /// 64-bit mode.
-    static let code64: UInt32 = 2
-    /// SS.B, or 64-bit mode: the stack pointer is not 16 bits wide.
-    static let stack32: UInt32 = 4
-    /// ES, CS, SS and DS cover the whole address space, so that accesses through them need no check.
-    static let flat: UInt32 = 8
-    /// CPL 3.
-    static let user: UInt32 = 16
-}
-
 extension CPU {
     /// Recomputes what follows from the mode and the segment registers: CPL, TLB tables, block key, FPU trapping.
     /// To be called after every change of CS, SS, DS, ES, CR0, CR4, EFER and EFLAGS.VM.
