@@ -21,9 +21,12 @@ let package = Package(
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
+        // Linux calls that Swift's Glibc module hides; part of the C library, so nothing to install.
+        .systemLibrary(name: "CLinux"),
+
         // Libraries. Who may import whom is drawn in docs/ARCHITECTURE.md.
         .target(name: "LabSpec", dependencies: ["CLibYAML"], swiftSettings: strict),
-        .target(name: "Images", dependencies: ["CZlib", "CZstd", "CDeflate", "COpenSSL"], swiftSettings: strict),
+        .target(name: "Images", dependencies: ["CZlib", "CZstd", "CDeflate", "COpenSSL", "CLinux"], swiftSettings: strict),
         .target(name: "Emulator", swiftSettings: strict),
         .target(name: "VMProtocol", swiftSettings: strict),
         .target(name: "Orchestrator", dependencies: ["LabSpec", "Images", "VMProtocol"], swiftSettings: strict),

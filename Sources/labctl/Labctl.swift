@@ -8,5 +8,11 @@ struct Labctl: ParsableCommand {
             InitCommand.self,
             ValidateCommand.self,
             SchemaCommand.self,
+            ImageCommand.self,
         ])
+
+    static func main() {
+        if QEMUImgLink.isActive { QEMUImgLink.run() }
+        main(nil)
+    }
 }
