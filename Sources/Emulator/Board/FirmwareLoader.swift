@@ -12,7 +12,8 @@ final class FirmwareROM {
         // SAFETY: the allocation has sizeBytes bytes, at least as many as the contents.
         memset(base, 0xFF, sizeBytes)
         contents.withUnsafeBytes { bytes in
-            (base + (sizeBytes - bytes.count)).copyMemory(from: bytes.baseAddress ?? UnsafeRawPointer(base), byteCount: bytes.count)
+            (base + (sizeBytes - bytes.count)).copyMemory(
+                from: bytes.baseAddress ?? UnsafeRawPointer(base), byteCount: bytes.count)
         }
     }
 
@@ -33,7 +34,8 @@ enum FirmwareLoader {
         if let path { file = path } else { file = try find(systemBIOS) }
         let contents = try HostFile.contents(of: file, maximumBytes: maximumBytes)
         guard contents.count >= 0x1_0000, contents.count % 0x1_0000 == 0 else {
-            throw .badFile(path: file, reason: "a BIOS is a multiple of 64 KiB long, this file has \(contents.count) bytes")
+            throw .badFile(
+                path: file, reason: "a BIOS is a multiple of 64 KiB long, this file has \(contents.count) bytes")
         }
         return FirmwareROM(contents: contents)
     }

@@ -54,7 +54,8 @@ final class HostFile {
     static func contents(of path: String, maximumBytes: Int) throws(MachineError) -> [UInt8] {
         let file = try HostFile(path)
         guard file.sizeBytes <= maximumBytes else {
-            throw .badFile(path: path, reason: "\(file.sizeBytes) bytes long, at most \(maximumBytes) are possible here")
+            throw .badFile(
+                path: path, reason: "\(file.sizeBytes) bytes long, at most \(maximumBytes) are possible here")
         }
         return try file.read(file.sizeBytes, at: 0)
     }

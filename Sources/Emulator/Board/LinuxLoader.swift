@@ -37,7 +37,8 @@ struct LinuxLoader {
     /// - Throws: `badFile` when a file cannot be read, is no kernel, or does not fit into memory.
     func load() throws(MachineError) -> BootEntry {
         let kernel = try HostFile(linux.kernelPath)
-        let header = try LinuxSetupHeader(prefix: kernel.read(LinuxSetupHeader.prefixBytes, at: 0), path: linux.kernelPath)
+        let header = try LinuxSetupHeader(
+            prefix: kernel.read(LinuxSetupHeader.prefixBytes, at: 0), path: linux.kernelPath)
         guard memory.lowRAMBytes >= 16 << 20 else {
             throw .badConfiguration("a kernel needs at least 16 MiB of memory, not \(memory.lowRAMBytes >> 20) MiB")
         }
@@ -64,7 +65,9 @@ struct LinuxLoader {
         let base = UInt64(header.loadAddress)
         let end = base + max(UInt64(size), UInt64(header.initBytes))
         guard end <= limit else {
-            throw .badFile(path: kernel.path, reason: "the kernel needs \(end >> 20) MiB of memory, the machine has \(limit >> 20)")
+            throw .badFile(
+                path: kernel.path, reason: "the kernel needs \(end >> 20) MiB of memory, the machine has \(limit >> 20)"
+            )
         }
         try copy(kernel, from: header.setupBytes, count: size, to: base)
         return end
@@ -78,7 +81,10 @@ struct LinuxLoader {
         let top = min(limit, UInt64(header.initrdLimit) + 1)
         guard UInt64(file.sizeBytes) <= top, (top - UInt64(file.sizeBytes)) & ~0xFFF >= kernelEnd else {
             throw .badFile(
-                path: path, reason: "\(file.sizeBytes >> 20) MiB do not fit between the kernel and \(top >> 20) MiB; give the machine more memory")
+                path: path,
+                reason:
+                    "\(file.sizeBytes >> 20) MiB do not fit between the kernel and \(top >> 20) MiB; give the machine more memory"
+            )
         }
         let base = (top - UInt64(file.sizeBytes)) & ~0xFFF
         try copy(file, from: 0, count: file.sizeBytes, to: base)
@@ -137,7 +143,8 @@ struct LinuxLoader {
         return map
     }
 
-    private func storeParameters(_ header: LinuxSetupHeader, initrd: (base: UInt64, sizeBytes: Int), tableBase: UInt64) {
+    private func storeParameters(_ header: LinuxSetupHeader, initrd: (base: UInt64, sizeBytes: Int), tableBase: UInt64)
+    {
         var page = [UInt8](repeating: 0, count: 4096)
         func put<T: FixedWidthInteger>(_ offset: Int, _ value: T) {
             page.replaceSubrange(offset..<offset + T.bitWidth / 8, with: Array(littleEndianBytes: value))

@@ -32,7 +32,8 @@ struct LinuxSetupHeader {
         func get<T: FixedWidthInteger>(_ offset: Int, _ type: T.Type) -> T {
             (0..<T.bitWidth / 8).reduce(0) { $0 | T(truncatingIfNeeded: UInt64(prefix[offset + $1]) << UInt64(8 * $1)) }
         }
-        guard prefix.count >= Self.prefixBytes, get(0x1FE, UInt16.self) == 0xAA55, get(0x202, UInt32.self) == 0x5372_6448
+        guard prefix.count >= Self.prefixBytes, get(0x1FE, UInt16.self) == 0xAA55,
+            get(0x202, UInt32.self) == 0x5372_6448
         else { throw .badFile(path: path, reason: "not a Linux kernel (bzImage): the boot header is missing") }
         version = get(0x206, UInt16.self)
         guard version >= 0x0200, prefix[0x211] & 1 != 0 else {

@@ -48,7 +48,17 @@ final class PCBoard {
     ///   - clock: guest nanoseconds since power-on, monotonic.
     ///   - tscNow: the time-stamp counter; nil: `clock` scaled to `config.tscHertz`.
     /// - Throws: `MachineError` when memory or a file that the machine needs cannot be had.
-    init(config: PCConfig, clock: @escaping () -> UInt64, tscNow: (() -> UInt64)? = nil) throws(MachineError) {
+    convenience init(
+        config: PCConfig, clock: @escaping () -> UInt64, tscNow: (() -> UInt64)? = nil
+    ) throws(MachineError) {
+        let firmware = try FirmwareLoader.loadSystemBIOS(path: config.firmwarePath)
+        try self.init(config: config, firmware: firmware, clock: clock, tscNow: tscNow)
+    }
+
+    /// The same with firmware that is in memory already.
+    init(
+        config: PCConfig, firmware: FirmwareROM, clock: @escaping () -> UInt64, tscNow: (() -> UInt64)? = nil
+    ) throws(MachineError) {
         guard config.memoryBytes >= 1 << 20 else {
             throw .badConfiguration("a PC needs at least 1 MiB of memory, not \(config.memoryBytes) bytes")
         }
@@ -57,7 +67,7 @@ final class PCBoard {
         }
         self.config = config
         memory = try PhysicalMap(ramSizeBytes: config.memoryBytes)
-        firmware = try FirmwareLoader.loadSystemBIOS(path: config.firmwarePath)
+        self.firmware = firmware
         scheduler = Scheduler(clock: clock)
 
         // Interrupt controllers.
@@ -96,7 +106,8 @@ final class PCBoard {
         pci.plug(hostBridge, slot: 0)
         pci.plug(isaBridge, slot: 1)
         ide = IDEController(
-            ports: ports, memory: memory, scheduler: scheduler, primaryIRQ: wires.line(14), secondaryIRQ: wires.line(15),
+            ports: ports, memory: memory, scheduler: scheduler, primaryIRQ: wires.line(14),
+            secondaryIRQ: wires.line(15),
             media: config.drives.map { $0?.medium })
         vga = try VGADevice(ports: ports, memory: memory, scheduler: scheduler, rom: FirmwareLoader.loadVGABIOS())
         pci.plug(ide, slot: 1, function: 1)

@@ -47,7 +47,9 @@ enum CMOSContents {
     /// - Parameter translations: by IDE slot, 0 none, 1 LBA, 2 large; nil: no disk there.
     static func setDiskTranslations(in rtc: CMOSRTC, _ translations: [UInt8?]) {
         var value: UInt8 = 0
-        for (slot, translation) in translations.prefix(4).enumerated() { value |= (translation ?? 0) << UInt8(2 * slot) }
+        for (slot, translation) in translations.prefix(4).enumerated() {
+            value |= (translation ?? 0) << UInt8(2 * slot)
+        }
         rtc.setByte(0x39, value)
     }
 }

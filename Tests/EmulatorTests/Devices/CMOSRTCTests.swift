@@ -41,7 +41,9 @@ import Testing
 
     @Test func theGuestSetsTheClock() {
         write(0x0B, 0x82)
-        for (index, value) in [(0, 0x30), (2, 0x45), (4, 0x07), (7, 0x15), (8, 0x10), (9, 0x99), (0x32, 0x19)] as [(UInt8, UInt8)] {
+        for (index, value) in [(0, 0x30), (2, 0x45), (4, 0x07), (7, 0x15), (8, 0x10), (9, 0x99), (0x32, 0x19)]
+            as [(UInt8, UInt8)]
+        {
             write(index, value)
         }
         clock.advance(by: 10_000_000_000)
@@ -115,6 +117,8 @@ import Testing
             let date = CalendarDate(secondsSince1970: day * 86_400 + 12_345)
             #expect(date.secondsSince1970 == day * 86_400 + 12_345)
         }
-        #expect(CalendarDate(secondsSince1970: 951_782_400) == CalendarDate(year: 2000, month: 2, day: 29, hour: 0, minute: 0, second: 0))
+        #expect(
+            CalendarDate(secondsSince1970: 951_782_400)
+                == CalendarDate(year: 2000, month: 2, day: 29, hour: 0, minute: 0, second: 0))
     }
 }

@@ -3,6 +3,7 @@
 /// A clock that tests move by hand.
 final class FakeClock {
     private(set) var now: UInt64 = 0
+    /// The queue that `advance` serves; a board brings its own.
     lazy var scheduler = Scheduler { [unowned self] in self.now }
 
     /// Moves to a moment, firing every timer on the way at its own time.
