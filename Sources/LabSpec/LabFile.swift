@@ -29,8 +29,15 @@ public enum LabFile {
         do {
             let bytes = try read(path)
             guard let text = String(validating: bytes, as: UTF8.self) else {
-                return failed(
-                    path, Diagnostic(.syntax, "the file is not UTF-8 text", at: .fileStart, help: "save it as UTF-8"))
+                // Repaired, the text shows where the first wrong byte is.
+                let source = SourceText(fileName: path, text: String(decoding: bytes, as: UTF8.self))
+                let before = source.text.utf8.distance(
+                    from: source.text.startIndex, to: source.text.firstIndex(of: "\u{FFFD}") ?? source.text.startIndex)
+                let place = source.position(utf8Offset: before)
+                let problem = Diagnostic(
+                    .syntax, "the file is not UTF-8 text", at: SourceSpan(start: place, end: place),
+                    help: "save it as UTF-8")
+                return LoadedLab(lab: nil, diagnostics: [problem], source: source)
             }
             let real = Paths.real(path) ?? path
             return load(
