@@ -39,7 +39,8 @@ public enum LabFile {
                     help: "save it as UTF-8")
                 return LoadedLab(lab: nil, diagnostics: [problem], source: source)
             }
-            let real = Paths.real(path) ?? path
+            // A pipe (`/dev/stdin`) has no path of its own: its paths start at the current folder.
+            let real = Paths.real(path) ?? Paths.absolute("stdin", in: Paths.real(".") ?? "/")
             return load(
                 text: text, fileName: path, realPath: real, variables: variables, checksFiles: checksFiles)
         } catch {
