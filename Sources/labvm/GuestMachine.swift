@@ -27,6 +27,8 @@ enum MachineEnd: Sendable, Equatable {
     case powerOff
     case reset
     case quit
+    /// The guest wrote to the debug-exit port; the exit status it asked for.
+    case debugExit(Int32)
     case failed(String)
 }
 
