@@ -35,12 +35,4 @@ enum MachineEnd: Sendable, Equatable {
 /// Drives whose medium changes while the guest runs.
 enum RemovableDrive: String, Sendable, CaseIterable {
     case cdrom = "ide1-cd0"
-    case floppy = "floppy0"
-}
-
-/// A picture, three bytes a pixel: red, green, blue; rows from the top without padding.
-struct ScreenImage: Sendable {
-    var width: Int
-    var height: Int
-    var rgb: [UInt8]
 }
