@@ -60,6 +60,7 @@ final class EmulatedPC: GuestMachine {
         case .quit: .quit
         // QEMU's isa-debug-exit ends the process with twice the value plus one.
         case .debugExit(let status): .debugExit(Int32(truncatingIfNeeded: status << 1 | 1) & 0xFF)
+        case .failed(let reason): .failed(reason)
         }
     }
 
