@@ -17,13 +17,8 @@ enum Launch {
             let output = try ConsoleOutput(
                 logPath: description.stateFolder.map { VMFile.consoleLog.path(in: $0) },
                 schedule: { loop.post { holder.session?.showOutput() } })
-            let onReset: @Sendable () -> Void = { loop.post { holder.session?.guestReset() } }
-            let machine: any GuestMachine
-            if getenv("LABVM_SCRIPTED") != nil {
-                machine = try ScriptedGuest(description, drives: drives, output: output, onReset: onReset)
-            } else {
-                machine = try EmulatedPC(description, drives: drives, output: output, onReset: onReset)
-            }
+            let machine = try EmulatedPC(
+                description, drives: drives, output: output, onReset: { loop.post { holder.session?.guestReset() } })
             let session = try VMSession(
                 description: description, loop: loop, output: output, machine: machine, drives: drives,
                 holder: holder)

@@ -90,7 +90,8 @@ public struct LabGraph: Sendable, Equatable, Encodable {
     /// Graphviz's language.
     public var dot: String {
         func quoted(_ text: String) -> String {
-            "\"" + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+            "\"" + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
+                .replacing("\n", with: "\\n") + "\""
         }
         var lines = ["digraph lab {", "  rankdir=LR;"]
         for node in nodes {
