@@ -9,7 +9,6 @@ extension CPU {
     func ioPermitted(_ port: UInt16, size: Int) -> Bool { true }
 }
 extension OpcodeTable { static let texts = [OpcodeTableInteger.text] }
-struct BootEntry {}
 extension CPU {
     func deliverPendingFault() {}
     func serviceInterrupts() -> Bool { false }
@@ -19,4 +18,3 @@ extension CPU {
     func dump() -> String { "" }
     func start(at: BootEntry) {}
 }
-extension PCBoard { var bootEntry: BootEntry? { nil } }

@@ -28,6 +28,7 @@ final class PCBoard {
     let keyboardController: KBC8042
     let keys: KeyInjector
     private let firmware: FirmwareROM
+    private let linuxLoader: LinuxLoader?
     private var resettable: [any ResettableDevice] = []
 
     // MARK: For the machine
@@ -38,10 +39,12 @@ final class PCBoard {
     var resetRequested: () -> Void = {}
     /// isa-debug-exit: the status the process should end with.
     var debugExit: (UInt32) -> Void = { _ in }
+    /// The kernel could not be read again for a reset; the machine then starts its firmware.
+    var loadFailed: (MachineError) -> Void = { _ in }
     /// The firmware's log, a character at a time.
     var firmwareLog: (UInt8) -> Void = { _ in }
 
-    /// Where and how the processor begins; nil: at the reset vector.
+    /// Where and how the processor begins after `reset`; nil: at the reset vector.
     private(set) var bootEntry: BootEntry?
 
     /// - Parameters:
@@ -114,6 +117,12 @@ final class PCBoard {
         pci.plug(power, slot: 1, function: 3)
         pci.plug(vga, slot: 2)
 
+        if let linux = config.linux {
+            linuxLoader = try LinuxLoader(linux, memory: memory, serialPortCount: config.serialPorts.count)
+        } else {
+            linuxLoader = nil
+        }
+
         pic.attach(to: ports)
         systemPorts.attach(to: ports)
         pit.attach(to: ports)
@@ -137,24 +146,22 @@ final class PCBoard {
         systemPorts.debugOutput = { [weak self] character in self?.firmwareLog(character) }
         power.powerOff = { [weak self] in self?.powerOff() }
         describeToFirmware()
-        try loadLinux()
     }
 
-    /// System reset: every device returns to its power-on state; memory and the clock keep their contents. A kernel that was
-    /// loaded without firmware is loaded again.
-    /// - Throws: `badFile` when that kernel is not there any more.
-    func reset() throws(MachineError) {
+    /// Power-on and system reset: every device returns to its power-on state; memory and the clock keep their contents. A
+    /// kernel that starts without firmware is put into memory, and `bootEntry` says where.
+    func reset() {
         a20.reset()
         keys.cancel()
         for device in resettable { device.reset() }
-        try loadLinux()
-    }
-
-    private func loadLinux() throws(MachineError) {
-        guard let linux = config.linux else { return }
-        let loader = LinuxLoader(memory: memory, linux: linux, serialPortCount: config.serialPorts.count)
-        bootEntry = try loader.load()
-        PlatformSetup.run(pci: pci, ports: ports, isaBridge: isaBridge, power: power)
+        guard let linuxLoader else { return }
+        do throws(MachineError) {
+            bootEntry = try linuxLoader.load()
+            PlatformSetup.run(pci: pci, ports: ports, isaBridge: isaBridge, power: power)
+        } catch {
+            bootEntry = nil
+            loadFailed(error)
+        }
     }
 
     private func describeToFirmware() {
