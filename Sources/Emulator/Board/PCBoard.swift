@@ -39,8 +39,6 @@ final class PCBoard {
     var resetRequested: () -> Void = {}
     /// isa-debug-exit: the status the process should end with.
     var debugExit: (UInt32) -> Void = { _ in }
-    /// The kernel could not be read again for a reset; the machine then starts its firmware.
-    var loadFailed: (MachineError) -> Void = { _ in }
     /// The firmware's log, a character at a time.
     var firmwareLog: (UInt8) -> Void = { _ in }
 
@@ -150,18 +148,14 @@ final class PCBoard {
 
     /// Power-on and system reset: every device returns to its power-on state; memory and the clock keep their contents. A
     /// kernel that starts without firmware is put into memory, and `bootEntry` says where.
-    func reset() {
+    /// - Throws: `badFile` when the host cannot read that kernel any more.
+    func reset() throws(MachineError) {
         a20.reset()
         keys.cancel()
         for device in resettable { device.reset() }
         guard let linuxLoader else { return }
-        do throws(MachineError) {
-            bootEntry = try linuxLoader.load()
-            PlatformSetup.run(pci: pci, ports: ports, isaBridge: isaBridge, power: power)
-        } catch {
-            bootEntry = nil
-            loadFailed(error)
-        }
+        bootEntry = try linuxLoader.load()
+        PlatformSetup.run(pci: pci, ports: ports, isaBridge: isaBridge, power: power)
     }
 
     private func describeToFirmware() {

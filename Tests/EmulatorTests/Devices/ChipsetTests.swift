@@ -71,7 +71,7 @@ final class BoardRig {
         memory.write(0xC_4000, size: 1, value: 0x77)
         #expect(rig.byte(0xC_4000) == 0x77)
         #expect(rig.byte(0xC_8000) == 0xFF)
-        rig.board.reset()
+        try rig.board.reset()
         #expect(rig.byte(0xF_0000) == 0x30)
         #expect(rig.byte(0xC_4000) == 0xFF)
     }

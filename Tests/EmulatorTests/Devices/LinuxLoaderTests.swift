@@ -44,7 +44,7 @@ final class KernelFiles {
             $0.memoryBytes = memory
             $0.linux = PCConfig.Linux(kernelPath: files.kernel, initrdPath: files.initrd, commandLine: line)
         }
-        rig.board.reset()
+        try rig.board.reset()
         return rig
     }
 
@@ -114,7 +114,7 @@ final class KernelFiles {
         let rig = try rig(files)
         try FileManager.default.removeItem(atPath: files.kernel)
         rig.board.memory.write(0x100_0000, size: 4, value: 0)
-        rig.board.reset()
+        try rig.board.reset()
         #expect(number(rig, 0x100_0000, 4) == 0x0302_0100)
         #expect(rig.board.bootEntry != nil)
     }
