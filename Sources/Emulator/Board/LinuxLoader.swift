@@ -62,7 +62,8 @@ struct LinuxLoader {
         commandLine = Array(linux.commandLine.utf8)
         let limit = min(header.commandLineLimit, Place.commandLineBytes - 1)
         guard commandLine.count <= limit else {
-            throw .badConfiguration("the kernel command line has \(commandLine.count) bytes; this kernel takes \(limit)")
+            throw .badConfiguration(
+                "the kernel command line has \(commandLine.count) bytes; this kernel takes \(limit)")
         }
     }
 
@@ -75,7 +76,8 @@ struct LinuxLoader {
         let end = UInt64(header.loadAddress) + max(UInt64(size), UInt64(header.initBytes))
         guard end <= limit else {
             throw .badFile(
-                path: kernel.path, reason: "the kernel needs \(end >> 20) MiB of memory, the machine has \(limit >> 20)")
+                path: kernel.path, reason: "the kernel needs \(end >> 20) MiB of memory, the machine has \(limit >> 20)"
+            )
         }
         return end
     }
@@ -85,7 +87,9 @@ struct LinuxLoader {
         guard size <= end, (end - size) & ~0xFFF >= start else {
             throw .badFile(
                 path: file.path,
-                reason: "\(size >> 20) MiB do not fit between the kernel and \(end >> 20) MiB; give the machine more memory")
+                reason:
+                    "\(size >> 20) MiB do not fit between the kernel and \(end >> 20) MiB; give the machine more memory"
+            )
         }
         return (end - size) & ~0xFFF
     }

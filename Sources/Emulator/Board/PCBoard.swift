@@ -25,6 +25,7 @@ final class PCBoard {
     let fwCfg: FwCfg
     let systemPorts: SystemPorts
     let uarts: [UART16550]
+    let dma: DMA8237
     let keyboardController: KBC8042
     let keys: KeyInjector
     private let firmware: FirmwareROM
@@ -93,6 +94,7 @@ final class PCBoard {
         uarts = SerialPorts.make(config.serialPorts, scheduler: scheduler, wires: wires)
         keyboardController = KBC8042(a20: a20, keyboardIRQ: wires.line(1), mouseIRQ: wires.line(12))
         keys = KeyInjector(keyboard: keyboardController.keyboard, scheduler: scheduler)
+        dma = DMA8237(memory: memory)
         fwCfg = FwCfg(memory: memory)
 
         // PCI: the bridge's configuration ports first, so that CF9 inside them goes to the reset register.
@@ -127,10 +129,12 @@ final class PCBoard {
         rtc.attach(to: ports)
         uarts.forEach { $0.attach(to: ports) }
         keyboardController.attach(to: ports)
+        dma.attach(to: ports)
         fwCfg.attach(to: ports)
         isaBridge.attach(to: ports)
         resettable = [
-            pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, fwCfg, hostBridge, isaBridge,
+            pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, dma, fwCfg, hostBridge,
+            isaBridge,
             ide, power, vga,
         ]
         resettable += uarts

@@ -39,7 +39,8 @@ final class KernelFiles {
 }
 
 @Suite struct LinuxLoaderTests {
-    private func rig(_ files: KernelFiles, memory: UInt64 = 64 << 20, line: String = "console=ttyS0") throws -> BoardRig {
+    private func rig(_ files: KernelFiles, memory: UInt64 = 64 << 20, line: String = "console=ttyS0") throws -> BoardRig
+    {
         let rig = try BoardRig {
             $0.memoryBytes = memory
             $0.linux = PCConfig.Linux(kernelPath: files.kernel, initrdPath: files.initrd, commandLine: line)
@@ -48,7 +49,9 @@ final class KernelFiles {
         return rig
     }
 
-    private func number(_ rig: BoardRig, _ address: UInt64, _ size: Int) -> UInt64 { rig.board.memory.read(address, size: size) }
+    private func number(_ rig: BoardRig, _ address: UInt64, _ size: Int) -> UInt64 {
+        rig.board.memory.read(address, size: size)
+    }
 
     @Test func theKernelIsEnteredByThe32BitProtocol() throws {
         let rig = try rig(try KernelFiles())
@@ -120,7 +123,8 @@ final class KernelFiles {
     }
 
     @Test func whatIsNoKernelIsRefused() throws {
-        for change in [{ $0[0x202] = 0 }, { $0[0x211] = 0 }, { $0.removeSubrange(100...) }] as [(inout [UInt8]) -> Void] {
+        for change in [{ $0[0x202] = 0 }, { $0[0x211] = 0 }, { $0.removeSubrange(100...) }] as [(inout [UInt8]) -> Void]
+        {
             let files = try KernelFiles(change: change)
             #expect(throws: MachineError.self) { try rig(files) }
         }
