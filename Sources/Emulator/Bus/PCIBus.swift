@@ -39,6 +39,9 @@ class PCIDevice {
         config[0x0A] = UInt8(truncatingIfNeeded: classCode >> 8)
         config[0x0B] = UInt8(truncatingIfNeeded: classCode >> 16)
         config[0x3D] = interruptPin
+        // Firmware recognises the machine by this subsystem, which every function of QEMU's `pc` carries.
+        set16(0x2C, 0x1AF4)
+        set16(0x2E, 0x1100)
         writeMask[0x04] = 0x07
         writeMask[0x05] = 0x05
         writeMask[0x0C] = 0xFF

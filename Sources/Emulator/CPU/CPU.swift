@@ -18,6 +18,11 @@ final class CPU {
     let memory: PhysicalMap
     let ports: PortBus
     let features: CPUFeatures
+    /// Room for one instruction that is decoded anew each time it runs.
+    let scratch: BlockCache.Pointer
+
+    /// Blocks are one instruction long (TF, breakpoints, the shadow of STI).
+    var singleStepping = false
 
     /// The interrupt controller's INTA cycle: the vector to take, nil when the request went away.
     var acknowledgeInterrupt: () -> UInt8? = { nil }
@@ -40,15 +45,27 @@ final class CPU {
         self.features = features
         tlb = TLBTables()
         blocks = BlockCache()
+        scratch = UnsafeMutableRawPointer.allocate(
+            byteCount: Block.headerBytes + 2 * MemoryLayout<DecodedOp>.stride, alignment: 64
+        ).assumingMemoryBound(to: Block.self)
         state = .allocate(capacity: 1)
         state.initialize(to: CPUState(readTLB: tlb.reads(user: false), writeTLB: tlb.writes(user: false)))
         state.pointee.owner = Unmanaged.passUnretained(self)
+        blocks.pageBecameCode = { [unowned self] physical in
+            if let host = self.memory.target(ofPageAt: physical).write { self.tlb.flushWrites(hostPage: host) }
+        }
+        memory.codeWritten = { [unowned self] physical, length in self.blocks.invalidate(physical, length) }
+        memory.layoutChanged = { [unowned self] in
+            self.flushTLB()
+            self.blocks.requestFlush()
+        }
         reset()
     }
 
     deinit {
         state.deinitialize(count: 1)
         state.deallocate()
+        UnsafeMutableRawPointer(scratch).deallocate()
     }
 
     /// Drops every cached translation (CR3, CR4 and CR0 writes, A20, a changed memory map).

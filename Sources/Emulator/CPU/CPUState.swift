@@ -32,6 +32,8 @@ enum SegmentIndex {
     static let es = 0, cs = 1, ss = 2, ds = 3, fs = 4, gs = 5
     /// In `DecodedOp.segment`: base 0, no limit to check.
     static let flat: UInt8 = 0xFF
+    /// Flag in `DecodedOp.segment`: FS or GS of 64-bit mode, whose base is added and whose limit is ignored.
+    static let baseOnly: UInt8 = 0x80
 }
 
 /// Indices of `CPUState.gpr`.

@@ -52,8 +52,12 @@ extension CPUPointer {
     /// Linear address of the memory operand for an access of `size` bytes; nil: a segment fault is pending.
     @inline(__always) func linear(_ op: UnsafePointer<DecodedOp>, size: UInt64, write: Bool) -> UInt64? {
         let offset = effectiveOffset(op)
-        if op.pointee.segment == SegmentIndex.flat { return offset }
-        return cpu.segmented(Int(op.pointee.segment), offset, size: size, write: write)
+        let segment = op.pointee.segment
+        if segment == SegmentIndex.flat { return offset }
+        if segment & SegmentIndex.baseOnly != 0 {
+            return offset &+ pointee.segments[unchecked: Int(segment & 7)].base
+        }
+        return cpu.segmented(Int(segment), offset, size: size, write: write)
     }
 
     // MARK: Linear memory

@@ -75,6 +75,14 @@ final class PhysicalMap {
         return RegionID(id: region.id)
     }
 
+    /// Changes what answers in a region without moving it (PAM attributes).
+    func replace(_ id: RegionID, with backing: Backing) {
+        guard let index = regions.firstIndex(where: { $0.id == id.id }) else { return }
+        let old = regions[index]
+        regions[index] = Region(base: old.base, length: old.length, backing: backing, name: old.name, id: old.id)
+        layoutChanged()
+    }
+
     func unmap(_ id: RegionID) {
         regions.removeAll { $0.id == id.id }
         layoutChanged()

@@ -1,0 +1,29 @@
+/// What the machine tells its firmware through fw_cfg.
+enum FirmwareDescription {
+    /// E820 types.
+    private enum Memory { static let ram: UInt32 = 1, reserved: UInt32 = 2 }
+
+    static func install(in fwCfg: FwCfg, config: PCConfig, lowRAMBytes: UInt64, highRAMBytes: UInt64, cpuCount: UInt16 = 1) {
+        fwCfg.set(.uuid, config.uuid)
+        fwCfg.set(.ramSize, lowRAMBytes + highRAMBytes)
+        fwCfg.set(.noGraphic, UInt16(0))
+        fwCfg.set(.cpuCount, cpuCount)
+        fwCfg.set(.maximumCPUs, cpuCount)
+        fwCfg.set(.bootDevice, UInt16(config.bootOrder.utf8.first ?? 0))
+        // No NUMA nodes, but the counts of CPUs' and nodes' entries are expected.
+        fwCfg.set(.numa, [UInt8](repeating: 0, count: 8 + 8 * Int(cpuCount)))
+        // No "press ESC" prompt: it would cost every boot 2.5 s.
+        fwCfg.set(.bootMenu, UInt16(0))
+        fwCfg.set(.irq0Override, UInt32(1))
+        fwCfg.setFile("etc/e820", e820(lowRAMBytes: lowRAMBytes, highRAMBytes: highRAMBytes))
+    }
+
+    /// The RAM map: 64-bit address, 64-bit length, 32-bit type per entry, little-endian.
+    static func e820(lowRAMBytes: UInt64, highRAMBytes: UInt64) -> [UInt8] {
+        var ranges: [(UInt64, UInt64, UInt32)] = [(0, lowRAMBytes, Memory.ram)]
+        if highRAMBytes > 0 { ranges.append((PhysicalMap.highRAMBase, highRAMBytes, Memory.ram)) }
+        return ranges.flatMap { address, length, type in
+            Array(littleEndianBytes: address) + Array(littleEndianBytes: length) + Array(littleEndianBytes: type)
+        }
+    }
+}

@@ -1,0 +1,153 @@
+import Glibc
+
+/// A PC like QEMU's `pc` (i440FX and PIIX3): every device, built in one place and wired together.
+///
+/// A new device is a file in `Devices` and a line in `init`. The board knows nothing of the processor: the machine connects
+/// `localAPIC`'s wires and the closures below to it. All calls come from the CPU thread.
+final class PCBoard {
+    let config: PCConfig
+    let memory: PhysicalMap
+    let ports = PortBus()
+    let pci = PCIBus()
+    let scheduler: Scheduler
+    let localAPIC: LocalAPIC
+    let ioAPIC: IOAPIC
+    let pic: PIC8259
+    let wires: InterruptWires
+    let a20: A20Gate
+    let rtc: CMOSRTC
+    let pit: PIT8254
+    let hpet: HPET
+    let power: PIIX4PM
+    let fwCfg: FwCfg
+    let systemPorts: SystemPorts
+    let uarts: [UART16550]
+    let keyboardController: KBC8042
+    let keys: KeyInjector
+    private let firmware: FirmwareROM
+    private var resettable: [any ResettableDevice] = []
+
+    // MARK: For the machine
+
+    /// The guest powered off (ACPI S5). Called in the middle of an instruction: take note and act at the block's end.
+    var powerOff: () -> Void = {}
+    /// A device asked for a system reset (8042, port 92h, CF9): likewise to be acted on later with `reset()` and a CPU reset.
+    var resetRequested: () -> Void = {}
+    /// isa-debug-exit: the status the process should end with.
+    var debugExit: (UInt32) -> Void = { _ in }
+    /// The firmware's log, a character at a time.
+    var firmwareLog: (UInt8) -> Void = { _ in }
+
+    /// - Parameters:
+    ///   - clock: guest nanoseconds since power-on, monotonic.
+    ///   - tscNow: the time-stamp counter; nil: `clock` scaled to `config.tscHertz`.
+    /// - Throws: `MachineError` when memory or a file that the machine needs cannot be had.
+    init(config: PCConfig, clock: @escaping () -> UInt64, tscNow: (() -> UInt64)? = nil) throws(MachineError) {
+        guard config.memoryBytes >= 1 << 20 else {
+            throw .badConfiguration("a PC needs at least 1 MiB of memory, not \(config.memoryBytes) bytes")
+        }
+        guard config.serialPorts.count <= SerialPorts.places.count else {
+            throw .badConfiguration("a PC has at most 4 serial ports, not \(config.serialPorts.count)")
+        }
+        self.config = config
+        memory = try PhysicalMap(ramSizeBytes: config.memoryBytes)
+        firmware = try FirmwareLoader.loadSystemBIOS(path: config.firmwarePath)
+        scheduler = Scheduler(clock: clock)
+
+        // Interrupt controllers.
+        pic = PIC8259()
+        let hertz = config.tscHertz
+        localAPIC = LocalAPIC(
+            pic: pic, scheduler: scheduler, tscHertz: hertz,
+            tscNow: tscNow ?? { ClockRates.ticks(at: clock(), hertz: hertz) })
+        ioAPIC = IOAPIC(localAPIC: localAPIC, pic: pic)
+        wires = InterruptWires(pic: pic, ioAPIC: ioAPIC)
+        memory.map("local APIC", at: LocalAPIC.defaultBase, length: LocalAPIC.mappedBytes, .device(localAPIC))
+        memory.map("I/O APIC", at: IOAPIC.base, length: IOAPIC.mappedBytes, .device(ioAPIC))
+
+        // ISA devices.
+        a20 = A20Gate(memory: memory)
+        systemPorts = SystemPorts(a20: a20, fpuIRQ: wires.line(13))
+        pit = PIT8254(scheduler: scheduler, irq: wires.line(0))
+        rtc = CMOSRTC(
+            scheduler: scheduler, irq: wires.line(8), epochSeconds: config.clockSeconds ?? Int64(time(nil)))
+        hpet = HPET(scheduler: scheduler, wires: wires, pit: pit, rtc: rtc)
+        memory.map("HPET", at: HPET.base, length: 0x1000, .device(hpet))
+        uarts = SerialPorts.make(config.serialPorts, scheduler: scheduler, wires: wires)
+        keyboardController = KBC8042(a20: a20, keyboardIRQ: wires.line(1), mouseIRQ: wires.line(12))
+        keys = KeyInjector(keyboard: keyboardController.keyboard, scheduler: scheduler)
+        fwCfg = FwCfg(memory: memory)
+
+        // PCI: the bridge's configuration ports first, so that CF9 inside them goes to the reset register.
+        ports.claim(0xCF8, count: 8, by: pci)
+        let hostBridge = I440FX(memory: memory, firmware: firmware)
+        let wires = wires
+        let isaBridge = PIIX3(isaLines: (0..<16).map { wires.line($0) })
+        power = PIIX4PM(
+            scheduler: scheduler, ports: ports, sci: wires.line(9), serialPortCount: config.serialPorts.count)
+        pci.interruptRouter = { slot, pin, level in isaBridge.setInterrupt(slot: slot, pin: pin, level: level) }
+        pci.plug(hostBridge, slot: 0)
+        pci.plug(isaBridge, slot: 1)
+        pci.plug(power, slot: 1, function: 3)
+
+        pic.attach(to: ports)
+        systemPorts.attach(to: ports)
+        pit.attach(to: ports)
+        rtc.attach(to: ports)
+        uarts.forEach { $0.attach(to: ports) }
+        keyboardController.attach(to: ports)
+        fwCfg.attach(to: ports)
+        isaBridge.attach(to: ports)
+        resettable = [
+            pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, fwCfg, hostBridge, isaBridge,
+            power,
+        ]
+        resettable += uarts
+
+        if let port = config.debugExitPort {
+            ports.claim(port, count: 4, by: DebugExitPort { [weak self] status in self?.debugExit(status) })
+        }
+        isaBridge.resetRequested = { [weak self] in self?.resetRequested() }
+        keyboardController.resetRequested = { [weak self] in self?.resetRequested() }
+        systemPorts.resetRequested = { [weak self] in self?.resetRequested() }
+        systemPorts.debugOutput = { [weak self] character in self?.firmwareLog(character) }
+        power.powerOff = { [weak self] in self?.powerOff() }
+        describeToFirmware()
+    }
+
+    /// System reset: every device returns to its power-on state; memory and the clock keep their contents.
+    func reset() {
+        a20.reset()
+        keys.cancel()
+        for device in resettable { device.reset() }
+    }
+
+    private func describeToFirmware() {
+        let lowRAM = memory.lowRAMBytes
+        let highRAM = memory.ramSizeBytes - lowRAM
+        CMOSContents.install(in: rtc, lowRAMBytes: lowRAM, highRAMBytes: highRAM, bootOrder: config.bootOrder)
+        FirmwareDescription.install(in: fwCfg, config: config, lowRAMBytes: lowRAM, highRAMBytes: highRAM)
+    }
+
+    // MARK: From the host
+
+    func pressPowerButton() { power.pressPowerButton() }
+
+    /// Bytes for a serial port; ports that the machine does not have swallow them.
+    func serialInput(port: Int, _ bytes: some Sequence<UInt8>) {
+        if uarts.indices.contains(port) { uarts[port].receive(bytes) }
+    }
+}
+
+/// Where the four serial ports of a PC are.
+enum SerialPorts {
+    static let places: [(base: UInt16, irq: Int)] = [(0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3)]
+
+    static func make(
+        _ backends: [(any SerialBackend)?], scheduler: Scheduler, wires: InterruptWires
+    ) -> [UART16550] {
+        zip(places, backends).map { place, backend in
+            UART16550(base: place.base, scheduler: scheduler, irq: wires.line(place.irq), backend: backend)
+        }
+    }
+}

@@ -1,0 +1,44 @@
+/// What a PC is made of. Plain data; `PCBoard` builds from it.
+public struct PCConfig {
+    /// A Linux kernel to start without firmware, as QEMU's -kernel, -initrd and -append.
+    public struct Linux: Sendable {
+        public var kernelPath: String
+        public var initrdPath: String?
+        public var commandLine: String
+
+        public init(kernelPath: String, initrdPath: String? = nil, commandLine: String = "") {
+            self.kernelPath = kernelPath
+            self.initrdPath = initrdPath
+            self.commandLine = commandLine
+        }
+    }
+
+    /// What sits in a drive slot of the two IDE channels.
+    public enum Drive {
+        case disk(any DiskBackend)
+        /// A CD-ROM drive, with or without a disc.
+        case cdrom((any DiskBackend)?)
+    }
+
+    /// At least 1 MiB, rounded up to whole pages.
+    public var memoryBytes: UInt64 = 128 << 20
+    /// System BIOS; nil: SeaBIOS as Debian installs it.
+    public var firmwarePath: String?
+    /// hda, hdb (primary master and slave), hdc, hdd (secondary).
+    public var drives: [Drive?] = [nil, nil, nil, nil]
+    /// QEMU's boot letters in order: a floppy, c disk, d CD-ROM, n network.
+    public var bootOrder = "cad"
+    public var linux: Linux?
+    /// One UART per entry, COM1 first, at most four; nil: nothing is connected.
+    public var serialPorts: [(any SerialBackend)?] = [nil]
+    /// QEMU's isa-debug-exit; nil: absent. QEMU's default port is 501h.
+    public var debugExitPort: UInt16?
+    /// What the real-time clock shows at power-on, seconds since 1970; nil: the host's time.
+    public var clockSeconds: Int64?
+    /// Frequency of the time-stamp counter; at 1 GHz it counts guest nanoseconds.
+    public var tscHertz: UInt64 = 1_000_000_000
+    /// Shown in SMBIOS and fw_cfg.
+    public var uuid: [UInt8] = [UInt8](repeating: 0, count: 16)
+
+    public init() {}
+}

@@ -1,0 +1,123 @@
+/// The local APIC's timer (Intel SDM volume 3, 11.5.4), counting a 1 GHz bus clock through a divider.
+///
+/// The count is computed from guest time, so that reading it is exact and cheap.
+final class APICTimer {
+    /// LVT timer bits 18–17.
+    enum Mode: UInt32 { case oneShot = 0, periodic, tscDeadline }
+
+    private let scheduler: Scheduler
+    private let tscHertz: UInt64
+    private let tscNow: () -> UInt64
+    private var alarm: Scheduler.Timer?
+    private var startedAt: UInt64 = 0
+    private var deadlineTicks: UInt64 = 0
+    /// Called at each expiry; masking is the APIC's business.
+    var expired: () -> Void = {}
+
+    init(scheduler: Scheduler, tscHertz: UInt64, tscNow: @escaping () -> UInt64) {
+        self.scheduler = scheduler
+        self.tscHertz = tscHertz
+        self.tscNow = tscNow
+        alarm = scheduler.makeTimer { [weak self] deadline in self?.fire(deadline) }
+    }
+
+    func reset() {
+        mode = .oneShot
+        divider = 0
+        initialCount = 0
+        deadlineTicks = 0
+    }
+
+    var mode = Mode.oneShot {
+        didSet {
+            guard mode != oldValue else { return }
+            // Moving into or out of TSC-deadline mode disarms; between the others the count goes on.
+            if mode == .tscDeadline || oldValue == .tscDeadline {
+                deadlineTicks = 0
+                storedCount = 0
+            }
+            arm()
+        }
+    }
+
+    /// Divide configuration: bits 3, 1, 0 are log2 of the divisor minus one; 7 divides by 1.
+    var divider: UInt32 = 0 {
+        didSet {
+            guard divider != oldValue else { return }
+            startedAt = scheduler.nowNanoseconds
+            arm()
+        }
+    }
+    private var shift: UInt64 { UInt64((divider & 3 | divider >> 1 & 4) + 1 & 7) }
+
+    private var storedCount: UInt32 = 0
+    /// Writing starts the timer, zero stops it; ignored in TSC-deadline mode.
+    var initialCount: UInt32 {
+        get { storedCount }
+        set {
+            guard mode != .tscDeadline else { return }
+            storedCount = newValue
+            startedAt = scheduler.nowNanoseconds
+            arm()
+        }
+    }
+
+    var currentCount: UInt32 {
+        guard mode != .tscDeadline, storedCount != 0 else { return 0 }
+        let passed = (scheduler.nowNanoseconds - startedAt) >> shift
+        let initial = UInt64(storedCount)
+        if mode == .periodic { return UInt32(initial - passed % initial) }
+        return passed >= initial ? 0 : UInt32(initial - passed)
+    }
+
+    var tscDeadline: UInt64 {
+        get { mode == .tscDeadline ? deadlineTicks : 0 }
+        set {
+            guard mode == .tscDeadline else { return }
+            deadlineTicks = newValue
+            arm()
+        }
+    }
+
+    private func arm() {
+        guard let alarm else { return }
+        if let deadline = nextDeadline(after: scheduler.nowNanoseconds) {
+            scheduler.arm(alarm, at: deadline)
+        } else {
+            scheduler.cancel(alarm)
+        }
+    }
+
+    private func nextDeadline(after now: UInt64) -> UInt64? {
+        switch mode {
+        case .tscDeadline:
+            guard deadlineTicks != 0 else { return nil }
+            let tsc = tscNow()
+            return deadlineTicks <= tsc ? now : now &+ ClockRates.nanoseconds(at: deadlineTicks - tsc, hertz: tscHertz)
+        case .oneShot:
+            let deadline = startedAt + UInt64(storedCount) << shift
+            return storedCount != 0 && deadline > now ? deadline : nil
+        case .periodic:
+            guard storedCount != 0 else { return nil }
+            let period = UInt64(storedCount) << shift
+            return startedAt + ((now - startedAt) / period + 1) * period
+        }
+    }
+
+    private func fire(_ deadline: UInt64) {
+        switch mode {
+        case .tscDeadline:
+            guard deadlineTicks != 0 else { return }
+            // Rounding may wake us a tick early.
+            if tscNow() < deadlineTicks { return arm() }
+            deadlineTicks = 0
+        case .oneShot: break
+        case .periodic:
+            // Periods missed while the host was busy merge into one interrupt, as they do in the IRR.
+            if let alarm, let next = nextDeadline(after: max(deadline, scheduler.nowNanoseconds)) {
+                scheduler.arm(alarm, at: next)
+            }
+        }
+        expired()
+    }
+}

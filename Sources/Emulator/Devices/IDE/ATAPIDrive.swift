@@ -1,0 +1,291 @@
+/// An ATAPI CD-ROM drive: the PACKET protocol (ATA/ATAPI-6, 9.8 and 9.9) around MMC commands.
+///
+/// PACKET asks for a 12-byte command through the data port. Its answer comes in blocks no longer than the byte count
+/// limit that the host put into LBA mid and high, one interrupt each, or by the bus master when feature bit 0 is set.
+/// While the drive asks for data, sector count is the interrupt reason: bit 0 a command packet, bit 1 towards the host.
+final class ATAPIDrive: IDEDrive {
+    static let packetBytes = 12
+    static let blockBytes = 2048
+
+    private enum Reason {
+        static let commandOut: UInt8 = 1
+        static let dataIn: UInt8 = 2
+        static let status: UInt8 = 3
+    }
+
+    enum Phase { case idle, packet, data }
+
+    let serial: String
+    /// The disc; nil when the drive is empty.
+    private(set) var disc: (any DiskBackend)?
+    private(set) var isTrayOpen = false
+    var isLocked = false
+    var sense = SCSISense.none
+    /// Reported and cleared before the next command that touches the medium.
+    var unitAttention: SCSISense?
+    /// For GET EVENT STATUS NOTIFICATION; cleared when told.
+    var mediaEvent = MediaEvent.none
+
+    private var phase = Phase.idle
+    private var usesDMA = false
+    private var byteCountLimit = 0
+    /// What `buffer` holds that has not been sent.
+    private var staged = 0..<0
+    /// Sectors still to be read from the disc into the buffer.
+    private var nextLBA: UInt64 = 0
+    private var sectorsLeft = 0
+    private var layout = CDSectorLayout.userData
+
+    override var isPresent: Bool { true }
+
+    init(channel: IDEChannel, backend: (any DiskBackend)?, serial: String) {
+        disc = backend
+        self.serial = serial
+        super.init(channel: channel, bufferBytes: Self.bufferBytes)
+    }
+
+    // MARK: For the machine's owner
+
+    /// Puts a disc into the drive, or takes it out with nil, as a person would; the guest is told of the change.
+    func changeDisc(_ backend: (any DiskBackend)?) {
+        disc = backend
+        isTrayOpen = false
+        mediaEvent = backend == nil ? .removal : .newMedia
+        unitAttention = backend == nil ? nil : .mediumChanged
+    }
+
+    /// A press on the eject button.
+    /// - Returns: false when the guest has locked the tray; it is asked to unlock.
+    func pressEject() -> Bool {
+        if isLocked {
+            mediaEvent = .ejectRequest
+            return false
+        }
+        changeDisc(nil)
+        isTrayOpen = true
+        return true
+    }
+
+    var loadedDisc: (any DiskBackend)? { isTrayOpen ? nil : disc }
+    /// Blocks of 2048 bytes on the disc in the closed tray.
+    var totalBlocks: UInt64 {
+        ((loadedDisc?.sizeBytes ?? 0) + UInt64(Self.blockBytes - 1)) / UInt64(Self.blockBytes)
+    }
+
+    func moveTray(open: Bool) {
+        guard isTrayOpen != open else { return }
+        isTrayOpen = open
+        guard disc != nil else { return }
+        mediaEvent = open ? .removal : .newMedia
+        unitAttention = open ? nil : .mediumChanged
+    }
+
+    // MARK: Reset
+
+    override func resetState(powerOn: Bool) {
+        phase = .idle
+        staged = 0..<0
+        sectorsLeft = 0
+        guard powerOn else { return }
+        isLocked = false
+        sense = .none
+        isTrayOpen = false
+    }
+
+    override func setSignature() {
+        registers.count = 1
+        registers.lbaLow = 1
+        registers.lbaMid = 0x14
+        registers.lbaHigh = 0xEB
+        registers.device &= 0xF0
+        registers.error = 1
+        // Not ready until the first command: that tells it from a disk.
+        registers.status = 0
+    }
+
+    // MARK: ATA commands
+
+    override func execute(_ code: UInt8) {
+        registers.error = 0
+        switch ATACommand(rawValue: code) {
+        case .packet: requestPacket()
+        case .identifyPacket: sendIdentify()
+        case .identify, .readSectors:
+            setSignature()
+            failLater(IDEError.abort)
+        case .setFeatures:
+            let isKnown = registers.feature == 0x03 ? transferMode.select(registers.count) : true
+            isKnown ? finishLater() : failLater(IDEError.abort)
+        case .checkPower, .checkPowerOld:
+            registers.count = 0xFF
+            finishLater()
+        case .idle, .idleImmediate, .standby, .standbyImmediate, .sleep, .flush: finishLater()
+        default: failLater(IDEError.abort)
+        }
+    }
+
+    private func requestPacket() {
+        usesDMA = registers.feature & 1 != 0
+        byteCountLimit = Int(registers.lbaHigh) << 8 | Int(registers.lbaMid)
+        registers.count = Reason.commandOut
+        phase = .packet
+        openWindow(Self.packetBytes, input: false)
+    }
+
+    override func windowDone() {
+        switch phase {
+        case .packet:
+            phase = .idle
+            setBusy()
+            executePacket(Array(buffer[0..<Self.packetBytes]))
+        case .data: sendBlock(after: IDETiming.nextBlock)
+        case .idle: registers.status = IDEStatus.idle
+        }
+    }
+
+    private func sendIdentify() {
+        let bytes = identifyWords()
+        slice(bytes.count).copyBytes(from: bytes)
+        setBusy()
+        channel.later(IDETiming.command) { [unowned self] in
+            registers.count = Reason.dataIn
+            openWindow(bytes.count, input: true)
+            channel.raiseInterrupt()
+        }
+    }
+
+    private func identifyWords() -> [UInt8] {
+        var data = IdentifyData()
+        // ATAPI, CD-ROM, removable, DRQ within 50 µs of PACKET, 12-byte packets.
+        data[0] = 0x85C0
+        data.setText(10, words: 10, serial)
+        data[20] = 3
+        data[21] = 512
+        data[22] = 4
+        data.setText(23, words: 4, ATADisk.firmware)
+        data.setText(27, words: 20, SCSIInquiry.product)
+        data[48] = 1
+        data[49] = 0x0300
+        data.setModes(transferMode)
+        data[71] = 30
+        data[72] = 30
+        data[80] = 0x001E
+        return data.bytes
+    }
+
+    // MARK: Ends of a packet command
+
+    /// Answers with bytes that the drive made up.
+    func reply(_ bytes: [UInt8], limit: Int) {
+        let count = min(bytes.count, limit, buffer.count)
+        slice(count).copyBytes(from: bytes[0..<count])
+        staged = 0..<count
+        sectorsLeft = 0
+        startData()
+    }
+
+    /// Answers with sectors of the disc; the caller has checked the range.
+    func replySectors(from lba: UInt64, count: Int, layout: CDSectorLayout) {
+        nextLBA = lba
+        sectorsLeft = count
+        self.layout = layout
+        staged = 0..<0
+        startData()
+    }
+
+    func succeed() {
+        setBusy()
+        channel.later(IDETiming.command) { [unowned self] in
+            registers.count = Reason.status
+            phase = .idle
+            finish()
+        }
+    }
+
+    func fail(_ sense: SCSISense) {
+        setBusy()
+        channel.later(IDETiming.command) { [unowned self] in failNow(sense) }
+    }
+
+    private func failNow(_ sense: SCSISense) {
+        self.sense = sense
+        if usesDMA { channel.busMaster.stop(leavingActive: false) }
+        registers.count = Reason.status
+        phase = .idle
+        staged = 0..<0
+        sectorsLeft = 0
+        fail(sense.key << 4 | IDEError.abort)
+    }
+
+    // MARK: Data
+
+    private func startData() {
+        if staged.isEmpty && sectorsLeft == 0 { return succeed() }
+        phase = .data
+        if usesDMA { return beginDMA() }
+        // A limit of zero stands for the largest one, and an odd one cannot hold whole words.
+        byteCountLimit = byteCountLimit == 0 ? 0xFFFE : max(byteCountLimit & ~1, 2)
+        sendBlock(after: IDETiming.command)
+    }
+
+    /// Refills the buffer from the disc if it is empty, then opens the next block to the data port.
+    private func sendBlock(after delay: UInt64) {
+        setBusy()
+        if !staged.isEmpty {
+            channel.later(delay) { [unowned self] in openBlock() }
+        } else if sectorsLeft > 0 {
+            refill(after: delay) { [unowned self] in openBlock() }
+        } else {
+            succeed()
+        }
+    }
+
+    private func openBlock() {
+        var count = min(staged.count, byteCountLimit)
+        // Whole sectors where the limit allows one.
+        if count < staged.count, count >= layout.bytes, phase == .data { count -= count % layout.bytes }
+        let block = staged.lowerBound..<staged.lowerBound + count
+        staged = block.upperBound..<staged.upperBound
+        registers.count = Reason.dataIn
+        registers.lbaMid = UInt8(truncatingIfNeeded: count)
+        registers.lbaHigh = UInt8(truncatingIfNeeded: count >> 8)
+        openWindow(block, input: true)
+        channel.raiseInterrupt()
+    }
+
+    private func refill(after delay: UInt64, then: @escaping () -> Void) {
+        guard let disc = loadedDisc else { return fail(.noMedium) }
+        let sectors = min(sectorsLeft, buffer.count / layout.bytes)
+        let target = slice(sectors * layout.bytes)
+        let lba = nextLBA
+        channel.submit(after: delay) { () throws(DiskBackendError) in
+            try layout.read(disc, lba: lba, into: target)
+        } then: { [unowned self] failure in
+            if failure != nil { return failNow(.unrecoveredRead) }
+            nextLBA += UInt64(sectors)
+            sectorsLeft -= sectors
+            staged = 0..<target.count
+            then()
+        }
+    }
+
+    override func dmaStarted() {
+        if staged.isEmpty, sectorsLeft > 0 { return refill(after: IDETiming.command) { [unowned self] in dmaStep() } }
+        channel.later(IDETiming.command) { [unowned self] in dmaStep() }
+    }
+
+    private func dmaStep() {
+        let part = UnsafeRawBufferPointer(slice(staged.count, from: staged.lowerBound))
+        let moved = channel.busMaster.copyToGuest(part)
+        staged = 0..<0
+        guard moved == part.count else {
+            phase = .idle
+            return dmaTooShort()
+        }
+        if sectorsLeft > 0 { return refill(after: IDETiming.command) { [unowned self] in dmaStep() } }
+        channel.busMaster.stop(leavingActive: channel.busMaster.hasMore)
+        registers.count = Reason.status
+        phase = .idle
+        finish()
+    }
+}

@@ -1,0 +1,57 @@
+/// Between blocks: faults, interrupts, single steps.
+extension CPU {
+    enum RunEnd {
+        /// The budget is used up or a device wants the machine's attention.
+        case budget
+        /// HLT with nothing to wake it.
+        case halted
+    }
+
+    /// Runs about `budget` instructions, or until the CPU halts.
+    func run(budget: Int) -> RunEnd {
+        let s = state
+        s.pointee.budget = budget
+        while true {
+            if s.pointee.fault.isPending { deliverPendingFault() }
+            if s.pointee.interruptRequest || s.pointee.nmiRequest {
+                if s.pointee.interruptShadow == 0 { _ = serviceInterrupts() }
+            }
+            if s.pointee.halted { return .halted }
+            if s.pointee.budget <= 0 { return .budget }
+            if needsStepping {
+                step()
+            } else {
+                s.pointee.interruptShadow = 0
+                _ = execute()
+            }
+        }
+    }
+
+    /// Single step, instruction breakpoints, and the one instruction after STI or MOV SS while an interrupt waits.
+    private var needsStepping: Bool {
+        let s = state.pointee
+        return s.flagsRest & RFLAGS.tf != 0 || s.interruptShadow != 0 && (s.interruptRequest || s.nmiRequest)
+            || instructionBreakpointsEnabled
+    }
+
+    /// Runs one instruction and raises the debug exceptions that belong to its boundary.
+    func step() {
+        let s = state
+        let hadTrap = s.pointee.flagsRest & RFLAGS.tf != 0
+        if instructionBreakpointsEnabled, s.pointee.flagsRest & RFLAGS.rf == 0 {
+            let linear = s.pointee.is64Bit ? s.pointee.rip : (s.pointee.segments[SegmentIndex.cs].base &+ s.pointee.rip) & 0xFFFF_FFFF
+            if instructionBreakpointHit(linear) { return }
+        }
+        s.pointee.interruptShadow = 0
+        let budget = s.pointee.budget
+        // A budget of one block of one instruction: the block after it finds nothing left.
+        s.pointee.budget = 1
+        singleStepping = true
+        let stop = execute()
+        singleStepping = false
+        s.pointee.budget = min(s.pointee.budget, 0) + budget - 1
+        s.pointee.flagsRest &= ~RFLAGS.rf
+        if case .fault = stop { return }
+        if hadTrap { raiseSingleStep() }
+    }
+}

@@ -1,0 +1,190 @@
+/// A whole PC: the board, its CPU and the loop that runs them. The host-facing API of this module.
+///
+/// `run` occupies the calling thread until the machine ends. The other methods may be called from any thread at any time.
+public final class Machine: @unchecked Sendable {
+    // Unchecked: everything but `mailbox` belongs to the thread that calls `run`; other threads only post to the mailbox.
+
+    /// Why `run` came back.
+    public enum ExitReason: Sendable, Equatable {
+        /// The guest powered off (ACPI S5).
+        case powerOff
+        /// The guest reset and `Options.exitOnReset` was set.
+        case reset
+        /// `requestQuit` was called.
+        case quit
+        /// The guest wrote to the debug-exit port.
+        case debugExit(UInt32)
+    }
+
+    /// What is not part of the PC but of how it is run.
+    public struct Options: Sendable {
+        /// A guest reset ends the run (QEMU's -no-reboot).
+        public var exitOnReset = false
+        /// Power-off stops the CPU and waits for `requestQuit` (QEMU's -no-shutdown).
+        public var stopOnPowerOff = false
+        /// Log lines of the machine: guest errors, unimplemented things, resets. Called on the CPU thread.
+        public var log: (@Sendable (String) -> Void)?
+        /// The firmware's debug port, a byte at a time.
+        public var firmwareLog: (@Sendable (UInt8) -> Void)?
+        /// Called on the CPU thread at each guest reset and power-off, before it takes effect.
+        public var onReset: (@Sendable () -> Void)?
+        public init() {}
+    }
+
+    let board: PCBoard
+    let cpu: CPU
+    let clock = GuestClock()
+    private let mailbox = Mailbox()
+    private let options: Options
+    private var end: ExitReason?
+    private var resetPending = false
+    private var isPaused = false
+    /// Instructions between two looks at the clock: tens of microseconds.
+    private static let slice = 8192
+    /// A halted CPU with interrupts off sleeps at most this long at a time.
+    private static let longestSleep: UInt64 = 10_000_000_000
+
+    /// - Throws: `MachineError` when memory or a file that the machine needs cannot be had.
+    public init(_ config: PCConfig, options: Options = Options()) throws(MachineError) {
+        self.options = options
+        let clock = clock
+        let board = try PCBoard(config: config, clock: { clock.now })
+        self.board = board
+        let cpu = CPU(memory: board.memory, ports: board.ports)
+        self.cpu = cpu
+        let apic = board.localAPIC
+        apic.interruptLineChanged = { [unowned cpu] level in
+            cpu.state.pointee.interruptRequest = level
+            if level { cpu.kick() }
+        }
+        apic.nmi = { [unowned cpu] in
+            cpu.state.pointee.nmiRequest = true
+            cpu.kick()
+        }
+        cpu.acknowledgeInterrupt = { [unowned apic] in apic.acknowledgeInterrupt() }
+        cpu.readTaskPriority = { [unowned apic] in apic.taskPriority }
+        cpu.writeTaskPriority = { [unowned apic] in apic.taskPriority = $0 }
+        cpu.tscNow = { clock.now }
+        connectMSRs()
+        cpu.tripleFault = { [unowned self] in
+            log("triple fault\n" + self.cpu.dump())
+            requestResetFromGuest()
+        }
+        if let log = options.log { cpu.log = { log($0) } }
+        if let firmwareLog = options.firmwareLog { board.firmwareLog = { firmwareLog($0) } }
+        board.resetRequested = { [unowned self] in requestResetFromGuest() }
+        board.powerOff = { [unowned self] in
+            if options.stopOnPowerOff { isPaused = true } else { end = end ?? .powerOff }
+            self.cpu.kick()
+        }
+        board.debugExit = { [unowned self] status in
+            end = end ?? .debugExit(status)
+            self.cpu.kick()
+        }
+        powerOn()
+    }
+
+    private func log(_ line: String) { options.log?(line) }
+
+    private func connectMSRs() {
+        let apic = board.localAPIC
+        cpu.readDeviceMSR = { [unowned apic] number in
+            switch number {
+            case 0x1B: apic.baseMSR
+            case 0x6E0: apic.tscDeadlineMSR
+            default: nil
+            }
+        }
+        cpu.writeDeviceMSR = { [unowned apic] number, value in
+            switch number {
+            case 0x1B: apic.baseMSR = value
+            case 0x6E0: apic.tscDeadlineMSR = value
+            default: return false
+            }
+            return true
+        }
+    }
+
+    private func powerOn() {
+        board.reset()
+        cpu.reset()
+        if let entry = board.bootEntry { cpu.start(at: entry) }
+    }
+
+    private func requestResetFromGuest() {
+        resetPending = true
+        cpu.kick()
+    }
+
+    // MARK: Running
+
+    /// Runs the guest on the calling thread until the machine ends.
+    public func run() -> ExitReason {
+        while true {
+            for work in mailbox.take() { work(self) }
+            if resetPending { performReset() }
+            if let end { return end }
+            if isPaused {
+                mailbox.sleep(nanoseconds: nil)
+                continue
+            }
+            board.scheduler.advance(to: clock.now)
+            if case .halted = cpu.run(budget: Self.slice) { sleepUntilNextEvent() }
+        }
+    }
+
+    private func performReset() {
+        resetPending = false
+        options.onReset?()
+        if options.exitOnReset {
+            end = end ?? .reset
+        } else {
+            powerOn()
+        }
+    }
+
+    /// A halted guest uses no host CPU: sleep until its next timer or until another thread has something.
+    private func sleepUntilNextEvent() {
+        let deadline = board.scheduler.nextDeadline
+        let now = clock.now
+        guard deadline > now else { return }
+        clock.isSleeping = true
+        mailbox.sleep(nanoseconds: min(deadline - now, Self.longestSleep))
+        _ = clock.now
+        clock.isSleeping = false
+    }
+
+    // MARK: From any thread
+
+    /// Presses the ACPI power button.
+    public func pressPowerButton() { mailbox.post { $0.board.pressPowerButton() } }
+
+    /// Resets the machine as its reset button would.
+    public func requestReset() { mailbox.post { $0.resetPending = true } }
+
+    /// Ends the run as soon as possible.
+    public func requestQuit() { mailbox.post { $0.end = $0.end ?? .quit } }
+
+    /// Stops the CPU and the guest's clock.
+    public func pause() {
+        mailbox.post { machine in
+            machine.isPaused = true
+            machine.clock.pause()
+        }
+    }
+
+    public func resume() {
+        mailbox.post { machine in
+            machine.isPaused = false
+            machine.clock.resume()
+        }
+    }
+
+    /// Bytes that arrive at a serial port, 0 for COM1.
+    public func serialInput(port: Int, bytes: [UInt8]) {
+        mailbox.post { $0.board.serialInput(port: port, bytes) }
+    }
+
+    /// Runs `work` on the CPU thread between two instructions.
+    func post(_ work: @escaping @Sendable (Machine) -> Void) { mailbox.post(work) }
+}
