@@ -1,17 +1,51 @@
 # labctl: `make demo` and `make test` are all that a fresh Debian 12 machine needs.
 SHELL := /bin/bash
-
-.PHONY: deps build demo test check bench golden install clean
-
-build: deps
-	swift build -c release
-
-deps:
-	./scripts/deps
+PREFIX ?= $(HOME)/.local
+BUILD := .build/release
 
 # CPU tests need optimised code; @testable needs -enable-testing; kept apart from the plain release build.
 TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
-test: deps
+.PHONY: help deps build demo test check format bench golden install clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+deps: ## Debian packages that are missing (apt-get, with sudo where not root)
+	@./scripts/deps
+
+build: deps ## labctl and labvm, optimised, in .build/release
+	swift build -c release --product labvm
+	swift build -c release --product labctl
+
+demo: build ## the classroom lab, up and down, with everything said as it goes
+	./examples/demo
+
+test: build ## all tests; guests are fetched from Debian the first time
 	swift build --build-tests $(TEST_FLAGS)
 	swift test --skip-build $(TEST_FLAGS)
+
+check: ## what a change must pass before it is reviewed: format, shell syntax, schema drift
+	swift format lint --strict --recursive --parallel Package.swift Sources Tests
+	./scripts/check-shell
+	./scripts/check-schema
+
+format: ## puts Swift files into the house format
+	swift format --in-place --recursive --parallel Package.swift Sources Tests
+
+bench: build ## ours and QEMU's TCG on the same guest; costs of the lab verbs
+	@./scripts/deps bench
+	./Benchmarks/guest-bench
+	./Benchmarks/lab-bench
+
+golden: build ## writes golden files again, for review with git diff
+	LABCTL_UPDATE_GOLDEN=1 swift test $(TEST_FLAGS)
+	$(BUILD)/labctl schema > schemas/lab.schema.json
+
+install: build ## labctl and labvm into PREFIX/bin, a qemu-img link into PREFIX/lib/labctl
+	install -d $(PREFIX)/bin $(PREFIX)/lib/labctl
+	install -m 755 $(BUILD)/labctl $(BUILD)/labvm $(PREFIX)/bin/
+	ln -sf ../../bin/labctl $(PREFIX)/lib/labctl/qemu-img
+
+clean: ## build folders (downloaded guests stay; scripts/guests clean)
+	rm -rf .build .build-test

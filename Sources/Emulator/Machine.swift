@@ -14,6 +14,8 @@ public final class Machine: @unchecked Sendable {
         case quit
         /// The guest wrote to the debug-exit port.
         case debugExit(UInt32)
+        /// The machine could not be reset: the kernel that it starts is gone.
+        case failed(String)
     }
 
     /// What is not part of the PC but of how it is run.
@@ -24,6 +26,8 @@ public final class Machine: @unchecked Sendable {
         public var stopOnPowerOff = false
         /// Log lines of the machine: guest errors, unimplemented things, resets. Called on the CPU thread.
         public var log: (@Sendable (String) -> Void)?
+        /// Execution logs to write through `log`.
+        public var trace: TraceItems = []
         /// The firmware's debug port, a byte at a time.
         public var firmwareLog: (@Sendable (UInt8) -> Void)?
         /// Called on the CPU thread at each guest reset and power-off, before it takes effect.
@@ -70,7 +74,10 @@ public final class Machine: @unchecked Sendable {
             log("triple fault\n" + self.cpu.dump())
             requestResetFromGuest()
         }
-        if let log = options.log { cpu.log = { log($0) } }
+        if let log = options.log {
+            cpu.log = { log($0) }
+            if !options.trace.isEmpty { cpu.tracer = Tracer(items: options.trace) { log($0) } }
+        }
         if let firmwareLog = options.firmwareLog { board.firmwareLog = { firmwareLog($0) } }
         board.resetRequested = { [unowned self] in requestResetFromGuest() }
         board.powerOff = { [unowned self] in
@@ -81,7 +88,7 @@ public final class Machine: @unchecked Sendable {
             end = end ?? .debugExit(status)
             self.cpu.kick()
         }
-        powerOn()
+        try powerOn()
     }
 
     private func log(_ line: String) { options.log?(line) }
@@ -105,8 +112,8 @@ public final class Machine: @unchecked Sendable {
         }
     }
 
-    private func powerOn() {
-        board.reset()
+    private func powerOn() throws(MachineError) {
+        try board.reset()
         cpu.reset()
         if let entry = board.bootEntry { cpu.start(at: entry) }
     }
@@ -139,7 +146,12 @@ public final class Machine: @unchecked Sendable {
         if options.exitOnReset {
             end = end ?? .reset
         } else {
-            powerOn()
+            do {
+                try powerOn()
+            } catch {
+                // The kernel file went away under a running machine.
+                end = end ?? .failed(error.description)
+            }
         }
     }
 

@@ -24,6 +24,9 @@ final class CPU {
     /// Blocks are one instruction long (TF, breakpoints, the shadow of STI).
     var singleStepping = false
 
+    /// Execution logs; nil: none.
+    var tracer: Tracer?
+
     /// The interrupt controller's INTA cycle: the vector to take, nil when the request went away.
     var acknowledgeInterrupt: () -> UInt8? = { nil }
     /// CR8 is the local APIC's task priority (bits 4–7 of TPR).
@@ -40,6 +43,9 @@ final class CPU {
     var tripleFault: () -> Void = {}
     /// Something that was never implemented or is worth a log line (`-d guest_errors,unimp`).
     var log: (String) -> Void = { _ in }
+
+    /// MSR numbers already reported as unknown.
+    var loggedMSRs: Set<UInt32> = []
 
     init(memory: PhysicalMap, ports: PortBus, features: CPUFeatures = CPUFeatures()) {
         self.memory = memory

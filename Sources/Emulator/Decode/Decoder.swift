@@ -34,13 +34,13 @@ struct Decoder {
 
     // Prefixes
     private var rex: UInt8 = 0
-    private var hasREX = false
+    private(set) var hasREX = false
     private var has66 = false
     private var has67 = false
     private var hasLock = false
     /// The last of F2 and F3, or 0.
     private var repeatPrefix: UInt8 = 0
-    private var segmentOverride: UInt8?
+    private(set) var segmentOverride: UInt8?
 
     // ModRM
     private var modRM: UInt8 = 0
@@ -49,6 +49,8 @@ struct Decoder {
     /// The row that matched, for disassembly; nil for an undefined opcode.
     private(set) var row: OpcodeRow?
     private(set) var op = DecodedOp(.undefined)
+    /// The operands as encoded, before they moved to where the operation wants them: for the disassembler.
+    private(set) var encoded = DecodedOp(.undefined)
 
     init(bytes: UnsafePointer<UInt8>, available: Int, mode: Mode) {
         self.bytes = bytes
@@ -119,6 +121,7 @@ struct Decoder {
         if row.attributes.contains(.hasModRM) { readModRM(row) }
         for operand in row.operands { readOperand(operand, opcode) }
         if isTruncated { return }
+        encoded = op
         if hasLock, !row.attributes.contains(.lock) || !isMemory { return }
         lower(row, opcode)
     }
@@ -200,7 +203,7 @@ struct Decoder {
     }
 
     /// log2 of the address size in bytes.
-    private var addressSize: UInt8 {
+    var addressSize: UInt8 {
         if mode.is64 { return has67 ? 2 : 3 }
         return has67 ? 3 - mode.codeSize : mode.codeSize
     }
@@ -287,7 +290,8 @@ struct Decoder {
 
     // MARK: Operands
 
-    private func log2(_ operand: Operand) -> UInt8 {
+    /// log2 of an operand's bytes.
+    func log2(_ operand: Operand) -> UInt8 {
         switch operand.size {
         case "b": return 0
         case "w": return 1
