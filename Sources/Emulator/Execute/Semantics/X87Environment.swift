@@ -92,8 +92,8 @@ extension CPU {
             let operand = UInt32(truncatingIfNeeded: fdp &+ UInt64(fpu.lastOperandSelector) << 4)
             fields[3] = instruction & 0xFFFF
             fields[5] = operand & 0xFFFF
-            fields[4] = (wide ? instruction >> 16 << 12 : instruction >> 4 & 0xF000) | UInt32(fpu.lastOpcode & 0x7FF)
-            fields[6] = wide ? operand >> 16 << 12 : operand >> 4 & 0xF000
+            fields[4] = (wide ? (instruction >> 16) << 12 : instruction >> 4 & 0xF000) | UInt32(fpu.lastOpcode & 0x7FF)
+            fields[6] = wide ? (operand >> 16) << 12 : operand >> 4 & 0xF000
         }
         for i in 0..<7 {
             let done =
@@ -127,7 +127,7 @@ extension CPU {
             state.pointee.fpu.lastOperand = UInt64(fields[5])
             state.pointee.fpu.lastOperandSelector = UInt16(truncatingIfNeeded: fields[6])
         } else {
-            let high = { (field: UInt32) in UInt64(wide ? field >> 12 << 16 : (field & 0xF000) << 4) }
+            let high = { (field: UInt32) in UInt64(wide ? (field >> 12) << 16 : (field & 0xF000) << 4) }
             state.pointee.fpu.lastInstruction = UInt64(fields[3] & 0xFFFF) | high(fields[4])
             state.pointee.fpu.lastOperand = UInt64(fields[5] & 0xFFFF) | high(fields[6])
             state.pointee.fpu.lastInstructionSelector = 0
