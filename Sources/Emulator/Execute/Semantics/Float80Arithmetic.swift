@@ -216,11 +216,13 @@ enum FloatArithmetic {
         let sign = a.sign != b.sign
         guard a.isFiniteNumber && b.isFiniteNumber else {
             if (a.isZero && b.isZero) || (a.isInfinite && b.isInfinite) { return invalid(&context) }
+            if b.isZero && a.isFiniteNumber {
+                // Found before the denormal, which then is not reported.
+                context.flags |= FloatFlag.zeroDivide
+                return .infinity(sign: sign)
+            }
             noteDenormals(a, b, &context)
-            if a.isInfinite { return .infinity(sign: sign) }
-            if b.isInfinite || a.isZero { return .zero(sign: sign) }
-            context.flags |= FloatFlag.zeroDivide
-            return .infinity(sign: sign)
+            return a.isInfinite ? .infinity(sign: sign) : .zero(sign: sign)
         }
         noteDenormals(a, b, &context)
         var exponent = a.exponent &- b.exponent
