@@ -1,0 +1,443 @@
+/// Floppy disk controller Intel 82077AA (290166-007), at 3F0h, IRQ 6, DMA channel 2.
+///
+/// | port | read | write |
+/// | --- | --- | --- |
+/// | 3F0, 3F1 | status A, status B | – |
+/// | 3F2 | digital output | bits 1:0 drive, 2 not reset, 3 DMA and interrupt gate, 4–7 motors |
+/// | 3F3 | tape drive | the same |
+/// | 3F4 | main status: bit 7 ready, 6 towards the host, 5 not DMA, 4 busy, 3:0 seeking | data rate, bit 7 reset |
+/// | 3F5 | FIFO | FIFO |
+/// | 3F7 | bit 7 disk changed | data rate, bits 1:0 |
+///
+/// A command is its bytes through the FIFO, an execution phase that moves sectors by DMA or through the FIFO, and a
+/// result phase; an interrupt announces the result, or the end of a seek.
+final class FDC82077: PortDevice, ResettableDevice {
+    static let base: UInt16 = 0x3F0
+    private static let commandNanoseconds: UInt64 = 20_000
+    private static let sectorNanoseconds: UInt64 = 100_000
+
+    enum Phase { case idle, command, executing, hostReads, hostWrites, result }
+
+    let drives: [FloppyDrive]
+    private let irq: IRQLine
+    private let dma: any FloppyDMA
+    private let scheduler: Scheduler
+    private var timer: Scheduler.Timer?
+    private var pending: (() -> Void)?
+
+    private var phase = Phase.idle
+    private var output: UInt8 = 0
+    private var tape: UInt8 = 0
+    private var rate: UInt8 = 2
+    /// Command bytes, data of one sector in transfers without DMA, or result bytes.
+    private var fifo: [UInt8] = []
+    private var fifoAt = 0
+    private var bytesExpected = 0
+    /// Status 0 of seeks and resets that SENSE INTERRUPT will report, by drive.
+    private var interruptCauses: [UInt8?] = [nil, nil, nil, nil]
+    private var seeking: UInt8 = 0
+    // SPECIFY, CONFIGURE, PERPENDICULAR and LOCK.
+    private var stepAndUnload: UInt8 = 0
+    private var loadAndDMA: UInt8 = 0
+    private var configuration: UInt8 = 0x20
+    private var precompensationTrack: UInt8 = 0
+    private var perpendicular: UInt8 = 0
+    private var isLocked = false
+    private var lastSectorCount: UInt8 = 0
+    private var transfer: FDCTransfer?
+
+    /// - Parameter drives: A and B.
+    init(drives: [FloppyDrive], irq: IRQLine, dma: any FloppyDMA, scheduler: Scheduler) {
+        self.drives = (0..<4).map { $0 < drives.count ? drives[$0] : FloppyDrive(kind: .absent) }
+        self.irq = irq
+        self.dma = dma
+        self.scheduler = scheduler
+        timer = scheduler.makeTimer { [unowned self] _ in
+            let work = pending
+            pending = nil
+            work?()
+        }
+    }
+
+    func attach(to ports: PortBus) {
+        ports.claim(Self.base, count: 6, by: self)
+        ports.claim(Self.base + 7, count: 1, by: self)
+    }
+
+    func reset() {
+        output = 0
+        tape = 0
+        rate = 2
+        isLocked = false
+        perpendicular = 0
+        for drive in drives { drive.track = 0 }
+        softReset(announced: false)
+    }
+
+    // MARK: Registers
+
+    func portRead(_ port: UInt16, size: Int) -> UInt32 { PortBus.splitRead(port, size: size, readRegister) }
+
+    func portWrite(_ port: UInt16, size: Int, value: UInt32) {
+        PortBus.splitWrite(port, size: size, value: value, writeRegister)
+    }
+
+    private func readRegister(_ port: UInt16) -> UInt8 {
+        switch port &- Self.base {
+        case 0: irq.level ? 0x80 : 0
+        case 1: 0xC0 | (output & 1) << 5 | output >> 4 & 3
+        case 2: output
+        case 3: tape
+        case 4: mainStatus
+        case 5: readFIFO()
+        case 7: selected.isChanged && selected.kind != .absent ? 0x80 : 0
+        default: 0xFF
+        }
+    }
+
+    private func writeRegister(_ port: UInt16, _ value: UInt8) {
+        switch port &- Self.base {
+        case 2: writeOutput(value)
+        case 3: tape = value & 3
+        case 4:
+            rate = value & 3
+            if value & 0x80 != 0 { softReset(announced: true) }
+        case 5: writeFIFO(value)
+        case 7: rate = value & 3
+        default: break
+        }
+    }
+
+    private var selected: FloppyDrive { drives[Int(output & 3)] }
+    private var isRunning: Bool { output & 4 != 0 }
+    private var usesDMA: Bool { loadAndDMA & 1 == 0 && output & 8 != 0 }
+
+    private var mainStatus: UInt8 {
+        guard isRunning else { return 0 }
+        switch phase {
+        case .idle: return 0x80 | seeking
+        case .command: return 0x90 | seeking
+        case .executing: return 0x10 | seeking
+        case .hostReads: return 0xF0 | seeking
+        case .hostWrites: return 0xB0 | seeking
+        case .result: return 0xD0 | seeking
+        }
+    }
+
+    private func writeOutput(_ value: UInt8) {
+        let wasRunning = isRunning
+        output = value
+        if !isRunning {
+            cancel()
+            phase = .idle
+            irq.set(false)
+        } else if !wasRunning {
+            softReset(announced: true)
+        }
+    }
+
+    private func softReset(announced: Bool) {
+        cancel()
+        irq.set(false)
+        phase = .idle
+        fifo = []
+        fifoAt = 0
+        seeking = 0
+        transfer = nil
+        interruptCauses = [nil, nil, nil, nil]
+        if !isLocked {
+            configuration = 0x20
+            precompensationTrack = 0
+        }
+        guard announced, isRunning else { return }
+        // The drive polling after a reset finds every drive "changed".
+        later(Self.commandNanoseconds) { [unowned self] in
+            for drive in 0..<4 { interruptCauses[drive] = FDCStatus.pollingChanged | UInt8(drive) }
+            interrupt()
+        }
+    }
+
+    private func interrupt() { if output & 8 != 0 { irq.set(true) } }
+
+    private func later(_ nanoseconds: UInt64, _ work: @escaping () -> Void) {
+        guard let timer else { return }
+        pending = work
+        scheduler.arm(timer, at: scheduler.nowNanoseconds &+ nanoseconds)
+    }
+
+    private func cancel() {
+        pending = nil
+        if let timer { scheduler.cancel(timer) }
+    }
+
+    // MARK: FIFO
+
+    private func readFIFO() -> UInt8 {
+        guard phase == .result || phase == .hostReads, fifoAt < fifo.count else { return 0 }
+        irq.set(false)
+        let value = fifo[fifoAt]
+        fifoAt += 1
+        if fifoAt == fifo.count { phase == .result ? endResult() : continueTransfer() }
+        return value
+    }
+
+    private func writeFIFO(_ value: UInt8) {
+        guard isRunning else { return }
+        switch phase {
+        case .idle:
+            fifo = [value]
+            bytesExpected = 1 + FDCCommand.row(value).parameters
+            phase = .command
+        case .command, .hostWrites:
+            irq.set(false)
+            fifo.append(value)
+        default: return
+        }
+        guard fifo.count == bytesExpected else { return }
+        phase == .command ? execute(fifo) : continueTransfer()
+    }
+
+    private func endResult() {
+        phase = .idle
+        fifo = []
+        fifoAt = 0
+    }
+
+    private func respond(_ bytes: [UInt8], interrupting: Bool = false) {
+        fifo = bytes
+        fifoAt = 0
+        phase = .result
+        if interrupting { interrupt() }
+    }
+
+    // MARK: Commands without data
+
+    private func execute(_ bytes: [UInt8]) {
+        phase = .executing
+        switch FDCCommand.row(bytes[0]).command {
+        case .specify:
+            stepAndUnload = bytes[1]
+            loadAndDMA = bytes[2]
+            endResult()
+        case .senseDrive: respond([driveStatus(bytes[1])])
+        case .recalibrate: seek(drive: Int(bytes[1] & 3), head: 0, to: 0)
+        case .seek: seek(drive: Int(bytes[1] & 3), head: bytes[1] & 4, to: Int(bytes[2]))
+        case .relativeSeek:
+            let drive = Int(bytes[1] & 3)
+            let distance = bytes[0] & 0x40 != 0 ? Int(bytes[2]) : -Int(bytes[2])
+            seek(drive: drive, head: bytes[1] & 4, to: drives[drive].track + distance)
+        case .senseInterrupt: senseInterrupt()
+        case .readID: readID(bytes)
+        case .dumpRegisters: respond(registerDump)
+        case .version: respond([0x90])
+        case .partID: respond([0x41])
+        case .perpendicular:
+            perpendicular = bytes[1] & 0x80 != 0 ? bytes[1] & 0x3F : perpendicular & 0x3C | bytes[1] & 3
+            endResult()
+        case .configure:
+            configuration = bytes[2]
+            precompensationTrack = bytes[3]
+            endResult()
+        case .lock:
+            isLocked = bytes[0] & 0x80 != 0
+            respond([isLocked ? 0x10 : 0])
+        case .read, .write, .verify, .readTrack, .format: beginTransfer(bytes)
+        case .invalid: respond([FDCStatus.invalid])
+        }
+    }
+
+    private func driveStatus(_ select: UInt8) -> UInt8 {
+        let drive = drives[Int(select & 3)]
+        let isProtected = drive.disk?.isReadOnly ?? false
+        return 0x28 | select & 7 | (isProtected ? 0x40 : 0) | (drive.track == 0 && drive.kind != .absent ? 0x10 : 0)
+    }
+
+    private func seek(drive: Int, head: UInt8, to track: Int) {
+        endResult()
+        seeking |= 1 << UInt8(drive)
+        later(Self.commandNanoseconds) { [unowned self] in
+            seeking &= ~(1 << UInt8(drive))
+            let isAbsent = drives[drive].kind == .absent
+            if !isAbsent { drives[drive].step(to: track) }
+            // Without a drive track 0 is never seen.
+            let failure = isAbsent ? FDCStatus.abnormal | FDCStatus.equipmentCheck : 0
+            interruptCauses[drive] = FDCStatus.seekEnd | failure | head | UInt8(drive)
+            interrupt()
+        }
+    }
+
+    private func senseInterrupt() {
+        guard let drive = interruptCauses.firstIndex(where: { $0 != nil }), let cause = interruptCauses[drive] else {
+            return respond([FDCStatus.invalid])
+        }
+        interruptCauses[drive] = nil
+        irq.set(false)
+        respond([cause, UInt8(drives[drive].track)])
+    }
+
+    private func readID(_ bytes: [UInt8]) {
+        let drive = drives[Int(bytes[1] & 3)]
+        let head = bytes[1] >> 2 & 1
+        later(Self.sectorNanoseconds) { [unowned self] in
+            let isReadable = isReadable(drive) && drive.offset(head: Int(head), sector: 1) != nil
+            let status: [UInt8] =
+                isReadable
+                ? [bytes[1] & 7, 0, 0] : [FDCStatus.abnormal | bytes[1] & 7, FDCStatus.missingAddressMark, 0]
+            let sector = isReadable ? drive.passingSector() : 1
+            respond(status + [UInt8(drive.track), head, sector, 2], interrupting: true)
+        }
+    }
+
+    /// There is a disk and the controller samples it at its rate.
+    private func isReadable(_ drive: FloppyDrive) -> Bool {
+        drive.kind != .absent && drive.disk != nil && drive.format.rate == rate
+    }
+
+    private var registerDump: [UInt8] {
+        drives.map { UInt8($0.track) } + [
+            stepAndUnload, loadAndDMA, lastSectorCount, (isLocked ? 0x80 : 0) | perpendicular, configuration,
+            precompensationTrack,
+        ]
+    }
+
+    // MARK: Commands with data
+
+    private func beginTransfer(_ bytes: [UInt8]) {
+        var job = FDCTransfer(bytes)
+        let drive = drives[job.drive]
+        if configuration & 0x40 != 0, job.command != .format { drive.step(to: job.cylinder) }
+        lastSectorCount = job.lastSector
+        if !isReadable(drive) {
+            job.fail(FDCStatus.missingAddressMark)
+        } else if job.isWrite, drive.disk?.isReadOnly ?? true {
+            job.fail(FDCStatus.notWritable)
+        } else if job.command != .format, job.cylinder != drive.track {
+            job.fail(FDCStatus.noData, FDCStatus.wrongCylinder)
+        }
+        transfer = job
+        later(Self.sectorNanoseconds) { [unowned self] in job.hasFailed ? endTransfer() : step() }
+    }
+
+    /// One sector, or for FORMAT one sector's header.
+    private func step() {
+        guard let job = transfer else { return }
+        phase = .executing
+        if job.command == .format {
+            if job.sectorsLeftToFormat == 0 { return endTransfer() }
+            return usesDMA ? takeFromDMA(4) : requestFromHost(4)
+        }
+        guard job.size == 2, job.headMatches,
+            let offset = drives[job.drive].offset(head: job.head, sector: Int(job.sector))
+        else {
+            transfer?.fail(FDCStatus.noData)
+            return endTransfer()
+        }
+        if job.isWrite { return usesDMA ? takeFromDMA(512) : requestFromHost(512) }
+        guard let data = readSector(drives[job.drive], offset) else { return endTransfer() }
+        if job.command == .verify { return nextSector(terminated: false) }
+        guard usesDMA else {
+            fifo = data
+            fifoAt = 0
+            phase = .hostReads
+            return interrupt()
+        }
+        let (moved, isEnd) = data.withUnsafeBytes { dma.deviceToMemory($0) }
+        if moved < data.count, !isEnd {
+            transfer?.fail(FDCStatus.overrun)
+            return endTransfer()
+        }
+        nextSector(terminated: isEnd)
+    }
+
+    private func requestFromHost(_ count: Int) {
+        fifo = []
+        fifoAt = 0
+        bytesExpected = count
+        phase = .hostWrites
+        interrupt()
+    }
+
+    private func takeFromDMA(_ count: Int) {
+        var data = [UInt8](repeating: 0, count: count)
+        let (moved, isEnd) = data.withUnsafeMutableBytes { dma.memoryToDevice($0) }
+        if moved < count, !isEnd {
+            transfer?.fail(FDCStatus.overrun)
+            return endTransfer()
+        }
+        store(data, terminated: isEnd)
+    }
+
+    /// The host has moved a whole sector through the FIFO.
+    private func continueTransfer() {
+        guard let job = transfer else { return endResult() }
+        phase = .executing
+        if job.isWrite { store(fifo, terminated: false) } else { nextSector(terminated: false) }
+    }
+
+    private func store(_ data: [UInt8], terminated: Bool) {
+        guard let job = transfer else { return }
+        if job.command == .format {
+            if !data.isEmpty { fill(job, header: data) }
+            transfer?.sectorsLeftToFormat -= 1
+            if terminated { transfer?.sectorsLeftToFormat = 0 }
+            return later(Self.commandNanoseconds) { [unowned self] in step() }
+        }
+        let drive = drives[job.drive]
+        guard let offset = drive.offset(head: job.head, sector: Int(job.sector)),
+            writeSector(drive, offset, data)
+        else { return endTransfer() }
+        nextSector(terminated: terminated)
+    }
+
+    private func fill(_ job: FDCTransfer, header: [UInt8]) {
+        let drive = drives[job.drive]
+        guard let offset = drive.offset(head: job.head, sector: Int(header[2])) else {
+            transfer?.fail(FDCStatus.noData)
+            return
+        }
+        _ = writeSector(drive, offset, [UInt8](repeating: job.fillByte, count: 512))
+    }
+
+    private func nextSector(terminated: Bool) {
+        guard var job = transfer else { return }
+        let isOver = job.advance(terminated: terminated)
+        transfer = job
+        if isOver { return endTransfer() }
+        later(Self.commandNanoseconds) { [unowned self] in step() }
+    }
+
+    private func endTransfer() {
+        guard let job = transfer else { return endResult() }
+        transfer = nil
+        respond(job.result, interrupting: true)
+    }
+
+    private func readSector(_ drive: FloppyDrive, _ offset: UInt64) -> [UInt8]? {
+        guard let disk = drive.disk else { return nil }
+        let sector = UnsafeMutableRawBufferPointer.allocate(byteCount: 512, alignment: 16)
+        defer { sector.deallocate() }
+        do throws(DiskBackendError) { try disk.read(into: sector, at: offset) } catch {
+            transfer?.fail(FDCStatus.dataError, FDCStatus.dataErrorInField)
+            return nil
+        }
+        return Array(sector)
+    }
+
+    private func writeSector(_ drive: FloppyDrive, _ offset: UInt64, _ data: [UInt8]) -> Bool {
+        guard let disk = drive.disk else { return false }
+        // An image shorter than its format has no place for the last sectors.
+        guard offset + 512 <= disk.sizeBytes else {
+            transfer?.fail(FDCStatus.noData)
+            return false
+        }
+        do {
+            try data.withUnsafeBytes { bytes in
+                try disk.write(from: UnsafeRawBufferPointer(rebasing: bytes[0..<512]), at: offset)
+            }
+        } catch {
+            transfer?.fail(FDCStatus.dataError, FDCStatus.dataErrorInField)
+            return false
+        }
+        return true
+    }
+}

@@ -1,0 +1,152 @@
+/// Opening images with everything below them.
+public enum DiskImage {
+    /// Longer chains are refused; each layer costs a descriptor and a lookup per read.
+    static let maximumDepth = 200
+
+    /// Opens an image and, unless told otherwise, its backing chain (always read-only).
+    ///
+    /// Throws `.notFound`, `.permission`, `.locked`, `.corrupt` or `.unsupported`, naming file and field.
+    public static func open(_ path: String, options: OpenOptions = OpenOptions()) throws(ImageError) -> any BlockDevice {
+        var visited: Set<FileStorage.FileIdentity> = []
+        return try open(path, options, &visited)
+    }
+
+    private static func open(
+        _ name: String, _ options: OpenOptions, _ visited: inout Set<FileStorage.FileIdentity>
+    ) throws(ImageError) -> any BlockDevice {
+        let path = try localPath(name)
+        let storage = try FileStorage.open(
+            path, readOnly: options.readOnly, lock: options.lock, unsafeCache: options.unsafeCache)
+        guard visited.insert(storage.identity).inserted else {
+            throw ImageError(.corrupt, "Backing file '\(path)' creates an infinite loop.", path: path)
+        }
+        guard visited.count <= maximumDepth else {
+            throw ImageError(.corrupt, "The backing chain is longer than \(maximumDepth) images", path: path)
+        }
+        var chosen = options
+        let format: any ImageFormat
+        if let name = options.format {
+            format = try FormatRegistry.require(name)
+        } else {
+            format = try FormatRegistry.probe(storage)
+            chosen.wasProbed = true
+        }
+        let device = try format.open(storage: storage, options: chosen)
+        guard options.openBacking, let reference = device.backingReference else { return device }
+        let backingPath = try resolve(reference, from: path, confinedTo: options.confinedTo)
+        var below = options
+        below.format = reference.format
+        below.readOnly = true
+        below.forCheck = false
+        do throws(ImageError) {
+            device.attach(backing: try open(backingPath, below, &visited))
+        } catch {
+            throw ImageError(
+                error.kind, "Could not open backing file: \(error.message)", format: device.formatName,
+                path: backingPath, offset: error.offset, code: error.code)
+        }
+        return device
+    }
+
+    /// The path that a backing reference means, refused when it leaves the folder that `confinedTo` names.
+    static func resolve(
+        _ reference: BackingReference, from image: String, confinedTo: String?
+    ) throws(ImageError) -> String {
+        let path = try localPath(FilePath.scheme(of: reference.file) == nil
+            ? FilePath.resolve(reference.file, from: image) : reference.file)
+        guard let confinedTo else { return path }
+        guard let root = FilePath.real(confinedTo), let real = FilePath.real(path), real.hasPrefix(root + "/") else {
+            throw ImageError(
+                .permission, "Backing file '\(path)' of '\(image)' is outside '\(confinedTo)'", path: path)
+        }
+        return path
+    }
+
+    /// The file that an image name means: a plain path, or one behind `file:`.
+    static func localPath(_ name: String) throws(ImageError) -> String {
+        guard let scheme = FilePath.scheme(of: name) else { return name }
+        if scheme == "file" { return String(name.dropFirst(5)) }
+        if FilePath.real(name) != nil { return name }
+        throw ImageError(.unsupported, "Unknown protocol '\(scheme)' in '\(name)'", path: name)
+    }
+
+    /// The format of a file, recognised from its content.
+    public static func probe(_ path: String) throws(ImageError) -> String {
+        let storage = try FileStorage.open(try localPath(path), readOnly: true, lock: .none)
+        defer { storage.close() }
+        return try FormatRegistry.probe(storage).name
+    }
+
+    /// The images of a chain, top first.
+    public static func chain(of top: any BlockDevice) -> [any BlockDevice] {
+        var layers: [any BlockDevice] = [top]
+        var next = top.backing
+        while let layer = next {
+            layers.append(layer)
+            next = layer.backing
+        }
+        return layers
+    }
+}
+
+extension DiskImage {
+    /// The path that a backing reference means from an image's place, nil where it is no path.
+    public static func backingPath(_ reference: BackingReference, from image: String) -> String? {
+        try? resolve(reference, from: image, confinedTo: nil)
+    }
+
+    /// Makes a snapshot what the device reads: `name`, an id, or `snapshot.id=…,snapshot.name=…`. Read-only devices only.
+    public static func loadSnapshot(_ selector: String, of device: any BlockDevice) throws(ImageError) {
+        guard let image = device as? any SnapshotCapable else {
+            throw ImageError(.unsupported, "Format '\(device.formatName)' has no snapshots", path: device.path)
+        }
+        try image.loadSnapshot(selector)
+    }
+
+    /// Settles the backing file of a new image: its format (probed with a warning where none is given) and the size
+    /// where none is given. `opensBacking` false trusts the caller.
+    public static func prepareBacking(
+        _ request: inout CreateRequest, file: String?, format: String?, size: UInt64?, opensBacking: Bool,
+        warn: (String) -> Void
+    ) throws(ImageError) {
+        if let size { request.size = size }
+        guard let file, !file.isEmpty else {
+            guard size != nil else { throw ImageError(.invalidArgument, "Image creation needs a size parameter") }
+            return
+        }
+        if let format, FormatRegistry.format(named: format) == nil {
+            throw ImageError(.invalidArgument, "Unknown driver '\(format)'\nCould not open backing image.")
+        }
+        var recorded = format
+        if opensBacking {
+            let path = try localPath(FilePath.scheme(of: file) == nil ? FilePath.resolve(file, from: request.path) : file)
+            do throws(ImageError) {
+                if recorded == nil {
+                    let found = try probe(path)
+                    if found == "raw" {
+                        throw ImageError(
+                            .invalidArgument,
+                            "Backing file specified without backing format\nNothing but raw fits '\(file)'; "
+                                + "say -F raw if that is what it is")
+                    }
+                    warn("Backing file specified without backing format; recording the detected format of \(found).")
+                    recorded = found
+                }
+                let below = try open(path, options: OpenOptions(format: recorded))
+                if size == nil { request.size = below.size }
+                request.openedBacking = below
+            } catch {
+                if format == nil, error.kind == .invalidArgument { throw error }
+                throw ImageError(error.kind, "\(error.message)\nCould not open backing image.", path: path, code: error.code)
+            }
+        } else if size == nil {
+            throw ImageError(.invalidArgument, "Image creation needs a size parameter")
+        }
+        request.backing = BackingReference(file: file, format: recorded)
+    }
+}
+
+/// Formats with internal snapshots.
+public protocol SnapshotCapable: BlockDevice {
+    func loadSnapshot(_ selector: String) throws(ImageError)
+}

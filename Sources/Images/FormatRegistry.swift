@@ -1,0 +1,43 @@
+/// Every image format there is. A new format is a folder under Formats and one line here.
+public enum FormatRegistry {
+    /// In the order in which equal confidence is decided; raw takes what nobody else knows.
+    public static let formats: [any ImageFormat] = [
+        QCOW2Format(),
+        RawFormat(),
+    ]
+
+    /// The driver of that name, nil for an unknown one.
+    public static func format(named name: String) -> (any ImageFormat)? {
+        formats.first { $0.name == name }
+    }
+
+    /// The driver of that name, or the error that `-f` and `-O` give.
+    public static func require(_ name: String) throws(ImageError) -> any ImageFormat {
+        guard let format = format(named: name) else {
+            throw ImageError(.invalidArgument, "Unknown file format '\(name)'")
+        }
+        return format
+    }
+
+    /// How many leading bytes of a file the probes see.
+    static let probeBytes = 65536
+
+    /// The driver that recognises the bytes in `storage`; raw when none does.
+    public static func probe(_ storage: any Storage) throws(ImageError) -> any ImageFormat {
+        let count = Int(min(UInt64(probeBytes), storage.byteCount))
+        let head = HeapBuffer(count)
+        try storage.read(into: head.bytes.part(0, count), at: 0)
+        return best(head: head.readable.part(0, count), fileSize: storage.byteCount, path: storage.path)
+    }
+
+    /// The driver most sure of a file that begins with `head`.
+    static func best(head: UnsafeRawBufferPointer, fileSize: UInt64, path: String) -> any ImageFormat {
+        var winner: any ImageFormat = RawFormat()
+        var confidence = 0
+        for format in formats {
+            let score = format.probe(head: head, fileSize: fileSize, path: path)
+            if score > confidence { (winner, confidence) = (format, score) }
+        }
+        return winner
+    }
+}

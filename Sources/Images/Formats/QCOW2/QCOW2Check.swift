@@ -1,0 +1,267 @@
+/// Consistency of a qcow2 image: every cluster's references are counted from the tables and compared with the refcounts.
+///
+/// A refcount that is too high is a leak; one that is too low, a pointer that cannot be right, or a COPIED flag that
+/// contradicts the refcount is a corruption.
+struct QCOW2Check {
+    let image: QCOW2Image
+    private let layout: QCOW2Layout
+    private var result = CheckResult()
+    private var repair = RepairMode.none
+    private var verifyData = false
+    /// References found, by host cluster.
+    private var found: [UInt16] = []
+    private let fileClusters: UInt64
+    private var previousHost: UInt64 = 0
+    private static let shownFindings = 1000
+
+    init(_ image: QCOW2Image) throws(ImageError) {
+        self.image = image
+        layout = image.layout
+        fileClusters = layout.clusters(image.storage.byteCount)
+        // One counter per cluster of the file; a hole-riddled huge file is bounded by the format itself.
+        found = [UInt16](repeating: 0, count: Int(fileClusters))
+    }
+
+    mutating func run(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
+        image.access.lockExclusive()
+        defer { image.access.unlock() }
+        self.repair = repair
+        self.verifyData = verifyData
+        if repair != .none { try image.checkWritable() }
+        result.totalClusters = layout.clusters(image.header.size)
+        count(0, UInt64(layout.clusterSize), "header")
+        try countL1(image.l1, at: image.header.l1Offset, isActive: true)
+        for snapshot in image.snapshots {
+            let table = try QCOW2Image.readTable(image.storage, at: snapshot.l1Offset, entries: Int(snapshot.l1Size))
+            try countL1(table, at: snapshot.l1Offset, isActive: false)
+        }
+        try countSnapshotTable()
+        countBitmapsAndCrypto()
+        try countRefcountStructures()
+        try compare()
+        try checkCopiedFlags()
+        var end = found.count
+        while end > 0, found[end - 1] == 0 { end -= 1 }
+        result.imageEndOffset = UInt64(end) << UInt64(layout.clusterBits)
+        if repair != .none { try finishRepair() }
+        return result
+    }
+
+    private mutating func note(_ line: String) {
+        if result.findings.count < Self.shownFindings { result.findings.append(line) }
+    }
+
+    private mutating func corruption(_ line: String) {
+        result.corruptions += 1
+        note("ERROR \(line)")
+    }
+
+    /// Counts one reference to every cluster of a host range. False when the range leaves the file's reach.
+    @discardableResult
+    private mutating func count(_ offset: UInt64, _ bytes: UInt64, _ what: String) -> Bool {
+        guard bytes > 0 else { return true }
+        let first = offset >> UInt64(layout.clusterBits)
+        let last = (offset + bytes - 1) >> UInt64(layout.clusterBits)
+        // Preallocated and sparse images may name clusters past the end of the file, but not arbitrarily far.
+        guard last < fileClusters + UInt64(layout.refblockEntries), offset <= UInt64(Int64.max) - bytes else {
+            corruption("\(what) at offset \(offset.hex) lies beyond the end of the file")
+            return false
+        }
+        if last >= UInt64(found.count) {
+            found.append(contentsOf: repeatElement(0, count: Int(last) + 1 - found.count))
+        }
+        for cluster in Int(first)...Int(last) where found[cluster] < UInt16.max { found[cluster] += 1 }
+        return true
+    }
+
+    private mutating func countL1(_ table: [UInt64], at offset: UInt64, isActive: Bool) throws(ImageError) {
+        count(offset, UInt64(table.count) * 8, "L1 table")
+        let buffer = HeapBuffer(layout.clusterSize, zeroed: false)
+        for (index, entry) in table.enumerated() {
+            let l2Offset = entry & QCOW2Layout.offsetMask
+            if l2Offset == 0 { continue }
+            guard l2Offset & layout.clusterMask == 0 else {
+                corruption("l2_offset=\(String(l2Offset, radix: 16)): Table is not cluster aligned; L1 entry corrupted")
+                continue
+            }
+            guard count(l2Offset, UInt64(layout.clusterSize), "L2 table") else { continue }
+            try image.storage.read(into: buffer.bytes, at: l2Offset)
+            let base = UInt64(index) << UInt64(layout.clusterBits + layout.l2Bits)
+            try countL2(UnsafeRawPointer(buffer.base), base: base, at: l2Offset, isActive: isActive)
+        }
+    }
+
+    private mutating func countL2(
+        _ table: UnsafeRawPointer, base: UInt64, at tableOffset: UInt64, isActive: Bool
+    ) throws(ImageError) {
+        for index in 0..<layout.l2Entries {
+            let entry = table.be64(index * layout.entryBytes)
+            let bitmap = layout.isExtended ? table.be64(index * 16 + 8) : 0
+            if entry == 0, bitmap == 0 { continue }
+            let disk = base + UInt64(index) << UInt64(layout.clusterBits)
+            if layout.isExtended, UInt32(truncatingIfNeeded: bitmap) & UInt32(truncatingIfNeeded: bitmap >> 32) != 0 {
+                corruption("Invalid subcluster bitmap \(bitmap.hex) at disk offset \(disk.hex)")
+            }
+            if entry & QCOW2Layout.compressed != 0 {
+                if entry & QCOW2Layout.copied != 0 {
+                    corruption("coffset=\(entry.hex): copied flag must never be set for compressed clusters")
+                }
+                let (host, bytes) = layout.compressedRange(entry)
+                count(host & ~511, UInt64(bytes) + host & 511, "compressed cluster")
+                if isActive, disk < image.header.size {
+                    result.allocatedClusters += 1
+                    result.compressedClusters += 1
+                    // Compressed clusters are fragmented by nature.
+                    result.fragmentedClusters += 1
+                }
+                if verifyData { verify(entry, disk) }
+                continue
+            }
+            let host = entry & QCOW2Layout.offsetMask
+            if host == 0 { continue }
+            guard host & layout.clusterMask == 0 else {
+                corruption("offset=\(String(host, radix: 16)): Cluster is not properly aligned; L2 entry corrupted.")
+                continue
+            }
+            if isActive {
+                result.allocatedClusters += 1
+                if previousHost != 0, host != previousHost + UInt64(layout.clusterSize) {
+                    result.fragmentedClusters += 1
+                }
+                previousHost = host
+            }
+            if image.dataStorage === image.storage { count(host, UInt64(layout.clusterSize), "data cluster") }
+        }
+    }
+
+    /// Decompresses a cluster to see that it can be.
+    private mutating func verify(_ entry: UInt64, _ disk: UInt64) {
+        let whole = image.clusterPool.take()
+        defer { image.clusterPool.give(whole) }
+        do throws(ImageError) {
+            try image.decompress(entry, into: whole.bytes, at: disk)
+        } catch {
+            corruption("disk offset \(disk.hex): \(error.message)")
+        }
+    }
+
+    private mutating func countSnapshotTable() throws(ImageError) {
+        guard image.header.snapshotCount > 0 else { return }
+        let bytes = try QCOW2Snapshot.encode(image.snapshots, version: image.header.version).count
+        count(image.header.snapshotsOffset, UInt64(bytes), "snapshot table")
+    }
+
+    private mutating func countBitmapsAndCrypto() {
+        if let crypto = image.header.cryptoHeader { count(crypto.offset, crypto.length, "LUKS header") }
+    }
+
+    private mutating func countRefcountStructures() throws(ImageError) {
+        count(
+            image.header.refcountTableOffset,
+            UInt64(image.header.refcountTableClusters) << UInt64(layout.clusterBits), "refcount table")
+        for (index, entry) in image.refcountTable.enumerated() {
+            let offset = entry & QCOW2Layout.refcountOffsetMask
+            if offset == 0 { continue }
+            guard offset & layout.clusterMask == 0 else {
+                corruption("refcount block \(index) is not cluster aligned; refcount table entry corrupted")
+                continue
+            }
+            count(offset, UInt64(layout.clusterSize), "refcount block \(index)")
+        }
+    }
+
+    /// Compares counted references with stored refcounts over everything that either side knows.
+    private mutating func compare() throws(ImageError) {
+        let entries = UInt64(layout.refblockEntries)
+        let counted = UInt64(image.refcountTable.lastIndex { $0 != 0 }.map { $0 + 1 } ?? 0) * entries
+        let end = max(UInt64(found.count), min(counted, UInt64(Int.max)))
+        var cluster: UInt64 = 0
+        while cluster < end {
+            let block = Int(cluster / entries)
+            let hasBlock = block < image.refcountTable.count
+                && image.refcountTable[block] & QCOW2Layout.refcountOffsetMask != 0
+            if !hasBlock, cluster >= UInt64(found.count) {
+                cluster = UInt64(block + 1) * entries
+                continue
+            }
+            let stored = hasBlock ? try image.refcount(cluster) : 0
+            let references = cluster < UInt64(found.count) ? UInt64(found[Int(cluster)]) : 0
+            if stored != references { try mismatch(cluster, stored: stored, references: references) }
+            cluster += 1
+        }
+    }
+
+    private mutating func mismatch(_ cluster: UInt64, stored: UInt64, references: UInt64) throws(ImageError) {
+        let isLeak = stored > references
+        let repairs = isLeak ? repair != .none : repair == .all
+        let verb = repairs ? "Repairing" : isLeak ? "Leaked" : "ERROR"
+        note("\(verb) cluster \(cluster) refcount=\(stored) reference=\(references)")
+        if repairs {
+            try image.setRefcount(cluster, references)
+            if references == 0 { image.freeHint = min(image.freeHint, cluster) }
+            if isLeak { result.leaksFixed += 1 } else { result.corruptionsFixed += 1 }
+        } else if isLeak {
+            result.leaks += 1
+        } else {
+            result.corruptions += 1
+        }
+    }
+
+    /// COPIED must be set exactly where the refcount is one, in the active L1 and its L2 tables.
+    private mutating func checkCopiedFlags() throws(ImageError) {
+        let buffer = HeapBuffer(layout.clusterSize, zeroed: false)
+        for index in image.l1.indices {
+            let entry = image.l1[index]
+            let l2Offset = entry & QCOW2Layout.offsetMask
+            if l2Offset == 0 || l2Offset & layout.clusterMask != 0 { continue }
+            if try flagIsWrong(entry, l2Offset, "L2 table", "l1_entry") {
+                image.l1[index] ^= QCOW2Layout.copied
+                image.markL1Dirty(index)
+            }
+            guard l2Offset < image.storage.byteCount else { continue }
+            try image.storage.read(into: buffer.bytes, at: l2Offset)
+            var changed = false
+            for position in 0..<layout.l2Entries {
+                let at = position * layout.entryBytes
+                let value = buffer.base.be64(at)
+                let host = value & QCOW2Layout.offsetMask
+                if value & QCOW2Layout.compressed != 0 || host == 0 || host & layout.clusterMask != 0 { continue }
+                if image.dataStorage !== image.storage { continue }
+                if try flagIsWrong(value, host, "data cluster", "l2_entry") {
+                    buffer.base.putBE64(value ^ QCOW2Layout.copied, at)
+                    changed = true
+                }
+            }
+            if changed {
+                try image.storage.write(from: buffer.readable, at: l2Offset)
+                image.l2Cache.dropAll()
+            }
+        }
+    }
+
+    /// Reports a wrong flag; true when it shall be flipped.
+    private mutating func flagIsWrong(
+        _ entry: UInt64, _ host: UInt64, _ what: String, _ name: String
+    ) throws(ImageError) -> Bool {
+        let references = try image.refcount(host >> UInt64(layout.clusterBits))
+        if (references == 1) == (entry & QCOW2Layout.copied != 0) { return false }
+        let verb = repair == .all ? "Repairing" : "ERROR"
+        note("\(verb) OFLAG_COPIED \(what): \(name)=\(String(entry, radix: 16)) refcount=\(references)")
+        if repair == .all { result.corruptionsFixed += 1 } else { result.corruptions += 1 }
+        return repair == .all
+    }
+
+    /// Writes the repairs, then clears the marks that asked for them.
+    private mutating func finishRepair() throws(ImageError) {
+        try image.writeMetadata()
+        try image.storage.sync()
+        if repair == .all, result.corruptions == 0 {
+            let marks = QCOW2Header.Incompatible.dirty | QCOW2Header.Incompatible.corrupt
+            if image.header.incompatible & marks != 0 {
+                image.header.incompatible &= ~marks
+                try image.writeHeader()
+                try image.storage.sync()
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+/// qcow2 versions 2 and 3 (QEMU docs/interop/qcow2.txt).
+public struct QCOW2Format: ImageFormat {
+    public init() {}
+    public var name: String { "qcow2" }
+    public var capabilities: FormatCapabilities {
+        [.read, .write, .create, .backing, .compress, .resize, .check, .zeroes]
+    }
+
+    public var options: [CreateOption] {
+        [
+            CreateOption("cluster_size", .size, default: "65536", "qcow2 cluster size"),
+            CreateOption("extended_l2", .bool, default: "off", "Extended L2 tables"),
+            CreateOption("preallocation", .string, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
+            CreateOption(
+                "compression_type", .string, default: "zlib", "Compression method used for image cluster compression"),
+            CreateOption("size", .size, "Virtual disk size"),
+            CreateOption("compat", .string, "Compatibility level (v2 [0.10] or v3 [1.1])"),
+            CreateOption("backing_file", .string, "File name of a base image"),
+            CreateOption("backing_fmt", .string, "Image format of the base image"),
+            CreateOption("data_file", .string, "File name of an external data file"),
+            CreateOption("data_file_raw", .bool, "The external data file must stay valid as a raw image"),
+            CreateOption("lazy_refcounts", .bool, default: "off", "Postpone refcount updates"),
+            CreateOption("refcount_bits", .number, default: "16", "Width of a reference count entry in bits"),
+        ]
+    }
+
+    public func probe(head: UnsafeRawBufferPointer, fileSize: UInt64, path: String) -> Int {
+        guard head.count >= 24, let base = head.baseAddress else { return 0 }
+        return base.be32(0) == QCOW2Header.magic && base.be32(4) >= 2 ? 100 : 0
+    }
+
+    public func open(storage: any Storage, options: OpenOptions) throws(ImageError) -> any BlockDevice {
+        let header = try QCOW2Header(parsing: storage)
+        if header.incompatible & QCOW2Header.Incompatible.corrupt != 0, !options.readOnly, !options.forCheck {
+            throw ImageError(
+                .corrupt, "qcow2: Image is corrupt; cannot be opened read/write", format: name, path: storage.path)
+        }
+        guard header.cryptMethod == 0 else {
+            throw ImageError(.unsupported, "encrypted qcow2 images are not supported", format: name, path: storage.path)
+        }
+        var dataStorage: (any Storage)?
+        if header.incompatible & QCOW2Header.Incompatible.dataFile != 0 {
+            guard let file = header.dataFile else {
+                throw ImageError(
+                    .corrupt, "'data-file' is required for this image", format: name, path: storage.path)
+            }
+            let path = try DiskImage.resolve(
+                BackingReference(file: file, format: nil), from: storage.path, confinedTo: options.confinedTo)
+            dataStorage = try storage.openSibling(path, create: false)
+        }
+        let image = try QCOW2Image(storage: storage, dataStorage: dataStorage, header: header)
+        if header.incompatible & QCOW2Header.Incompatible.dirty != 0, !options.readOnly, !options.forCheck {
+            var checker = try QCOW2Check(image)
+            _ = try checker.run(repair: .all, verifyData: false)
+        }
+        return image
+    }
+
+    public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
+        var settings = try QCOW2Create.settings(request)
+        try QCOW2Create.write(&settings, to: storage)
+        if let file = settings.header.dataFile {
+            let data = try storage.openSibling(FilePath.resolve(file, from: storage.path), create: true)
+            try data.resize(to: settings.header.size)
+            data.close()
+        }
+        if settings.preallocation != .off {
+            throw ImageError(.unsupported, "preallocation is not supported", format: name)
+        }
+    }
+
+    public func check(
+        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
+    ) throws(ImageError) -> CheckResult {
+        guard let image = device as? QCOW2Image else {
+            throw ImageError(.invalidArgument, "not a qcow2 image", format: name, path: device.path)
+        }
+        var checker = try QCOW2Check(image)
+        return try checker.run(repair: repair, verifyData: verifyData)
+    }
+
+    public func hasCompanionFiles(_ request: CreateRequest) -> Bool { request.options["data_file"] != nil }
+
+    public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }
+}

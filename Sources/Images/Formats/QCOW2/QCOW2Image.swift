@@ -1,0 +1,202 @@
+/// An open qcow2 image.
+///
+/// Locking: requests that change the mapping hold `access` exclusively, all others shared. Cached tables are only touched
+/// under `cacheLock`, which is never held across data transfers.
+///
+/// Crash safety: metadata changes collect in the caches and reach the file in `writeMetadata`, refcounts first, then
+/// L2 tables, then L1; clusters that were given up are reused only after the tables that named them are on disk. An
+/// interruption at any write can only leak clusters.
+final class QCOW2Image: BlockDevice, @unchecked Sendable {
+    let storage: any Storage
+    /// Where guest clusters lie: `storage`, or the external data file.
+    let dataStorage: any Storage
+    var header: QCOW2Header
+    let layout: QCOW2Layout
+    let access = ReadWriteLock()
+    let cacheLock = Lock()
+
+    /// Active L1 table, entries as numbers.
+    var l1: [UInt64]
+    var l1Dirty: Range<Int>?
+    let l2Cache: MetadataCache
+
+    /// Refcount table entries as numbers.
+    var refcountTable: [UInt64]
+    var refcountTableDirty: Set<Int> = []
+    let refblockCache: MetadataCache
+    /// No free cluster lies below this cluster number.
+    var freeHint: UInt64 = 0
+    /// Host ranges to be given up once the tables that named them are on disk.
+    var pendingFrees: [(offset: UInt64, count: UInt64)] = []
+    /// The next compressed cluster may start at this byte, behind the previous one.
+    var compressedTail: UInt64 = 0
+    /// End of the last cluster handed out: the file is brought to this length when it is flushed.
+    var highestAllocated: UInt64 = 0
+
+    var snapshots: [QCOW2Snapshot] = []
+    private(set) var backing: (any BlockDevice)?
+    let clusterPool: BufferPool
+    let decompressed: DecompressedClusters
+    var isPreparedForWriting = false
+    private var isClosed = false
+
+    init(storage: any Storage, dataStorage: (any Storage)?, header: QCOW2Header) throws(ImageError) {
+        self.storage = storage
+        self.dataStorage = dataStorage ?? storage
+        self.header = header
+        layout = header.layout
+        l2Cache = MetadataCache(tableBytes: layout.clusterSize, budgetBytes: 16 << 20)
+        refblockCache = MetadataCache(tableBytes: layout.clusterSize, budgetBytes: 4 << 20)
+        clusterPool = BufferPool(byteCount: layout.clusterSize)
+        decompressed = DecompressedClusters(clusterSize: layout.clusterSize)
+        l1 = try Self.readTable(storage, at: header.l1Offset, entries: Int(header.l1Size))
+        refcountTable = try Self.readTable(
+            storage, at: header.refcountTableOffset,
+            entries: Int(header.refcountTableClusters) * layout.clusterSize / 8)
+        highestAllocated = storage.byteCount
+        snapshots = try QCOW2Snapshot.readTable(storage, header: header)
+    }
+
+    /// A table of big-endian 64-bit entries as numbers.
+    static func readTable(_ storage: any Storage, at offset: UInt64, entries: Int) throws(ImageError) -> [UInt64] {
+        let buffer = HeapBuffer(entries * 8, zeroed: false)
+        try storage.read(into: buffer.bytes.part(0, entries * 8), at: offset)
+        let base = UnsafeRawPointer(buffer.base)
+        return (0..<entries).map { base.be64($0 * 8) }
+    }
+
+    var formatName: String { "qcow2" }
+    var path: String { storage.path }
+    var size: UInt64 { header.size }
+    var isReadOnly: Bool { storage.isReadOnly }
+    var clusterSize: Int? { layout.clusterSize }
+
+    var backingReference: BackingReference? {
+        header.backingFile.map { BackingReference(file: $0, format: header.backingFormat) }
+    }
+
+    func attach(backing: any BlockDevice) { self.backing = backing }
+
+    func corrupt(_ message: String, _ offset: UInt64) -> ImageError {
+        ImageError(.corrupt, message, format: "qcow2", path: path, offset: offset)
+    }
+
+    // MARK: Flushing
+
+    func flush() throws(ImageError) {
+        guard !isReadOnly else { return }
+        access.lockExclusive()
+        defer { access.unlock() }
+        try writeMetadata()
+        if dataStorage !== storage { try dataStorage.sync() }
+        try storage.sync()
+    }
+
+    func close() throws(ImageError) {
+        access.lockExclusive()
+        defer { access.unlock() }
+        guard !isClosed else { return }
+        isClosed = true
+        defer {
+            storage.close()
+            if dataStorage !== storage { dataStorage.close() }
+        }
+        if !isReadOnly {
+            try writeMetadata()
+            try writeMetadata()  // the refcounts of clusters that the first round gave up
+            if dataStorage !== storage { try dataStorage.sync() }
+            try storage.sync()
+        }
+        try backing?.close()
+    }
+
+    /// Brings the caches to the file in the order that keeps it consistent. Caller holds `access` exclusively.
+    func writeMetadata() throws(ImageError) {
+        if storage.byteCount < highestAllocated { try storage.resize(to: highestAllocated) }
+        let hasMapping = l2Cache.dirtyCount > 0 || l1Dirty != nil
+        let hasRefcounts = refblockCache.dirtyCount > 0
+        try refblockCache.writeBack(to: storage)
+        if !refcountTableDirty.isEmpty {
+            try storage.sync()
+            try writeRefcountTableEntries()
+        }
+        if hasMapping {
+            // Data and refcounts must be there before any table names them.
+            if dataStorage !== storage { try dataStorage.sync() }
+            if hasRefcounts || dataStorage === storage { try storage.sync() }
+            try l2Cache.writeBack(to: storage)
+            if let range = l1Dirty {
+                try storage.sync()
+                try writeL1(range)
+                l1Dirty = nil
+            }
+        }
+        if !pendingFrees.isEmpty {
+            try storage.sync()
+            try releasePending()
+        }
+    }
+
+    private func writeL1(_ range: Range<Int>) throws(ImageError) {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(range.count * 8)
+        for index in range { bytes.putBE(l1[index]) }
+        try storage.write(bytes, at: header.l1Offset + UInt64(range.lowerBound) * 8)
+    }
+
+    func markL1Dirty(_ index: Int) {
+        guard let range = l1Dirty else {
+            l1Dirty = index..<index + 1
+            return
+        }
+        l1Dirty = min(range.lowerBound, index)..<max(range.upperBound, index + 1)
+    }
+
+    /// Writes the header anew. It is one short write at offset 0.
+    func writeHeader() throws(ImageError) { try storage.write(try header.encoded(), at: 0) }
+
+    /// Before the first change: features that only hold while every writer keeps them are given up.
+    func prepareForWriting() throws(ImageError) {
+        if isPreparedForWriting { return }
+        try checkWritable()
+        let kept = header.autoclear & QCOW2Header.autoclearRawData
+        if header.autoclear != kept {
+            header.autoclear = kept
+            try writeHeader()
+            try storage.sync()
+        }
+        isPreparedForWriting = true
+    }
+
+    // MARK: Facts
+
+    var summary: ImageSummary {
+        var summary = ImageSummary()
+        summary.actualSize = storage.allocatedBytes
+        summary.isEncrypted = header.cryptMethod != 0
+        summary.isDirty = header.incompatible & QCOW2Header.Incompatible.dirty != 0
+        summary.snapshots = snapshots.map(\.info)
+        return summary
+    }
+
+    var formatDetails: FormatDetails? {
+        var fields = [InfoField("compat", .string(header.version == 2 ? "0.10" : "1.1"))]
+        fields.append(InfoField("compression-type", .string(header.compression == .zstd ? "zstd" : "zlib")))
+        if header.version >= 3 {
+            fields.append(
+                InfoField("lazy-refcounts", .bool(header.compatible & QCOW2Header.lazyRefcounts != 0)))
+        }
+        fields.append(InfoField("refcount-bits", .integer(Int64(layout.refcountBits))))
+        if header.version >= 3 {
+            fields.append(
+                InfoField("corrupt", .bool(header.incompatible & QCOW2Header.Incompatible.corrupt != 0)))
+            if let dataFile = header.dataFile {
+                fields.insert(InfoField("data-file", .string(dataFile)), at: 2)
+                fields.insert(
+                    InfoField("data-file-raw", .bool(header.autoclear & QCOW2Header.autoclearRawData != 0)), at: 3)
+            }
+            fields.append(InfoField("extended-l2", .bool(layout.isExtended)))
+        }
+        return FormatDetails(type: "qcow2", fields: fields)
+    }
+}

@@ -1,0 +1,83 @@
+/// An open raw image. The disk is the file, rounded up to whole 512-byte sectors that read as zeros.
+final class RawImage: BlockDevice, @unchecked Sendable {
+    let storage: any Storage
+    /// Recognised by absence of any other format: then the guest must not be able to make it look like one.
+    private let wasProbed: Bool
+    private let lock = ReadWriteLock()
+
+    init(storage: any Storage, wasProbed: Bool) {
+        self.storage = storage
+        self.wasProbed = wasProbed
+    }
+
+    var formatName: String { "raw" }
+    var path: String { storage.path }
+    var size: UInt64 { (storage.byteCount + 511) & ~511 }
+    var isReadOnly: Bool { storage.isReadOnly }
+
+    var summary: ImageSummary {
+        var summary = ImageSummary()
+        summary.actualSize = storage.allocatedBytes
+        return summary
+    }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
+        try checkRange(offset, UInt64(buffer.count))
+        try storage.read(into: buffer, at: offset)
+    }
+
+    func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
+        try checkWritable()
+        try checkRange(offset, UInt64(buffer.count))
+        if wasProbed, offset < 512 { try guardFirstSector(buffer, at: offset) }
+        try storage.write(from: buffer, at: offset)
+    }
+
+    /// A guest that writes another format's magic into a disk that was only guessed to be raw would have the next
+    /// open follow its header. Such a write is refused; naming the format (`-f raw`) lifts the restriction.
+    private func guardFirstSector(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
+        let head = HeapBuffer(FormatRegistry.probeBytes)
+        try storage.read(into: head.bytes, at: 0)
+        let count = min(buffer.count, head.bytes.count - Int(offset))
+        head.bytes.part(Int(offset), count).copyMemory(from: buffer.part(0, count))
+        let found = FormatRegistry.best(head: head.readable, fileSize: storage.byteCount, path: path)
+        guard found.name == "raw" else {
+            throw ImageError(
+                .permission,
+                "refusing to write a \(found.name) header into '\(path)', whose format was guessed to be raw; "
+                    + "open it with format raw to allow this",
+                format: "raw", path: path, offset: offset)
+        }
+    }
+
+    func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(ImageError) {
+        try checkWritable()
+        try checkRange(offset, count)
+        try storage.zero(at: offset, count: count, unmap: mayUnmap)
+    }
+
+    func discard(at offset: UInt64, count: UInt64) throws(ImageError) {
+        try checkWritable()
+        try checkRange(offset, count)
+        storage.punch(at: offset, count: count)
+    }
+
+    func flush() throws(ImageError) { if !isReadOnly { try storage.sync() } }
+
+    func close() throws(ImageError) {
+        if !isReadOnly { try storage.sync() }
+        storage.close()
+    }
+
+    func extent(at offset: UInt64, limit: UInt64) throws(ImageError) -> Extent {
+        let run = storage.dataRun(at: offset, limit: min(limit, size - offset))
+        return Extent(run.isData ? .data : .zero, length: run.length, hostOffset: offset, isAllocated: true)
+    }
+
+    func resize(to newSize: UInt64, preallocation: Preallocation) throws(ImageError) {
+        try checkWritable()
+        let old = storage.byteCount
+        try storage.resize(to: newSize)
+        if newSize > old { try Preallocation.fill(storage, from: old, to: newSize, mode: preallocation) }
+    }
+}

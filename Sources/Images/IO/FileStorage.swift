@@ -1,0 +1,229 @@
+import CLinux
+import Glibc
+import Synchronization
+
+/// A host file, block device or CD drive as `Storage`, by pread and pwrite on one descriptor.
+public final class FileStorage: Storage, @unchecked Sendable {
+    public let path: String
+    public let isReadOnly: Bool
+    private let descriptor: Int32
+    private let length: Atomic<UInt64>
+    private let isOpen = Atomic<Bool>(true)
+    private let skipSync: Bool
+    private let isDevice: Bool
+    private let lock: LockMode
+    /// Device and inode: tells whether two paths are one file.
+    public let identity: FileIdentity
+
+    /// Identity of an open file on this host.
+    public struct FileIdentity: Hashable, Sendable {
+        public let device: UInt64
+        public let inode: UInt64
+    }
+
+    /// Opens an existing file and takes the image lock that `lock` asks for.
+    public static func open(
+        _ path: String, readOnly: Bool, lock: LockMode = .normal, unsafeCache: Bool = false
+    ) throws(ImageError) -> FileStorage {
+        let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
+        let descriptor = Glibc.open(path, flags)
+        guard descriptor >= 0 else { throw .system(errno, "Could not open '\(path)'", path: path) }
+        return try FileStorage(
+            adopting: descriptor, path: path, readOnly: readOnly, lock: lock, unsafeCache: unsafeCache)
+    }
+
+    /// Makes an empty file, or empties an existing one after its lock has been had.
+    public static func create(
+        _ path: String, exclusive: Bool = false, unsafeCache: Bool = false
+    ) throws(ImageError) -> FileStorage {
+        let flags = O_RDWR | O_CREAT | O_CLOEXEC | (exclusive ? O_EXCL : 0)
+        let descriptor = Glibc.open(path, flags, 0o644)
+        guard descriptor >= 0 else { throw .system(errno, "Could not create '\(path)'", path: path) }
+        let storage = try FileStorage(
+            adopting: descriptor, path: path, readOnly: false, lock: .normal, unsafeCache: unsafeCache)
+        if !storage.isDevice { try storage.resize(to: 0) }
+        return storage
+    }
+
+    private init(
+        adopting descriptor: Int32, path: String, readOnly: Bool, lock: LockMode, unsafeCache: Bool
+    ) throws(ImageError) {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            let code = errno
+            Glibc.close(descriptor)
+            throw .system(code, "Could not open '\(path)'", path: path)
+        }
+        let type = status.st_mode & S_IFMT
+        guard type == S_IFREG || type == S_IFBLK || type == S_IFCHR else {
+            Glibc.close(descriptor)
+            let reason = type == S_IFDIR ? "'\(path)' is a directory" : "'\(path)' must be a regular file or a device"
+            throw ImageError(.invalidArgument, "Could not open '\(path)': \(reason)", path: path)
+        }
+        isDevice = type != S_IFREG
+        self.path = path
+        self.descriptor = descriptor
+        isReadOnly = readOnly
+        skipSync = unsafeCache
+        self.lock = lock
+        identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+        var bytes = UInt64(status.st_size)
+        if isDevice {
+            let end = lseek(descriptor, 0, Int32(SEEK_END))
+            bytes = end > 0 ? UInt64(end) : 0
+        }
+        length = Atomic(bytes)
+        if type == S_IFREG {
+            do throws(ImageError) {
+                try ImageLock.take(descriptor: descriptor, path: path, readOnly: readOnly, mode: lock)
+            } catch {
+                close()
+                throw error
+            }
+        }
+    }
+
+    deinit { close() }
+
+    public func close() {
+        guard isOpen.exchange(false, ordering: .acquiringAndReleasing) else { return }
+        // A child process between fork and exec shares the open file; its copy must not keep the lock.
+        ImageLock.release(descriptor: descriptor)
+        Glibc.close(descriptor)
+    }
+
+    public var byteCount: UInt64 { length.load(ordering: .acquiring) }
+
+    public var allocatedBytes: UInt64? {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { return nil }
+        return UInt64(status.st_blocks) * 512
+    }
+
+    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
+        var done = 0
+        while done < buffer.count {
+            // SAFETY: the range [done, count) lies in the caller's buffer.
+            let got = pread(
+                descriptor, buffer.baseAddress.unsafelyUnwrapped + done, buffer.count - done,
+                off_t(truncatingIfNeeded: offset + UInt64(done)))
+            if got > 0 {
+                done += got
+            } else if got == 0 {
+                buffer.zero(from: done)
+                return
+            } else if errno != EINTR {
+                throw .system(errno, "Could not read '\(path)' at \(offset)", path: path, offset: offset)
+            }
+        }
+    }
+
+    public func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
+        var done = 0
+        while done < buffer.count {
+            // SAFETY: the range [done, count) lies in the caller's buffer.
+            let put = pwrite(
+                descriptor, buffer.baseAddress.unsafelyUnwrapped + done, buffer.count - done,
+                off_t(truncatingIfNeeded: offset + UInt64(done)))
+            if put > 0 {
+                done += put
+            } else if put == 0 || errno != EINTR {
+                let code = put == 0 ? EIO : errno
+                throw .system(code, "Could not write '\(path)' at \(offset)", path: path, offset: offset)
+            }
+        }
+        raiseLength(to: offset + UInt64(done))
+    }
+
+    private func raiseLength(to end: UInt64) {
+        if end > length.load(ordering: .relaxed) { length.max(end, ordering: .acquiringAndReleasing) }
+    }
+
+    public func resize(to byteCount: UInt64) throws(ImageError) {
+        if isDevice {
+            guard byteCount <= self.byteCount else {
+                throw ImageError(.invalidArgument, "Cannot grow device files", path: path)
+            }
+            return
+        }
+        guard byteCount <= UInt64(Int64.max), ftruncate(descriptor, off_t(byteCount)) == 0 else {
+            throw .system(
+                byteCount <= UInt64(Int64.max) ? errno : EFBIG, "Could not resize '\(path)' to \(byteCount) bytes",
+                path: path)
+        }
+        length.store(byteCount, ordering: .releasing)
+    }
+
+    public func zero(at offset: UInt64, count: UInt64, unmap: Bool) throws(ImageError) {
+        guard count > 0 else { return }
+        let end = offset + count
+        if !isDevice {
+            if end > byteCount {
+                let oldEnd = byteCount
+                try resize(to: end)
+                if offset >= oldEnd { return }
+            }
+            let mode = (unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE
+            if fallocate(descriptor, mode, off_t(offset), off_t(count)) == 0 { return }
+        }
+        let chunk = HeapBuffer(Int(min(count, 1 << 20)))
+        var position = offset
+        while position < end {
+            let part = Int(min(UInt64(chunk.bytes.count), end - position))
+            try write(from: chunk.readable.part(0, part), at: position)
+            position += UInt64(part)
+        }
+    }
+
+    public func punch(at offset: UInt64, count: UInt64) {
+        guard count > 0, !isDevice else { return }
+        _ = fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off_t(offset), off_t(count))
+    }
+
+    public func allocate(at offset: UInt64, count: UInt64) throws(ImageError) {
+        guard count > 0 else { return }
+        let code = posix_fallocate(descriptor, off_t(offset), off_t(count))
+        guard code == 0 else {
+            throw .system(code, "Could not preallocate \(count) bytes in '\(path)'", path: path)
+        }
+        raiseLength(to: offset + count)
+    }
+
+    public func dataRun(at offset: UInt64, limit: UInt64) -> (isData: Bool, length: UInt64) {
+        let end = byteCount
+        guard offset < end else { return (false, limit) }
+        let data = lseek(descriptor, off_t(offset), SEEK_DATA)
+        if data < 0 {
+            // ENXIO: only a hole up to the end. Anything else: this file system cannot tell.
+            return errno == ENXIO ? (false, limit) : (true, limit)
+        }
+        if UInt64(data) > offset { return (false, min(UInt64(data) - offset, limit)) }
+        let hole = lseek(descriptor, off_t(offset), SEEK_HOLE)
+        guard hole > data else { return (true, min(limit, end - offset)) }
+        return (true, min(UInt64(hole) - offset, limit))
+    }
+
+    public func sync() throws(ImageError) {
+        if skipSync { return }
+        try syncAlways()
+    }
+
+    /// Syncs also where the cache mode says to skip it: the last step before a rename.
+    public func syncAlways() throws(ImageError) {
+        guard fdatasync(descriptor) == 0 || errno == EINVAL || errno == EROFS else {
+            throw .system(errno, "Could not flush '\(path)'", path: path)
+        }
+    }
+
+    public func openSibling(_ path: String, create: Bool) throws(ImageError) -> any Storage {
+        if create { return try FileStorage.create(path, unsafeCache: skipSync) }
+        return try FileStorage.open(path, readOnly: isReadOnly, lock: lock, unsafeCache: skipSync)
+    }
+}
+
+// From <linux/falloc.h> and <unistd.h>, which the Glibc module does not export.
+let SEEK_DATA: Int32 = 3
+let SEEK_HOLE: Int32 = 4
+let FALLOC_FL_KEEP_SIZE: Int32 = 0x01
+let FALLOC_FL_PUNCH_HOLE: Int32 = 0x02
+let FALLOC_FL_ZERO_RANGE: Int32 = 0x10

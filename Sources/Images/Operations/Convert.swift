@@ -1,0 +1,160 @@
+import Glibc
+
+/// Copies disks into a new image of any format.
+public struct ConvertRequest: Sendable {
+    /// Opened sources, concatenated.
+    public var sources: [any BlockDevice]
+    public var targetPath: String
+    public var targetFormat: String
+    /// `-o` options of the target.
+    public var options: [String: String] = [:]
+    public var secrets: [String: [UInt8]] = [:]
+    /// Backing file that the target records (`-B`); then only the sources' top layers are copied.
+    public var backing: BackingReference?
+    /// `-c`: store clusters compressed.
+    public var isCompressed = false
+    /// `-S`: runs of this many zero bytes become holes; 0 writes every byte.
+    public var sparseBytes = 4096
+    /// `-n`: write into an existing image.
+    public var usesExistingTarget = false
+    /// `--target-is-zero`: the existing target reads as zeros.
+    public var targetIsZero = false
+    /// `-W`: clusters may be written in any order.
+    public var outOfOrder = false
+    /// `-m`: upper bound of parallel work.
+    public var workers = 8
+    /// `--salvage`: unreadable parts become zeros.
+    public var salvage = false
+    /// `-r`: bytes per second, 0 for no limit.
+    public var rateLimit: UInt64 = 0
+    /// Called with bytes done and total, from any thread, one at a time.
+    public var progress: (@Sendable (UInt64, UInt64) -> Void)?
+    /// Asked between pieces of work.
+    public var isCancelled: (@Sendable () -> Bool)?
+
+    public init(sources: [any BlockDevice], targetPath: String, targetFormat: String) {
+        self.sources = sources
+        self.targetPath = targetPath
+        self.targetFormat = targetFormat
+    }
+}
+
+extension DiskImage {
+    /// Converts. A new target is written beside its place, synced and renamed: on failure nothing is left behind and an
+    /// old file of that name stays as it was.
+    public static func convert(_ request: ConvertRequest) throws(ImageError) {
+        let driver = try FormatRegistry.require(request.targetFormat)
+        if request.isCompressed, !driver.capabilities.contains(.compress) {
+            throw ImageError(.unsupported, "Compression not supported for this file format", format: driver.name)
+        }
+        let source = ConcatenatedDevices(request.sources)
+        if request.usesExistingTarget {
+            let target: any BlockDevice
+            do throws(ImageError) {
+                target = try open(
+                    request.targetPath,
+                    options: OpenOptions(format: request.targetFormat, readOnly: false, openBacking: true))
+            } catch {
+                throw ImageError(
+                    error.kind, "Could not open '\(request.targetPath)': \(error.message)", path: request.targetPath,
+                    code: error.code)
+            }
+            guard target.size >= source.size else {
+                throw ImageError(.invalidArgument, "output file is smaller than input file", path: target.path)
+            }
+            do throws(ImageError) {
+                try ConvertCopier(source, target, request, isFresh: request.targetIsZero).run()
+            } catch {
+                try? target.close()
+                throw error
+            }
+            return try target.close()
+        }
+        var creation = CreateRequest(
+            path: try localPath(request.targetPath), size: source.size, backing: request.backing, options: request.options)
+        creation.secrets = request.secrets
+        let place = try ResultFile(creation.path, inPlace: driver.hasCompanionFiles(creation))
+        creation.path = place.workPath
+        do throws(ImageError) {
+            try createForConvert(creation, driver, request.targetPath)
+            var options = OpenOptions(format: driver.name, readOnly: false, lock: .none, unsafeCache: true)
+            options.secrets = request.secrets
+            options.keySecret = request.options["encrypt.key-secret"]
+            options.openBacking = request.backing != nil
+            let target = try open(creation.path, options: options)
+            let isFresh = request.backing == nil
+            do throws(ImageError) {
+                try ConvertCopier(source, target, request, isFresh: isFresh).run()
+            } catch {
+                try? target.close()
+                throw error
+            }
+            try target.close()
+            try place.commit()
+        } catch {
+            place.abandon()
+            throw error
+        }
+    }
+
+    private static func createForConvert(
+        _ creation: CreateRequest, _ driver: any ImageFormat, _ shownPath: String
+    ) throws(ImageError) {
+        do throws(ImageError) {
+            try create(creation, format: driver.name, unsafeCache: true)
+        } catch {
+            let shown = error.message.replacing(creation.path, with: shownPath)
+            throw ImageError(
+                error.kind, "\(shownPath): error while converting \(driver.name): \(shown)", format: driver.name,
+                path: shownPath, code: error.code)
+        }
+    }
+}
+
+/// A file that appears under its name only when it is complete.
+struct ResultFile {
+    /// Where to write.
+    let workPath: String
+    private let finalPath: String
+    private let oldFile: FileStorage?
+
+    /// With `inPlace` (companion files name each other, devices) the result is written at its place directly.
+    init(_ path: String, inPlace: Bool) throws(ImageError) {
+        var status = stat()
+        let exists = stat(path, &status) == 0
+        if inPlace || (exists && status.st_mode & S_IFMT != S_IFREG) {
+            (workPath, finalPath, oldFile) = (path, path, nil)
+            return
+        }
+        finalPath = exists ? FilePath.real(path) ?? path : path
+        // An image in use must not be replaced under its user's feet.
+        oldFile = exists ? try FileStorage.open(finalPath, readOnly: false) : nil
+        workPath = FilePath.folder(of: finalPath) + ".\(FilePath.name(of: finalPath)).\(getpid()).partial"
+    }
+
+    /// Syncs the work file and gives it its name.
+    func commit() throws(ImageError) {
+        guard workPath != finalPath else { return }
+        let file = try FileStorage.open(workPath, readOnly: false, lock: .none)
+        try file.syncAlways()
+        file.close()
+        var status = stat()
+        if oldFile != nil, stat(finalPath, &status) == 0 { chmod(workPath, status.st_mode & 0o7777) }
+        guard rename(workPath, finalPath) == 0 else {
+            throw .system(errno, "Could not rename '\(workPath)' to '\(finalPath)'", path: finalPath)
+        }
+        // The name is durable once the folder is.
+        let folder = FilePath.folder(of: finalPath)
+        let descriptor = Glibc.open(folder.isEmpty ? "." : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        if descriptor >= 0 {
+            fsync(descriptor)
+            Glibc.close(descriptor)
+        }
+        oldFile?.close()
+    }
+
+    func abandon() {
+        if workPath != finalPath { unlink(workPath) }
+        oldFile?.close()
+    }
+}

@@ -1,0 +1,261 @@
+import Glibc
+
+/// The copying half of `convert`: a queue of pieces, worked off by a few threads that read, look for zeros, compress, and
+/// write in turn.
+final class ConvertCopier: @unchecked Sendable {
+    private let source: ConcatenatedDevices
+    private let target: any BlockDevice
+    private let request: ConvertRequest
+    /// The target reads as zeros everywhere and has no backing file.
+    private let isFresh: Bool
+    /// Pieces begin and end at multiples of this, so that no two touch one cluster.
+    private let alignment: Int
+    /// Zero runs are looked for in steps of this.
+    private let granularity: Int
+    private let pieceBytes: Int
+
+    // Shared by the workers, under `lock`.
+    private let lock = Lock()
+    private let turnChanged = Condition()
+    private var cursor: UInt64 = 0
+    private var nextTicket = 0
+    private var turn = 0
+    private var failure: ImageError?
+    private var doneBytes: UInt64 = 0
+    private var startNanoseconds: UInt64 = 0
+
+    private struct Piece {
+        var offset: UInt64
+        var count: UInt64
+        var isZero: Bool
+        var ticket: Int
+    }
+
+    init(_ source: ConcatenatedDevices, _ target: any BlockDevice, _ request: ConvertRequest, isFresh: Bool) {
+        self.source = source
+        self.target = target
+        self.request = request
+        self.isFresh = isFresh
+        let cluster = target.clusterSize ?? 4096
+        alignment = max(cluster, 4096)
+        if request.isCompressed || target.clusterSize != nil {
+            granularity = cluster
+        } else {
+            granularity = max(512, request.sparseBytes & ~511)
+        }
+        pieceBytes = max(alignment, request.isCompressed ? 512 << 10 : 2 << 20)
+    }
+
+    func run() throws(ImageError) {
+        startNanoseconds = Self.now()
+        let isWriteOnce = FormatRegistry.format(named: target.formatName)?.capabilities.contains(.writeOnce) ?? false
+        let workers = max(1, min(request.workers, WorkerThreads.processorCount))
+        let inOrder = !request.outOfOrder || isWriteOnce
+        WorkerThreads.run(workers) { _ in self.work(inOrder: inOrder) }
+        if let failure { throw failure }
+        request.progress?(source.size, source.size)
+    }
+
+    private func work(inOrder: Bool) {
+        let buffer = HeapBuffer(pieceBytes, zeroed: false)
+        let packed = request.isCompressed ? HeapBuffer(pieceBytes, zeroed: false) : nil
+        while true {
+            do throws(ImageError) {
+                guard let piece = try takePiece() else { return }
+                if !piece.isZero { try load(piece, buffer) }
+                let sizes = packed != nil && !piece.isZero ? try pack(piece, buffer, packed) : []
+                if inOrder { guard waitTurn(piece.ticket) else { return } }
+                if piece.isZero {
+                    try target.writeZeroes(at: piece.offset, count: piece.count, mayUnmap: true)
+                } else if let packed {
+                    try storePacked(piece, buffer, packed, sizes)
+                } else {
+                    try store(piece, buffer)
+                }
+                finish(piece)
+            } catch {
+                return fail(error)
+            }
+        }
+    }
+
+    /// The next piece of work, nil at the end or after a failure. Zeros that the target has anyway are passed over.
+    private func takePiece() throws(ImageError) -> Piece? {
+        lock.lock()
+        defer { lock.unlock() }
+        while failure == nil, cursor < source.size {
+            if request.isCancelled?() == true { throw ImageError(.io, "interrupted", code: EINTR) }
+            let start = cursor
+            var end = start
+            var isZero = false
+            if request.sparseBytes > 0 || request.backing != nil {
+                let quiet = try quietRun(from: start)
+                if quiet.length > 0 {
+                    cursor = start + quiet.length
+                    doneBytes += quiet.length
+                    if quiet.isNothing { continue }
+                    isZero = true
+                    end = cursor
+                }
+            }
+            if !isZero {
+                end = min(source.size, start + UInt64(pieceBytes))
+                if request.sparseBytes > 0 || request.backing != nil {
+                    end = min(end, try dataEnd(from: start))
+                }
+                cursor = end
+            }
+            defer { nextTicket += 1 }
+            return Piece(offset: start, count: end - start, isZero: isZero, ticket: nextTicket)
+        }
+        return nil
+    }
+
+    /// The run of whole alignment units from `start` that need no data: nothing to do, or zeros to be marked.
+    private func quietRun(from start: UInt64) throws(ImageError) -> (length: UInt64, isNothing: Bool) {
+        var position = start
+        var kind: Extent.Kind?
+        while position < source.size {
+            let extent = try source.extent(
+                at: position, limit: source.size - position, topLayerOnly: request.backing != nil)
+            if extent.kind == .data || extent.kind == .compressed { break }
+            // With a backing file "not here" and "zero" are two things.
+            if request.backing != nil, let kind, kind != extent.kind { break }
+            kind = extent.kind
+            position += extent.length
+        }
+        var length = position - start
+        if position < source.size { length -= length % UInt64(alignment) }
+        return (length, isFresh || (request.backing != nil && kind == .unallocated))
+    }
+
+    /// Where the data that begins at `start` ends, rounded up to the alignment.
+    private func dataEnd(from start: UInt64) throws(ImageError) -> UInt64 {
+        var position = start
+        let limit = min(source.size, start + UInt64(pieceBytes))
+        while position < limit {
+            let extent = try source.extent(
+                at: position, limit: limit - position, topLayerOnly: request.backing != nil)
+            if extent.kind == .zero || extent.kind == .unallocated, position > start { break }
+            position += extent.length
+        }
+        let unit = UInt64(alignment)
+        return min(source.size, (min(position, limit) - start + unit - 1) / unit * unit + start)
+    }
+
+    private func load(_ piece: Piece, _ buffer: HeapBuffer) throws(ImageError) {
+        let bytes = buffer.bytes.part(0, Int(piece.count))
+        do throws(ImageError) {
+            try source.read(into: bytes, at: piece.offset)
+        } catch {
+            guard request.salvage else { throw error }
+            // Sector by sector: what cannot be read becomes zeros.
+            for start in stride(from: 0, to: bytes.count, by: 512) {
+                let sector = bytes.part(start, min(512, bytes.count - start))
+                do throws(ImageError) {
+                    try source.read(into: sector, at: piece.offset + UInt64(start))
+                } catch {
+                    sector.zero(from: 0)
+                }
+            }
+        }
+    }
+
+    /// Writes the runs of a piece that are not zero.
+    private func store(_ piece: Piece, _ buffer: HeapBuffer) throws(ImageError) {
+        let bytes = buffer.readable.part(0, Int(piece.count))
+        guard request.sparseBytes > 0 else { return try target.write(from: bytes, at: piece.offset) }
+        var position = 0
+        while position < bytes.count {
+            let start = position
+            let isZero = unit(bytes, position).isAllZero
+            position += unit(bytes, position).count
+            while position < bytes.count, unit(bytes, position).isAllZero == isZero {
+                position += unit(bytes, position).count
+            }
+            let offset = piece.offset + UInt64(start)
+            if !isZero {
+                try target.write(from: bytes.part(start, position - start), at: offset)
+            } else if !isFresh {
+                try target.writeZeroes(at: offset, count: UInt64(position - start), mayUnmap: true)
+            }
+        }
+    }
+
+    private func unit(_ bytes: UnsafeRawBufferPointer, _ position: Int) -> UnsafeRawBufferPointer {
+        bytes.part(position, min(granularity, bytes.count - position))
+    }
+
+    /// Compresses the clusters of a piece into `packed`, each at its own place. One size per cluster: 0 for zeros, -1
+    /// where compression does not pay.
+    private func pack(_ piece: Piece, _ buffer: HeapBuffer, _ packed: HeapBuffer?) throws(ImageError) -> [Int] {
+        guard let packed else { return [] }
+        let bytes = buffer.readable.part(0, Int(piece.count))
+        var sizes: [Int] = []
+        for start in stride(from: 0, to: bytes.count, by: granularity) {
+            let cluster = unit(bytes, start)
+            if cluster.isAllZero {
+                sizes.append(0)
+            } else {
+                sizes.append(try target.compress(cluster: cluster, into: packed.bytes.part(start, granularity)) ?? -1)
+            }
+        }
+        return sizes
+    }
+
+    private func storePacked(
+        _ piece: Piece, _ buffer: HeapBuffer, _ packed: HeapBuffer, _ sizes: [Int]
+    ) throws(ImageError) {
+        let bytes = buffer.readable.part(0, Int(piece.count))
+        for (index, size) in sizes.enumerated() {
+            let start = index * granularity
+            let offset = piece.offset + UInt64(start)
+            switch size {
+            case 0:
+                if !isFresh {
+                    try target.writeZeroes(at: offset, count: UInt64(unit(bytes, start).count), mayUnmap: true)
+                }
+            case -1: try target.write(from: unit(bytes, start), at: offset)
+            default: try target.writeCompressed(packed.readable.part(start, size), at: offset)
+            }
+        }
+    }
+
+    // MARK: Order, progress, failure
+
+    /// Waits until all earlier pieces are written; false after a failure elsewhere.
+    private func waitTurn(_ ticket: Int) -> Bool {
+        lock.lock()
+        defer { lock.unlock() }
+        while turn != ticket, failure == nil { lock.wait(turnChanged) }
+        return failure == nil
+    }
+
+    private func finish(_ piece: Piece) {
+        lock.lock()
+        turn += 1
+        if !piece.isZero { doneBytes += piece.count }
+        let done = doneBytes
+        request.progress?(done, source.size)
+        turnChanged.broadcast()
+        lock.unlock()
+        if request.rateLimit > 0 {
+            let due = startNanoseconds + done / request.rateLimit * 1_000_000_000
+            let current = Self.now()
+            if due > current { usleep(UInt32(min((due - current) / 1000, 1_000_000))) }
+        }
+    }
+
+    private func fail(_ error: ImageError) {
+        lock.lock()
+        if failure == nil { failure = error }
+        turnChanged.broadcast()
+        lock.unlock()
+    }
+
+    private static func now() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+}

@@ -1,0 +1,166 @@
+import ArgumentParser
+import Glibc
+import Images
+
+struct ImageInfo: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "info", abstract: "Shows what an image is: format, sizes, backing file, snapshots.")
+
+    @OptionGroup var source: ImageSourceOptions
+    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
+    @Option(help: "human or json.") var output: String?
+    @Flag(name: .customLong("backing-chain"), help: "Show the backing files too.") var backingChain = false
+    @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
+    var forceShare = false
+    @Argument(help: "The image.") var filename: String?
+
+    func run() throws {
+        let isJSON = try OutputFormat.isJSON(output)
+        guard let filename else { throw failUsage("Expecting one image file name") }
+        // Without --backing-chain nothing that the image merely names is opened.
+        let device = try source.open(
+            filename, format: format, readOnly: true, forceShare: forceShare, openBacking: backingChain, forCheck: true)
+        let layers = DiskImage.chain(of: device)
+        if isJSON {
+            let infos = layers.map { Self.fields($0) }
+            print(QEMUJSON.render(backingChain ? .array(infos) : infos[0]), terminator: "")
+        } else {
+            print(layers.map { Self.human($0) }.joined(separator: "\n"), terminator: "")
+        }
+    }
+
+    private static func fields(_ device: any BlockDevice) -> InfoValue {
+        let summary = device.summary
+        var fields = [
+            InfoField("filename", .string(device.path)), InfoField("format", .string(device.formatName)),
+            InfoField("virtual-size", .integer(Int64(clamping: device.size))),
+            InfoField("dirty-flag", .bool(summary.isDirty)),
+        ]
+        if let actual = summary.actualSize { fields.append(InfoField("actual-size", .integer(Int64(clamping: actual)))) }
+        if let cluster = device.clusterSize { fields.append(InfoField("cluster-size", .integer(Int64(cluster)))) }
+        if summary.isEncrypted { fields.append(InfoField("encrypted", .bool(true))) }
+        if summary.isCompressed { fields.append(InfoField("compressed", .bool(true))) }
+        if let backing = device.backingReference {
+            fields.append(InfoField("backing-filename", .string(backing.file)))
+            fields.append(InfoField("full-backing-filename", .string(device.fullBackingPath ?? backing.file)))
+            if let format = backing.format { fields.append(InfoField("backing-filename-format", .string(format))) }
+        }
+        if !summary.snapshots.isEmpty {
+            fields.append(InfoField("snapshots", .array(summary.snapshots.map(snapshot))))
+        }
+        if let details = device.formatDetails {
+            fields.append(
+                InfoField(
+                    "format-specific",
+                    .object([
+                        InfoField("type", .string(details.type)), InfoField("data", .object(details.fields)),
+                    ])))
+        }
+        return .object(fields)
+    }
+
+    private static func snapshot(_ info: SnapshotInfo) -> InfoValue {
+        var fields = [
+            InfoField("id", .string(info.id)), InfoField("name", .string(info.name)),
+            InfoField("vm-state-size", .integer(Int64(clamping: info.vmStateSize))),
+            InfoField("date-sec", .integer(Int64(info.dateSeconds))),
+            InfoField("date-nsec", .integer(Int64(info.dateNanoseconds))),
+            InfoField("vm-clock-sec", .integer(Int64(info.vmClockNanoseconds / 1_000_000_000))),
+            InfoField("vm-clock-nsec", .integer(Int64(info.vmClockNanoseconds % 1_000_000_000))),
+        ]
+        if let icount = info.icount { fields.append(InfoField("icount", .integer(Int64(clamping: icount)))) }
+        return .object(fields)
+    }
+
+    private static func human(_ device: any BlockDevice) -> String {
+        let summary = device.summary
+        var out = "image: \(ImageOutput.printable(device.path))\n"
+        out += "file format: \(device.formatName)\n"
+        out += "virtual size: \(ByteCount.text(device.size)) (\(device.size) bytes)\n"
+        out += "disk size: \(summary.actualSize.map(ByteCount.text) ?? "unavailable")\n"
+        if summary.isEncrypted { out += "encrypted: yes\n" }
+        if let cluster = device.clusterSize { out += "cluster_size: \(cluster)\n" }
+        if summary.isDirty { out += "cleanly shut down: no\n" }
+        if let backing = device.backingReference {
+            out += "backing file: \(ImageOutput.printable(backing.file))"
+            if let full = device.fullBackingPath {
+                if full != backing.file { out += " (actual path: \(ImageOutput.printable(full)))" }
+            } else {
+                out += " (cannot determine actual path)"
+            }
+            out += "\n"
+            if let format = backing.format { out += "backing file format: \(ImageOutput.printable(format))\n" }
+        }
+        if !summary.snapshots.isEmpty { out += "Snapshot list:\n" + SnapshotTable.text(summary.snapshots) }
+        if let details = device.formatDetails, !details.fields.isEmpty {
+            out += "Format specific information:\n"
+            dump(.object(details.fields), indent: 1, into: &out)
+        }
+        return out
+    }
+
+    /// Nested facts: names with spaces for dashes, list elements numbered.
+    private static func dump(_ value: InfoValue, indent: Int, into out: inout String) {
+        let margin = String(repeating: "    ", count: indent)
+        func put(_ label: String, _ value: InfoValue) {
+            switch value {
+            case .object, .array:
+                out += "\(margin)\(label):\n"
+                dump(value, indent: indent + 1, into: &out)
+            case .bool(let flag): out += "\(margin)\(label): \(flag)\n"
+            case .integer(let number): out += "\(margin)\(label): \(number)\n"
+            case .string(let text): out += "\(margin)\(label): \(ImageOutput.printable(text))\n"
+            }
+        }
+        switch value {
+        case .object(let fields):
+            for field in QEMUJSON.ordered(fields) { put(field.name.replacing("-", with: " "), field.value) }
+        case .array(let values):
+            for (index, element) in values.enumerated() { put("[\(index)]", element) }
+        default: break
+        }
+    }
+}
+
+extension BlockDevice {
+    /// The backing file's path as seen from here, nil where the image names something that is no path.
+    var fullBackingPath: String? { backingReference.flatMap { DiskImage.backingPath($0, from: path) } }
+}
+
+/// The snapshot list of `info` and `snapshot -l`.
+enum SnapshotTable {
+    static func text(_ snapshots: [SnapshotInfo]) -> String {
+        var out = "ID        TAG               VM SIZE                DATE     VM CLOCK     ICOUNT\n"
+        for snapshot in snapshots {
+            let clock = snapshot.vmClockNanoseconds / 1_000_000
+            let seconds = clock / 1000
+            let time =
+                "\(two(seconds / 3600)):\(two(seconds / 60 % 60)):\(two(seconds % 60)).\(pad(String(clock % 1000), 3, "0"))"
+            out += left(ImageOutput.printable(snapshot.id), 9) + " "
+            out += left(ImageOutput.printable(snapshot.name), 16) + " "
+            out += pad(ByteCount.text(snapshot.vmStateSize), 8, " ") + " "
+            out += pad(date(snapshot.dateSeconds), 19, " ") + " "
+            out += pad(time, 12, " ") + " "
+            out += pad(snapshot.icount.map(String.init) ?? "", 10, " ") + "\n"
+        }
+        return out
+    }
+
+    private static func two(_ value: UInt64) -> String { pad(String(value), 2, "0") }
+    private static func pad(_ text: String, _ width: Int, _ with: String) -> String {
+        String(repeating: with, count: max(0, width - text.count)) + text
+    }
+    private static func left(_ text: String, _ width: Int) -> String {
+        text + String(repeating: " ", count: max(0, width - text.count))
+    }
+
+    /// Local time, as qemu-img shows it.
+    private static func date(_ seconds: UInt32) -> String {
+        var time = time_t(seconds)
+        var parts = tm()
+        localtime_r(&time, &parts)
+        func two(_ value: Int32) -> String { pad(String(value), 2, "0") }
+        return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday)) "
+            + "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))"
+    }
+}
