@@ -6,6 +6,7 @@ public enum FormatRegistry {
         QCOW1Format(),
         VDIFormat(),
         VHDFormat(),
+        VMDKFormat(),
         COWFormat(),
         CloopFormat(),
         RawFormat(),
