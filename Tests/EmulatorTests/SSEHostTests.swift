@@ -24,7 +24,7 @@
                     state.setXMM(i, v.0, v.1)
                 }
                 if round & 1 != 0 {
-                    state.mxcsr = 0x1F80 | UInt32(lab.random.next()) & 0xE07F & ~0x1F80
+                    state.mxcsr = 0x1F80 | UInt32(truncatingIfNeeded: lab.random.next()) & 0xE07F
                 }
                 state.setFX(4, UInt8(0xFF))
                 for i in 0..<8 {
