@@ -140,9 +140,11 @@ extension CPU {
         case .fchs: return changeSign { $0 ^ 0x8000 }
         case .fabs: return changeSign { $0 & 0x7FFF }
         case .ffree:
+            clearC1()
             s.pointee.fpu.emptyMask |= 1 << UInt8(physical(i))
             return .next
         case .ffreep:
+            clearC1()
             s.pointee.fpu.emptyMask |= 1 << UInt8(physical(i))
             popX87()
             return .next

@@ -4,6 +4,7 @@ extension CPU {
 
     func remainder(nearest: Bool) -> Outcome {
         if isEmpty(0) || isEmpty(1) {
+            state.pointee.fpu.status &= ~X87Status.c2
             if stackFault(overflow: false) { setST(0, .indefinite) }
             return .next
         }
