@@ -50,7 +50,9 @@
                 bytes[8] = UInt8(value.signExponent & 0xFF)
                 bytes[9] = UInt8(value.signExponent >> 8)
             } else {
-                put(lab.random.below(2) == 0 ? lab.random.next() : UInt64(bitPattern: Int64(lab.random.below(2000) - 1000)))
+                put(
+                    lab.random.below(2) == 0
+                        ? lab.random.next() : UInt64(bitPattern: Int64(lab.random.below(2000) - 1000)))
             }
             return bytes
         }
@@ -66,7 +68,8 @@
                     let isFlagCompare = row.mnemonic.hasSuffix("comi") || row.mnemonic.hasSuffix("comip")
                     if let text = compare(result, ignoring: isFlagCompare ? 0x200 : 0) {
                         let hex = code.map { String($0, radix: 16) }.joined(separator: " ")
-                        return "\(row.mnemonic) [\(hex)] round \(round): \(text)\nbefore \(describe(state)) memory \(memory[0..<10])"
+                        return
+                            "\(row.mnemonic) [\(hex)] round \(round): \(text)\nbefore \(describe(state)) memory \(memory[0..<10])"
                     }
                 }
             }
@@ -74,7 +77,8 @@
         }
 
         static func describe(_ state: HostCPU.State) -> String {
-            var text = "cw \(String(state.fx(0, as: UInt16.self), radix: 16)) sw \(String(state.fx(2, as: UInt16.self), radix: 16))"
+            var text =
+                "cw \(String(state.fx(0, as: UInt16.self), radix: 16)) sw \(String(state.fx(2, as: UInt16.self), radix: 16))"
             text += " tags \(String(state.fx(4, as: UInt8.self), radix: 2))"
             for i in 0..<8 {
                 text += " \(String(state.fx(40 + 16 * i, as: UInt16.self), radix: 16)):"
@@ -94,7 +98,8 @@
                 isSame = false
             }
             if isSame { return nil }
-            return "\nguest  \(describe(r.guest)) memory \(r.guestMemory[0..<10]) flags \(String(r.guest.flags & 0x8D5, radix: 16))"
+            return
+                "\nguest  \(describe(r.guest)) memory \(r.guestMemory[0..<10]) flags \(String(r.guest.flags & 0x8D5, radix: 16))"
                 + "\nhost   \(describe(r.host)) memory \(r.hostMemory[0..<10]) flags \(String(r.host.flags & 0x8D5, radix: 16))"
         }
 

@@ -99,7 +99,9 @@ extension CPU {
     func store80(_ op: Op, _ value: X87Register) -> Bool {
         guard let address = state.linear(op, size: 10, write: true) else { return false }
         if (address &+ 9) >> 12 != address >> 12 {
-            guard loadForStore(address, size: 1) != nil, loadForStore(address &+ 9, size: 1) != nil else { return false }
+            guard loadForStore(address, size: 1) != nil, loadForStore(address &+ 9, size: 1) != nil else {
+                return false
+            }
         }
         return state.store(address, value.significand) && state.store(address &+ 8, value.signExponent)
     }
@@ -246,7 +248,8 @@ extension CPU {
     ) -> SSEContext.Relation {
         let limit = FloatParts.Category.infinity.rawValue
         if a.category.rawValue > limit || b.category.rawValue > limit {
-            let bothQuiet = (a.category == .quietNaN || a.category.rawValue <= limit)
+            let bothQuiet =
+                (a.category == .quietNaN || a.category.rawValue <= limit)
                 && (b.category == .quietNaN || b.category.rawValue <= limit)
             if !quiet || !bothQuiet { context.flags |= FloatFlag.invalid }
             return .unordered

@@ -188,7 +188,8 @@ extension CPU {
         case .fprem1: return remainder(nearest: true)
         case .fscale: return scale()
         case .fxtract: return extract()
-        case .fwait, .fnop, .fnstcw, .fnstsw_m16, .fnstsw_ax, .fnclex, .fninit, .fnstenv, .fnsave, .fneni, .fndisi, .fnsetpm,
+        case .fwait, .fnop, .fnstcw, .fnstsw_m16, .fnstsw_ax, .fnclex, .fninit, .fnstenv, .fnsave, .fneni, .fndisi,
+            .fnsetpm,
             .fldcw, .fldenv, .frstor:
             return .next
         }

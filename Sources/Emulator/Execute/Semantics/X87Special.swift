@@ -71,7 +71,8 @@ extension CPU {
         if significand == 0 { return .zero(sign: sign) }
         let shift = significand.leadingZeroBitCount
         return FloatArithmetic.round(
-            sign: sign, exponent: exponent - Int32(shift), high: significand << UInt64(shift), low: 0, .extended, &context)
+            sign: sign, exponent: exponent - Int32(shift), high: significand << UInt64(shift), low: 0, .extended,
+            &context)
     }
 
     // MARK: FSCALE, FXTRACT
