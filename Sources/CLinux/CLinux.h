@@ -11,4 +11,6 @@ ssize_t copy_file_range(int in, off_t *in_offset, int out, off_t *out_offset, si
 static inline int linux_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL); }
 // The name that ps and top show for the calling thread; at most 15 bytes.
 static inline int linux_name_thread(const char *name) { return prctl(PR_SET_NAME, (unsigned long)name, 0UL, 0UL, 0UL); }
+// The signal that this process gets when the thread that started it ends.
+static inline int linux_signal_at_parent_death(int number) { return prctl(PR_SET_PDEATHSIG, (unsigned long)number, 0UL, 0UL, 0UL); }
 #endif

@@ -65,6 +65,8 @@ public struct OpenOptions: Sendable {
     public var format: String?
     public var readOnly: Bool
     public var lock: LockMode
+    /// Lock of the images below; nil: the same as `lock`.
+    public var backingLock: LockMode?
     /// Open the chain below too. Without it unallocated parts read as zeros.
     public var openBacking: Bool
     /// Skip every fdatasync (temporary files that are synced once at the end).

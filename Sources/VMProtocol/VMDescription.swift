@@ -56,6 +56,10 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var stateFolder: String?
     /// Where `console.sock` and `qmp.sock` live; nil for none.
     public var runtimeFolder: String?
+    /// Where QMP is served too, for `-qmp unix:PATH`; nil for none but the one in `runtimeFolder`.
+    public var monitorSocket: String?
+    /// I/O port of QEMU's isa-debug-exit; nil: absent.
+    public var debugExitPort: UInt16?
     /// A guest reset ends the VM (-no-reboot).
     public var noReboot: Bool
     /// Guest power-off stops the CPU but keeps the process (-no-shutdown).
@@ -84,6 +88,8 @@ public struct ExitRecord: Codable, Sendable, Equatable {
         case guestPowerOff
         /// The guest reset and `noReboot` was set.
         case guestReset
+        /// The guest wrote to the debug-exit port; `status` is what the process ends with.
+        case debugExit
         /// Asked to quit (QMP `quit`, SIGTERM, Ctrl-A x).
         case quit
         /// The machine could not start or go on; `message` says why.
@@ -91,6 +97,8 @@ public struct ExitRecord: Codable, Sendable, Equatable {
     }
     public var reason: Reason
     public var message: String?
+    /// Exit status that the guest asked for through the debug-exit port.
+    public var status: Int32?
     /// Seconds since 1970.
     public var endedAt: Double
     public init(reason: Reason, message: String? = nil, endedAt: Double) {

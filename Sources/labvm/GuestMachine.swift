@@ -27,18 +27,12 @@ enum MachineEnd: Sendable, Equatable {
     case powerOff
     case reset
     case quit
+    /// The guest wrote to the debug-exit port; the exit status it asked for.
+    case debugExit(Int32)
     case failed(String)
 }
 
 /// Drives whose medium changes while the guest runs.
 enum RemovableDrive: String, Sendable, CaseIterable {
     case cdrom = "ide1-cd0"
-    case floppy = "floppy0"
-}
-
-/// A picture, three bytes a pixel: red, green, blue; rows from the top without padding.
-struct ScreenImage: Sendable {
-    var width: Int
-    var height: Int
-    var rgb: [UInt8]
 }

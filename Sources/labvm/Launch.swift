@@ -17,13 +17,13 @@ enum Launch {
             let output = try ConsoleOutput(
                 logPath: description.stateFolder.map { VMFile.consoleLog.path(in: $0) },
                 schedule: { loop.post { holder.session?.showOutput() } })
-            let machine = try ScriptedGuest(
+            let machine = try EmulatedPC(
                 description, drives: drives, output: output, onReset: { loop.post { holder.session?.guestReset() } })
             let session = try VMSession(
                 description: description, loop: loop, output: output, machine: machine, drives: drives,
                 holder: holder)
             holder.session = session
-            Confinement.apply()
+            Confinement.apply(endsWithParent: description.console == .stdio)
             reporter.say(.started(warnings: warnings))
             let end = try session.run()
             closeImages(drives)
@@ -38,7 +38,8 @@ enum Launch {
     /// Writes the exit record and the last event.
     /// - Returns: the process's exit code.
     static func record(_ end: MachineEnd, of description: VMDescription) -> Int32 {
-        let record = ExitRecord(reason: end.reason, message: end.message, endedAt: WallClock.now)
+        var record = ExitRecord(reason: end.reason, message: end.message, endedAt: WallClock.now)
+        record.status = end.status
         if let folder = description.stateFolder {
             do {
                 try StateFile.replace(
@@ -55,7 +56,8 @@ enum Launch {
             unlink(VMFile.consoleSocket.path(in: folder))
             unlink(VMFile.qmpSocket.path(in: folder))
         }
-        return record.reason == .failed ? 1 : 0
+        if let path = description.monitorSocket { unlink(path) }
+        return record.status ?? (record.reason == .failed ? 1 : 0)
     }
 
     private static func takeLock(_ description: VMDescription, inherited: Int32?) throws(HostError) -> FileLock? {
@@ -106,9 +108,12 @@ extension MachineEnd {
         case .powerOff: .guestPowerOff
         case .reset: .guestReset
         case .quit: .quit
+        case .debugExit: .debugExit
         case .failed: .failed
         }
     }
+
+    var status: Int32? { if case .debugExit(let status) = self { status } else { nil } }
 
     var message: String? { if case .failed(let message) = self { message } else { nil } }
 }

@@ -14,7 +14,7 @@ final class VMSession {
     private let signals: TerminationSignals
     private var console: ConsoleServer?
     private var stdio: StdioConsole?
-    private var monitor: QMPServer?
+    private var monitors: [QMPServer] = []
     private let holder: SessionHolder
     private var end: MachineEnd?
 
@@ -34,7 +34,10 @@ final class VMSession {
             console = try ConsoleServer(path: VMFile.consoleSocket.path(in: folder), loop: loop) { [weak machine] in
                 machine?.serialInput($0)
             }
-            monitor = try QMPServer(path: VMFile.qmpSocket.path(in: folder), loop: loop, control: control)
+        }
+        let sockets = [description.runtimeFolder.map { VMFile.qmpSocket.path(in: $0) }, description.monitorSocket]
+        for path in sockets.compactMap({ $0 }) {
+            monitors.append(try QMPServer(path: path, loop: loop, control: control))
         }
         if description.console == .stdio {
             stdio = StdioConsole(loop: loop, input: { [weak machine] in machine?.serialInput($0) }) {
@@ -81,7 +84,7 @@ final class VMSession {
         switch end {
         case .powerOff: announce("SHUTDOWN", ["guest": true, "reason": "guest-shutdown"])
         case .reset: announce("SHUTDOWN", ["guest": true, "reason": "guest-reset"])
-        case .quit: break
+        case .quit, .debugExit: break
         case .failed(let message): ProcessLog.say(message)
         }
         self.end = end
@@ -119,7 +122,7 @@ final class VMSession {
     private static let recorded = ["RESET": "reset", "POWERDOWN": "powerdown", "STOP": "paused", "RESUME": "resumed"]
 
     private func announce(_ event: String, _ data: [String: JSONValue]) {
-        monitor?.broadcast(event, data)
+        for monitor in monitors { monitor.broadcast(event, data) }
         if let name = Self.recorded[event] { record(name, nil) }
     }
 

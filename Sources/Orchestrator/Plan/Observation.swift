@@ -33,7 +33,7 @@ public struct VMObservation: Sendable, Equatable {
         }
         switch exit.reason {
         case .failed: return .failed
-        case .guestPowerOff, .guestReset, .quit: return .stopped
+        case .guestPowerOff, .guestReset, .debugExit, .quit: return .stopped
         }
     }
 }

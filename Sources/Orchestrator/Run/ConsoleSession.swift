@@ -49,7 +49,7 @@ public struct ConsoleSession: Sendable {
     /// - Throws: `.timeout`, `.vm` when the VM ends first, `.interrupted`.
     @discardableResult
     public func wait(
-        for text: String, milliseconds: UInt64, interruption: Interruption
+        for text: String, milliseconds: UInt64, interruption: StopSignal
     ) throws(OrchestratorError) -> [UInt8] {
         let start = cursor
         let path = vm.file(.consoleLog)
@@ -83,7 +83,7 @@ public struct ConsoleSession: Sendable {
     /// The shell is made to print a marker before and behind the command's output. The markers are typed in two parts,
     /// so that the echo of what is typed does not look like them.
     public func execute(
-        _ command: String, milliseconds: UInt64, interruption: Interruption
+        _ command: String, milliseconds: UInt64, interruption: StopSignal
     ) throws(OrchestratorError) -> CommandResult {
         let nonce = String(WallClock.monotonicNanoseconds, radix: 36)
         try skipToEnd()

@@ -328,6 +328,7 @@ extension ExitRecord.Reason {
         switch self {
         case .guestPowerOff: "the guest powered off"
         case .guestReset: "the guest reset"
+        case .debugExit: "the guest ended through the debug port"
         case .quit: "told to quit"
         case .failed: "failed"
         }

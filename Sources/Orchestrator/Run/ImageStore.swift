@@ -17,7 +17,7 @@ public struct ResolvedImage: Sendable, Equatable {
 /// Finds the images of a lab, checks them against their digests and makes those that are missing.
 struct ImageStore: Sendable {
     let state: StateDirectory
-    let interruption: Interruption
+    let interruption: StopSignal
     let progress: ProgressSink
 
     /// Looks at every image of a graph. Files that the lab file gives a digest for are checked.
@@ -176,6 +176,23 @@ extension ImageStore {
     private func convert(
         _ source: ResolvedImage, to path: String, format: DiskFormat, compress: Bool, label: String
     ) throws(OrchestratorError) {
-        throw OrchestratorError(.unsupported, "image '\(label)': 'convert' is not supported by this version")
+        let device = try withImageErrors { () throws(ImageError) in
+            try DiskImage.open(source.path, options: OpenOptions(format: source.format))
+        }
+        var request = ConvertRequest(sources: [device], targetPath: path, targetFormat: format.rawValue)
+        request.isCompressed = compress
+        request.progress = { [progress] done, total in
+            progress(.image(name: label, .making(done: done, total: total)))
+        }
+        request.isCancelled = { [interruption] in interruption.isRequested }
+        do throws(ImageError) {
+            try DiskImage.convert(request)
+            for layer in DiskImage.chain(of: device) { try layer.close() }
+        } catch {
+            if interruption.isRequested {
+                throw OrchestratorError(.interrupted, "interrupted while image '\(label)' was made")
+            }
+            throw OrchestratorError(.image, "image '\(label)': \(error.message)")
+        }
     }
 }

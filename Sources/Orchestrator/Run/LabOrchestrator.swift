@@ -7,11 +7,11 @@ public struct LabOrchestrator: Sendable {
     public let lab: Lab
     public let state: StateDirectory
     public let folder: LabFolder
-    let interruption: Interruption
+    let interruption: StopSignal
     let progress: ProgressSink
     let images: ImageStore
 
-    public init(lab: Lab, state: StateDirectory, interruption: Interruption, progress: @escaping ProgressSink) {
+    public init(lab: Lab, state: StateDirectory, interruption: StopSignal, progress: @escaping ProgressSink) {
         self.lab = lab
         self.state = state
         self.interruption = interruption

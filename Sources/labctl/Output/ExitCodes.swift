@@ -14,7 +14,7 @@ extension ExitCode {
     /// A VM did not become ready in time.
     static let notReady = ExitCode(6)
 
-    init(_ error: OrchestratorError, interruption: Interruption?) {
+    init(_ error: OrchestratorError, interruption: StopSignal?) {
         switch error.kind {
         case .locked: self = .labLocked
         case .interrupted: self = ExitCode(128 + (interruption?.signalNumber ?? SIGINT))
@@ -24,7 +24,7 @@ extension ExitCode {
     }
 
     /// What a verb ends with after VMs came out as they did; nil: all is well.
-    init?(_ outcomes: [VMOutcome], interruption: Interruption) {
+    init?(_ outcomes: [VMOutcome], interruption: StopSignal) {
         if let number = interruption.signalNumber, outcomes.contains(where: { $0.result == .interrupted }) {
             self = ExitCode(128 + number)
             return

@@ -69,7 +69,9 @@ enum ProgressWords {
         case .vm(let name, let progress):
             let (state, detail) = state(of: progress)
             if case .ready(let seconds) = progress { return "\(name): ready after \(Humanized.seconds(seconds))" }
-            return "\(name): \(state)" + (detail.map { ": \($0)" } ?? "")
+            // What went wrong is told at the end, once.
+            if case .failed = progress { return "\(name): failed" }
+            return "\(name): \(state)" + (detail.map { " \($0)" } ?? "")
         }
     }
 

@@ -39,6 +39,18 @@ struct Drive {
     let removable: RemovableDrive?
     var medium: Medium?
 
+    /// QEMU's names of hda, hdb, hdc and hdd.
+    static let diskNames = ["ide0-hd0", "ide0-hd1", "ide1-hd0", "ide1-hd1"]
+
+    static func name(of slot: VMDescription.Disk.Slot) -> String {
+        switch slot {
+        case .hda: diskNames[0]
+        case .hdb: diskNames[1]
+        case .hdc: diskNames[2]
+        case .hdd: diskNames[3]
+        }
+    }
+
     /// Its entry in the answer to `query-block`.
     var queryBlock: JSONValue {
         var entry: [String: JSONValue] = [
@@ -68,10 +80,6 @@ struct Drive {
 
 /// Opens the drives that a description names.
 enum DriveSet {
-    private static let diskNames: [VMDescription.Disk.Slot: String] = [
-        .hda: "ide0-hd0", .hdb: "ide0-hd1", .hdc: "ide1-hd0", .hdd: "ide1-hd1",
-    ]
-
     /// - Returns: the drives, disks in slot order, and sentences that the user should read.
     static func open(_ description: VMDescription) throws(ImageError) -> (drives: [Drive], warnings: [String]) {
         var drives: [Drive] = []
@@ -90,7 +98,7 @@ enum DriveSet {
             } else {
                 medium = try Medium.open(path: disk.path, format: format, readOnly: disk.readOnly)
             }
-            drives.append(Drive(name: diskNames[disk.slot] ?? disk.slot.rawValue, removable: nil, medium: medium))
+            drives.append(Drive(name: Drive.name(of: disk.slot), removable: nil, medium: medium))
         }
         if let path = description.cdrom {
             let format = description.cdromFormat ?? (path.lowercased().hasSuffix(".iso") ? "raw" : nil)

@@ -1,9 +1,18 @@
 import CZlib
+import Emulator
 
 /// The screen as a picture file.
 extension ScreenImage {
     /// Portable pixmap (Netpbm `ppm(5)`, raw form): a text header, then the pixels as they are.
     var ppm: [UInt8] { Array("P6\n\(width) \(height)\n255\n".utf8) + rgb }
+
+    /// Three bytes a pixel: red, green, blue.
+    private var rgb: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(width * height * 3)
+        for pixel in stride(from: 0, to: rgba.count, by: 4) { bytes += rgba[pixel..<pixel + 3] }
+        return bytes
+    }
 
     /// Portable Network Graphics (ISO/IEC 15948): 8-bit RGB, no interlace, one IDAT chunk.
     ///
@@ -18,6 +27,7 @@ extension ScreenImage {
         Self.appendChunk("IHDR", Self.bigEndian(width) + Self.bigEndian(height) + [8, 2, 0, 0, 0], to: &file)
         var rows: [UInt8] = []
         rows.reserveCapacity((width * 3 + 1) * height)
+        let rgb = rgb
         for row in 0..<height {
             rows.append(0)
             rows += rgb[(row * width * 3)..<((row + 1) * width * 3)]

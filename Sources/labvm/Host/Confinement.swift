@@ -8,8 +8,10 @@ enum Confinement {
 
     /// No new privileges through set-uid programs, no core dumps with guest memory in them, no children, a bounded
     /// number of descriptors. A limit that the host already keeps lower stays.
-    static func apply() {
+    /// - Parameter endsWithParent: whether the process ends in order when the one that started it is killed.
+    static func apply(endsWithParent: Bool) {
         _ = linux_no_new_privileges()
+        if endsWithParent { _ = linux_signal_at_parent_death(SIGTERM) }
         lower(__rlimit_resource_t(RLIMIT_CORE.rawValue), to: 0)
         lower(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), to: descriptorLimit)
         _ = umask(0o077)

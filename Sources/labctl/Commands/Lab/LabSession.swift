@@ -12,7 +12,7 @@ struct ProgressOptions: ParsableArguments {
 /// What a verb works with: the lab, its orchestrator, signals and progress. Errors become messages and exit codes here.
 struct LabSession {
     let orchestrator: LabOrchestrator
-    let interruption: Interruption
+    let interruption: StopSignal
     private let display: any ProgressDisplay
     let usesColor: Bool
 
@@ -41,10 +41,10 @@ struct LabSession {
     }
 
     /// Runs something whose errors are the orchestrator's: a message on standard error and the exit code of its kind.
-    static func reporting(color: ColorChoice, _ body: (Interruption) throws -> Void) throws {
-        var known: Interruption?
+    static func reporting(color: ColorChoice, _ body: (StopSignal) throws -> Void) throws {
+        var known: StopSignal?
         do {
-            let interruption = try Interruption()
+            let interruption = try StopSignal()
             known = interruption
             try body(interruption)
         } catch let error as OrchestratorError {

@@ -5,7 +5,7 @@ import VMProtocol
 /// Ctrl-C and SIGTERM: the first asks a verb to stop in order, the second ends the process.
 ///
 /// One per process, made before threads are; verbs wait on `descriptor` with everything else.
-public final class Interruption: Sendable {
+public final class StopSignal: Sendable {
     /// Readable once a signal came.
     public let descriptor: Descriptor
     private let writing: Descriptor
@@ -25,9 +25,9 @@ public final class Interruption: Sendable {
         for number in [SIGINT, SIGTERM] {
             signal(number) { number in
                 let saved = errno
-                if Interruption.received.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }
+                if StopSignal.received.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }
                 var byte: UInt8 = 1
-                _ = write(Interruption.pipe.load(ordering: .relaxed), &byte, 1)
+                _ = write(StopSignal.pipe.load(ordering: .relaxed), &byte, 1)
                 errno = saved
             }
         }

@@ -1,0 +1,24 @@
+/// What a person at the machine can do and see besides its serial ports: keyboard, discs, screen. From any thread.
+extension Machine {
+    /// Whether QEMU's name stands for a key of the keyboard.
+    public static func knowsKey(_ name: String) -> Bool { ScanCodes.key(named: name) != nil }
+
+    /// Presses keys together, in order, and lets them go in reverse after a while.
+    /// - Parameter names: QEMU's names; nothing is pressed when one of them is no key.
+    public func pressKeys(_ names: [String], holdMilliseconds: Int = 100) {
+        post { _ = $0.board.keys.press(names, holdMilliseconds: holdMilliseconds) }
+    }
+
+    /// Puts a disc into the CD-ROM drive of a slot (0 hda to 3 hdd), or takes it out with nil.
+    public func changeDisc(slot: Int, to disc: (any DiskBackend)?) {
+        post { machine in
+            let drives = machine.board.ide.cdroms
+            if drives.indices.contains(slot) { drives[slot]?.changeDisc(disc) }
+        }
+    }
+
+    /// Takes a picture of the screen and hands it to `deliver` on the CPU thread.
+    public func takeScreenshot(_ deliver: @escaping @Sendable (ScreenImage) -> Void) {
+        post { deliver($0.board.vga.snapshot()) }
+    }
+}

@@ -1,0 +1,30 @@
+import ArgumentParser
+import Foundation
+import Orchestrator
+
+/// `labctl graph`.
+struct GraphCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "graph", abstract: "Shows which images are made from which, and which VMs stand on them.")
+
+    /// What is printed.
+    enum Form: String, ExpressibleByArgument, CaseIterable {
+        case text, dot, json
+    }
+
+    @OptionGroup var lab: LabArguments
+
+    @Option(help: "text, dot (for Graphviz) or json.")
+    var format: Form = .text
+
+    func run() throws {
+        try LabSession.run(lab, progress: .quiet) { session in
+            let graph = LabGraph(session.orchestrator.lab)
+            switch format {
+            case .text: print(graph.text, terminator: "")
+            case .dot: print(graph.dot, terminator: "")
+            case .json: JSONOutput.write(graph)
+            }
+        }
+    }
+}

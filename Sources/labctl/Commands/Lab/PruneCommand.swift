@@ -1,0 +1,43 @@
+import ArgumentParser
+import Foundation
+import Orchestrator
+
+/// `labctl prune`.
+struct PruneCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prune", abstract: "Removes what no lab needs: made images, overlays of labs whose file is gone.",
+        discussion: "Shows what it would remove and how much that frees; --yes removes it.")
+
+    @Flag(name: .shortAndLong, help: "Removes.")
+    var yes = false
+
+    @Option(help: "text or json.")
+    var format: TableFormat = .text
+
+    @Option(help: "When output is coloured: auto, always or never.")
+    var color: ColorChoice = .auto
+
+    func run() throws {
+        try LabSession.reporting(color: color) { _ in
+            let state = try StateDirectory()
+            let found = state.prunable()
+            if format == .json {
+                JSONOutput.write(found)
+            } else if !found.isEmpty {
+                var table = Table(["KIND", "SIZE", "PATH"])
+                for item in found {
+                    table.add([
+                        StyledText(item.kind.rawValue), StyledText(Humanized.bytes(item.allocatedBytes)),
+                        StyledText(item.path),
+                    ])
+                }
+                print(table.rendered(usesColor: color.isOn(for: STDOUT_FILENO)), terminator: "")
+            }
+            let total = Humanized.bytes(found.reduce(0) { $0 + $1.allocatedBytes })
+            guard !found.isEmpty else { return StandardError.line("nothing to remove") }
+            guard yes else { return StandardError.line("\(total) can be freed; --yes removes these") }
+            try state.prune(found)
+            StandardError.line("\(total) freed")
+        }
+    }
+}

@@ -1,0 +1,107 @@
+import LabSpec
+import VMProtocol
+
+/// Values in QEMU's spellings.
+enum QEMUValues {
+    /// `256` (MiB), `1G`, `size=512M`.
+    static func memory(_ text: String) throws(QEMUOptionError) -> UInt64 {
+        var value = text
+        if let size = try keyList(text.contains("=") ? text : "size=\(text)", known: ["size"])["size"] { value = size }
+        let bytes: UInt64
+        if let mebibytes = UInt64(value) {
+            bytes = mebibytes.multipliedReportingOverflow(by: 1 << 20).partialValue
+        } else if case .success(let size) = ByteSize.parse(value) {
+            bytes = size.bytes
+        } else {
+            throw QEMUOptionError("not a size; write MiB, or a number with K, M or G")
+        }
+        guard bytes >= 1 << 20, bytes <= 1 << 40 else { throw QEMUOptionError("memory is 1 MiB to 1 TiB") }
+        return bytes
+    }
+
+    /// `d`, `order=dc`, `menu=off`.
+    static func bootOrder(_ text: String) throws(QEMUOptionError) -> String {
+        var order = text
+        if text.contains("=") {
+            let keys = try keyList(text, known: ["order", "menu", "strict"])
+            if keys["menu"] == "on" { throw QEMUOptionError("menu=on is not supported") }
+            order = keys["order"] ?? "cad"
+        }
+        guard !order.isEmpty, order.allSatisfy({ "acdn".contains($0) }), Set(order).count == order.count else {
+            throw QEMUOptionError("boot devices are a floppy, c disk, d CD-ROM, n network, each once")
+        }
+        return order
+    }
+
+    static func serial(_ text: String) throws(QEMUOptionError) -> VMDescription.Console {
+        switch text {
+        case "stdio", "mon:stdio": return .stdio
+        case "none", "null": return .none
+        default: throw QEMUOptionError("not supported: stdio, mon:stdio, none or null")
+        }
+    }
+
+    static func accelerator(_ text: String) throws(QEMUOptionError) -> VMDescription.Accelerator {
+        guard let engine = VMDescription.Accelerator(rawValue: text) else {
+            throw QEMUOptionError("not supported: jit, interp or verify")
+        }
+        return engine
+    }
+
+    /// `unix:PATH,server=on,wait=off`: we listen and never wait.
+    static func unixServer(_ text: String) throws(QEMUOptionError) -> String {
+        guard text.hasPrefix("unix:") else { throw QEMUOptionError("not supported: unix:PATH,server=on,wait=off") }
+        let parts = text.dropFirst(5).split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+        for part in parts.dropFirst() where !["server", "server=on", "nowait", "wait=off"].contains(part) {
+            throw QEMUOptionError("'\(part)' is not supported: server=on,wait=off")
+        }
+        guard let path = parts.first, !path.isEmpty else { throw QEMUOptionError("unix: needs a path") }
+        return path
+    }
+
+    static func port(_ text: String) throws(QEMUOptionError) -> UInt16 {
+        let value = text.hasPrefix("0x") ? UInt16(text.dropFirst(2), radix: 16) : UInt16(text)
+        guard let value else { throw QEMUOptionError("'\(text)' is not an I/O port") }
+        return value
+    }
+
+    static func isOn(_ text: String?, key: String) throws(QEMUOptionError) -> Bool {
+        switch text {
+        case nil, "off", "no": return false
+        case "on", "yes": return true
+        case .some(let other): throw QEMUOptionError("\(key) is on or off, not '\(other)'")
+        }
+    }
+
+    /// Refuses everything but a few words.
+    static func require(_ value: String, among words: [String], else advice: String) throws(QEMUOptionError) {
+        guard words.contains(value) else { throw QEMUOptionError("not supported: \(advice)") }
+    }
+
+    /// `key=value,key=value`; a comma in a value is doubled, as with QEMU.
+    static func keyList(_ text: String, known: [String]) throws(QEMUOptionError) -> [String: String] {
+        var keys: [String: String] = [:]
+        for item in items(text) where !item.isEmpty {
+            let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            guard known.contains(parts[0]) else { throw QEMUOptionError("'\(parts[0])' is not supported here") }
+            keys[parts[0]] = parts.count > 1 ? parts[1] : "on"
+        }
+        return keys
+    }
+
+    private static func items(_ text: String) -> [String] {
+        var items = [""]
+        var rest = text[...]
+        while let character = rest.popFirst() {
+            if character != "," {
+                items[items.count - 1].append(character)
+            } else if rest.first == "," {
+                rest.removeFirst()
+                items[items.count - 1].append(",")
+            } else {
+                items.append("")
+            }
+        }
+        return items
+    }
+}

@@ -1,0 +1,148 @@
+import Foundation
+import VMProtocol
+
+/// A VM as a QEMU command line asks for it.
+struct VMRequest {
+    var vm: VMDescription
+    var isSnapshot = false
+    var wantsHelp = false
+    /// `-drive` without a place gets one when the line is read.
+    private var unplaced: [VMDescription.Disk] = []
+
+    /// QEMU gives a VM 128 MiB.
+    private static let defaultMemoryBytes: UInt64 = 128 << 20
+
+    init() {
+        vm = VMDescription(name: "labctl", memoryBytes: VMRequest.defaultMemoryBytes)
+        // There is no window to show a screen in: what can be seen is the serial port.
+        vm.console = .stdio
+        vm.boot = "cad"
+    }
+
+    private func isTaken(_ slot: VMDescription.Disk.Slot) -> Bool { vm.disks.contains { $0.slot == slot } }
+
+    private static let discConflict =
+        "-hdc and -cdrom are both the secondary master; put the disk into -hdb or -hdd"
+
+    mutating func setDisk(
+        _ slot: VMDescription.Disk.Slot, path: String, format: String? = nil, readOnly: Bool = false,
+        snapshot: Bool = false, option: String
+    ) throws(QEMUOptionError) {
+        guard !isTaken(slot) else { throw QEMUOptionError("\(option): \(slot.rawValue) is taken already") }
+        if slot == .hdc, vm.cdrom != nil { throw QEMUOptionError(VMRequest.discConflict) }
+        vm.disks.append(
+            VMDescription.Disk(slot: slot, path: path, format: format, readOnly: readOnly, snapshot: snapshot))
+    }
+
+    mutating func setDisc(path: String, format: String?) throws(QEMUOptionError) {
+        guard vm.cdrom == nil else { throw QEMUOptionError("there is one CD-ROM drive") }
+        guard !isTaken(.hdc) else { throw QEMUOptionError(VMRequest.discConflict) }
+        vm.cdrom = path
+        vm.cdromFormat = format
+    }
+
+    private static let driveKeys = [
+        "file", "format", "if", "index", "bus", "unit", "media", "readonly", "snapshot", "id", "cache", "aio",
+        "werror", "rerror", "discard",
+    ]
+
+    /// `-drive`: QEMU's key list.
+    mutating func addDrive(_ text: String) throws(QEMUOptionError) {
+        let keys = try QEMUValues.keyList(text, known: VMRequest.driveKeys)
+        if let interface = keys["if"], interface != "ide" {
+            throw QEMUOptionError("if=\(interface) is not supported: disks are on IDE")
+        }
+        let file = keys["file"] ?? ""
+        let readOnly = try QEMUValues.isOn(keys["readonly"], key: "readonly")
+        let snapshot = try QEMUValues.isOn(keys["snapshot"], key: "snapshot")
+        switch keys["media"] ?? "disk" {
+        case "cdrom": return try setDisc(path: file, format: keys["format"])
+        case "disk": break
+        case let other: throw QEMUOptionError("media=\(other) is not supported: disk or cdrom")
+        }
+        guard !file.isEmpty else { throw QEMUOptionError("a disk needs file=") }
+        var disk = VMDescription.Disk(
+            slot: .hda, path: file, format: keys["format"], readOnly: readOnly, snapshot: snapshot)
+        if let place = try VMRequest.place(keys) {
+            disk.slot = place
+            try setDisk(
+                place, path: file, format: disk.format, readOnly: readOnly, snapshot: snapshot, option: "-drive")
+        } else {
+            unplaced.append(disk)
+        }
+    }
+
+    private static func place(_ keys: [String: String]) throws(QEMUOptionError) -> VMDescription.Disk.Slot? {
+        func number(_ key: String) throws(QEMUOptionError) -> Int? {
+            guard let text = keys[key] else { return nil }
+            guard let value = Int(text), value >= 0 else { throw QEMUOptionError("\(key)=\(text) is not a number") }
+            return value
+        }
+        var index = try number("index")
+        let bus = try number("bus"), unit = try number("unit")
+        if bus != nil || unit != nil { index = (bus ?? 0) * 2 + (unit ?? 0) }
+        guard let index else { return nil }
+        guard index < VMDescription.Disk.Slot.allCases.count else {
+            throw QEMUOptionError("there are four IDE drives, 0 to 3, not \(index)")
+        }
+        return VMDescription.Disk.Slot.allCases[index]
+    }
+
+    /// `-device`: the few that are more than a drive.
+    mutating func addDevice(_ text: String) throws(QEMUOptionError) {
+        var parts = text.split(separator: ",", omittingEmptySubsequences: false)
+        let kind = parts.isEmpty ? "" : String(parts.removeFirst())
+        guard kind == "isa-debug-exit" else {
+            throw QEMUOptionError("the device '\(kind)' is not supported; there is isa-debug-exit")
+        }
+        let keys = try QEMUValues.keyList(parts.joined(separator: ","), known: ["iobase", "iosize"])
+        vm.debugExitPort = try QEMUValues.port(keys["iobase"] ?? "0x501")
+    }
+
+    /// `-machine`: the one there is, and what it may be told.
+    mutating func setMachine(_ text: String) throws(QEMUOptionError) {
+        let parts = text.split(separator: ",").map(String.init)
+        for part in parts {
+            if part.hasPrefix("accel=") {
+                vm.accelerator = try QEMUValues.accelerator(String(part.dropFirst(6)))
+            } else if !["pc", "type=pc"].contains(part), !part.hasPrefix("pc-i440fx-") {
+                throw QEMUOptionError("'\(part)' is not supported: the machine is pc (i440FX)")
+            }
+        }
+    }
+
+    /// Places what has no place and looks at the whole.
+    mutating func check() throws(QEMUOptionError) {
+        for disk in unplaced {
+            let free = VMDescription.Disk.Slot.allCases.first { slot in
+                !isTaken(slot) && !(slot == .hdc && vm.cdrom != nil)
+            }
+            guard let free else { throw QEMUOptionError("-drive \(disk.path): all IDE drives are taken") }
+            try setDisk(
+                free, path: disk.path, format: disk.format, readOnly: disk.readOnly, snapshot: disk.snapshot,
+                option: "-drive")
+        }
+        unplaced = []
+        if isSnapshot { for index in vm.disks.indices { vm.disks[index].snapshot = true } }
+        if vm.kernel == nil, vm.initrd != nil || vm.append != nil {
+            throw QEMUOptionError("-initrd and -append go with -kernel")
+        }
+    }
+
+    /// The description with absolute paths: the VM process has a folder of its own.
+    var description: VMDescription {
+        func absolute(_ path: String?) -> String? {
+            path.map { $0.isEmpty ? $0 : URL(fileURLWithPath: $0).path }
+        }
+        var result = vm
+        for index in result.disks.indices { result.disks[index].path = absolute(result.disks[index].path) ?? "" }
+        result.cdrom = absolute(vm.cdrom)
+        result.floppy = absolute(vm.floppy)
+        result.kernel = absolute(vm.kernel)
+        result.initrd = absolute(vm.initrd)
+        result.bios = absolute(vm.bios)
+        result.debugFile = absolute(vm.debugFile)
+        result.monitorSocket = absolute(vm.monitorSocket)
+        return result
+    }
+}

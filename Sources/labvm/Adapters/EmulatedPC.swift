@@ -1,0 +1,162 @@
+import Emulator
+import Glibc
+import Synchronization
+import VMProtocol
+
+/// The emulator's machine as the process knows a machine.
+final class EmulatedPC: GuestMachine {
+    private let machine: Machine
+    /// A screen is drawn on the CPU thread within microseconds; a machine that has ended draws none.
+    private static let screenshotLimitSeconds = 2
+    private static let discSlot = 2
+
+    /// - Throws: `MachineError` for a description that the emulator cannot follow.
+    init(
+        _ description: VMDescription, drives: [Drive], output: ConsoleOutput, onReset: @escaping @Sendable () -> Void
+    ) throws(MachineError) {
+        var config = PCConfig()
+        config.memoryBytes = description.memoryBytes
+        config.firmwarePath = description.bios
+        config.bootOrder = description.boot
+        config.debugExitPort = description.debugExitPort
+        config.drives = try EmulatedPC.slots(drives)
+        config.serialPorts = [SerialOutput(output)]
+        if let kernel = description.kernel {
+            config.linux = PCConfig.Linux(
+                kernelPath: kernel, initrdPath: description.initrd, commandLine: description.append ?? "")
+        }
+        guard description.floppy == nil else {
+            throw .badConfiguration("'\(description.name)' has a floppy drive, which this version does not support")
+        }
+        guard description.accelerator != .verify else {
+            throw .badConfiguration("accel 'verify' is not supported by this version; use jit or interp")
+        }
+        var options = Machine.Options()
+        options.exitOnReset = description.noReboot
+        options.onReset = onReset
+        let tracing = try MachineLog(description)
+        options.trace = tracing.items
+        options.log = { tracing.write($0) }
+        machine = try Machine(config, options: options)
+    }
+
+    /// hda, hdb, hdc, hdd.
+    private static func slots(_ drives: [Drive]) throws(MachineError) -> [PCConfig.Drive?] {
+        var slots: [PCConfig.Drive?] = [nil, nil, nil, nil]
+        for drive in drives {
+            if drive.removable == .cdrom {
+                slots[discSlot] = .cdrom(drive.medium?.backend)
+            } else if let index = Drive.diskNames.firstIndex(of: drive.name), let backend = drive.medium?.backend {
+                slots[index] = .disk(backend)
+            }
+        }
+        return slots
+    }
+
+    func run() -> MachineEnd {
+        switch machine.run() {
+        case .powerOff: .powerOff
+        case .reset: .reset
+        case .quit: .quit
+        // QEMU's isa-debug-exit ends the process with twice the value plus one.
+        case .debugExit(let status): .debugExit(Int32(truncatingIfNeeded: status << 1 | 1) & 0xFF)
+        case .failed(let reason): .failed(reason)
+        }
+    }
+
+    func pressPowerButton() { machine.pressPowerButton() }
+    func requestReset() { machine.requestReset() }
+    func requestQuit() { machine.requestQuit() }
+    func pause() { machine.pause() }
+    func resume() { machine.resume() }
+    func serialInput(_ bytes: [UInt8]) { machine.serialInput(port: 0, bytes: bytes) }
+
+    func pressKeys(_ names: [String], holdMilliseconds: Int) -> String? {
+        if let unknown = names.first(where: { !Machine.knowsKey($0) }) { return unknown }
+        machine.pressKeys(names, holdMilliseconds: holdMilliseconds)
+        return nil
+    }
+
+    func changeMedium(_ drive: RemovableDrive, to medium: (any DiskBackend)?) {
+        switch drive {
+        case .cdrom: machine.changeDisc(slot: Self.discSlot, to: medium)
+        }
+    }
+
+    func screenshot() -> ScreenImage? {
+        let picture = Handover<ScreenImage>()
+        machine.takeScreenshot { picture.put($0) }
+        return picture.take(withinSeconds: Self.screenshotLimitSeconds)
+    }
+}
+
+/// Serial port 0 of the PC, joined to the console.
+private final class SerialOutput: SerialBackend {
+    private let output: ConsoleOutput
+    init(_ output: ConsoleOutput) { self.output = output }
+
+    func transmit(_ byte: UInt8) { withUnsafeBytes(of: byte) { output.append($0) } }
+}
+
+/// A value that one thread waits for and another brings.
+private final class Handover<Value: Sendable>: Sendable {
+    private let value = Mutex<Value?>(nil)
+    private let pipe = try? Descriptor.pipe()
+
+    func put(_ new: Value) {
+        value.withLock { $0 = new }
+        _ = pipe?.writing.write([1])
+    }
+
+    /// - Returns: nil when nothing came in time.
+    func take(withinSeconds seconds: Int) -> Value? {
+        guard let pipe else { return nil }
+        var entry = pollfd(fd: pipe.reading.raw, events: Int16(POLLIN), revents: 0)
+        _ = poll(&entry, 1, Int32(seconds * 1000))
+        return value.withLock { $0 }
+    }
+}
+
+/// `-d` and `-D`: what the machine logs, to a file or the process's stderr.
+private final class MachineLog: Sendable {
+    let items: TraceItems
+    private let file: Descriptor?
+    /// Lines that a guest may cause on stderr, where `vm.log` would grow with them.
+    private let linesLeft: Mutex<Int>
+    private static let lineLimit = 1000
+
+    init(_ description: VMDescription) throws(MachineError) {
+        var items: TraceItems = []
+        for name in description.debugItems {
+            guard let row = TraceItems.names.first(where: { $0.name == name }) else {
+                let known = TraceItems.names.map(\.name).joined(separator: ", ")
+                throw .badConfiguration("-d \(name): there is \(known)")
+            }
+            items.insert(row.item)
+        }
+        self.items = items
+        var file: Descriptor?
+        if let path = description.debugFile {
+            do throws(HostError) {
+                file = try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
+            } catch {
+                throw .badFile(path: path, reason: error.description)
+            }
+        }
+        self.file = file
+        linesLeft = Mutex(items.isEmpty ? Self.lineLimit : Int.max)
+    }
+
+    func write(_ line: String) {
+        if let file {
+            file.writeAll(Array("\(line)\n".utf8))
+            return
+        }
+        let left = linesLeft.withLock { left in
+            left -= 1
+            return left
+        }
+        if left >= 0 { ProcessLog.say(line) }
+        if left == 0 { ProcessLog.say("no more lines of the machine's log are shown") }
+    }
+}

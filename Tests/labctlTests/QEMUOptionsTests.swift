@@ -1,0 +1,92 @@
+import Testing
+import VMProtocol
+
+@testable import labctl
+
+/// `labctl run` against the command lines that QEMU's users type.
+@Suite struct QEMUOptionsTests {
+    private func parse(_ line: String) throws -> VMRequest {
+        try QEMUOptions.parse(line.split(separator: " ").map(String.init))
+    }
+
+    private func refusal(_ line: String) -> String? {
+        do {
+            _ = try parse(line)
+            return nil
+        } catch {
+            return (error as? QEMUOptionError)?.description
+        }
+    }
+
+    @Test func theUsualLineMeansWhatItMeansToQEMU() throws {
+        let vm = try parse("-m 256 -hda x.qcow2 -cdrom y.iso -boot d -nographic").vm
+        #expect(vm.memoryBytes == 256 << 20)
+        #expect(vm.disks.map(\.slot) == [.hda])
+        #expect(vm.disks.first?.path == "x.qcow2")
+        #expect(vm.cdrom == "y.iso")
+        #expect(vm.boot == "d")
+        #expect(vm.console == .stdio)
+    }
+
+    @Test func bothDashesWork() throws {
+        #expect(try parse("--m 1G --no-reboot").vm.memoryBytes == 1 << 30)
+        #expect(try parse("--no-reboot").vm.noReboot)
+    }
+
+    @Test func aWordAloneIsTheFirstDisk() throws {
+        #expect(try parse("disk.img -m 64").vm.disks.first?.slot == .hda)
+    }
+
+    @Test(arguments: [("256", 256), ("1G", 1024), ("size=512M", 512), ("0.5G", 512)])
+    func memoryIsMebibytesUnlessItSaysOtherwise(text: String, mebibytes: UInt64) throws {
+        #expect(try parse("-m \(text)").vm.memoryBytes == mebibytes << 20)
+    }
+
+    @Test func hdcAndCdromAreRefusedInEitherOrder() {
+        #expect(refusal("-hdc a.img -cdrom b.iso")?.contains("secondary master") == true)
+        #expect(refusal("-cdrom b.iso -hdc a.img")?.contains("secondary master") == true)
+    }
+
+    @Test func drivesFindFreePlacesAroundTheDisc() throws {
+        let vm = try parse(
+            "-drive file=a.img,format=raw -drive file=b.img -drive file=c.iso,media=cdrom -drive file=d.img,snapshot=on"
+        ).vm
+        #expect(vm.disks.map(\.slot) == [.hda, .hdb, .hdd])
+        #expect(vm.disks.map(\.format) == ["raw", nil, nil])
+        #expect(vm.disks.map(\.snapshot) == [false, false, true])
+        #expect(vm.cdrom == "c.iso")
+    }
+
+    @Test func aDoubledCommaBelongsToTheFileName() throws {
+        #expect(try parse("-drive file=a,,b.img,index=1").vm.disks.first?.path == "a,b.img")
+    }
+
+    @Test func snapshotIsForEveryDiskWhereverItStands() throws {
+        let vm = try parse("-snapshot -hda a.img -hdb b.img").vm
+        #expect(vm.disks.allSatisfy(\.snapshot))
+    }
+
+    @Test(arguments: [
+        "-enable-kvm", "-vnc :0", "-netdev user,id=n", "-smp 4", "-gdb tcp::1234", "-drive if=virtio,file=a",
+        "-device e1000", "-monitor stdio", "-accel kvm", "-boot x", "-m lots", "-initrd a", "-no-such-option",
+        "-hda a -hda b", "-hda", "-machine q35", "-boot dd", "-drive index=4,file=a", "-qmp tcp:localhost:4444",
+    ])
+    func whatIsNotSupportedIsRefusedByName(line: String) throws {
+        let message = try #require(refusal(line))
+        let option = line.split(separator: " ").first.map(String.init) ?? ""
+        #expect(message.contains(option.drop { $0 == "-" }), "'\(message)' does not name \(option)")
+    }
+
+    @Test func everyOptionIsThereOnce() {
+        let names = QEMUOptions.table.flatMap(\.names)
+        #expect(Set(names).count == names.count)
+    }
+
+    @Test func everySupportedOptionIsInTheHelp() {
+        for option in QEMUOptions.table {
+            if case .refused = option.action { continue }
+            #expect(!option.help.isEmpty)
+            #expect(QEMUOptions.help.contains("-\(option.names[0])"))
+        }
+    }
+}
