@@ -22,7 +22,6 @@ demo: build ## the classroom lab, up and down, with everything said as it goes
 	./examples/demo
 
 test: build ## all tests; guests are fetched from Debian the first time
-	./scripts/guests all > /dev/null
 	swift build --build-tests $(TEST_FLAGS)
 	swift test --skip-build $(TEST_FLAGS)
 
@@ -35,6 +34,7 @@ format: ## puts Swift files into the house format
 	swift format --in-place --recursive --parallel Package.swift Sources Tests
 
 bench: build ## ours and QEMU's TCG on the same guest; costs of the lab verbs
+	@./scripts/deps bench
 	./Benchmarks/guest-bench
 	./Benchmarks/lab-bench
 

@@ -29,7 +29,7 @@ let package = Package(
         .target(name: "Images", dependencies: ["CZlib", "CZstd", "CDeflate", "COpenSSL", "CLinux"], swiftSettings: strict),
         .target(name: "Emulator", swiftSettings: strict),
         .target(name: "VMProtocol", swiftSettings: strict),
-        .target(name: "Orchestrator", dependencies: ["LabSpec", "Images", "VMProtocol"], swiftSettings: strict),
+        .target(name: "Orchestrator", dependencies: ["LabSpec", "Images", "VMProtocol", "COpenSSL"], swiftSettings: strict),
 
         .executableTarget(
             name: "labctl",
@@ -37,9 +37,11 @@ let package = Package(
                 "Orchestrator", "LabSpec", "Images", "VMProtocol",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
-        .executableTarget(name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol"], swiftSettings: strict),
+        .executableTarget(name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol", "CLinux", "CZlib"],
+            swiftSettings: strict),
 
-        .testTarget(name: "LabSpecTests", dependencies: ["LabSpec"], swiftSettings: strict),
+        .testTarget(
+            name: "LabSpecTests", dependencies: ["LabSpec"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "ImagesTests", dependencies: ["Images"], swiftSettings: strict),
         .testTarget(name: "EmulatorTests", dependencies: ["Emulator"], swiftSettings: strict),
         .testTarget(name: "OrchestratorTests", dependencies: ["Orchestrator"], swiftSettings: strict),

@@ -1,4 +1,14 @@
-// Functions of the C library that its headers show only with _GNU_SOURCE, which Swift's Glibc module is built without.
+// Functions of the C library that its headers show only with _GNU_SOURCE, which Swift's Glibc module is built without,
+// and prctl, which is variadic and so unknown to Swift.
+#ifndef CLINUX_H
+#define CLINUX_H
+#include <sys/prctl.h>
 #include <sys/types.h>
 int fallocate(int descriptor, int mode, off_t offset, off_t length);
 ssize_t copy_file_range(int in, off_t *in_offset, int out, off_t *out_offset, size_t length, unsigned int flags);
+
+// No program that this process starts can gain privileges. 0 on success.
+static inline int linux_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL); }
+// The name that ps and top show for the calling thread; at most 15 bytes.
+static inline int linux_name_thread(const char *name) { return prctl(PR_SET_NAME, (unsigned long)name, 0UL, 0UL, 0UL); }
+#endif

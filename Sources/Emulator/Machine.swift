@@ -24,6 +24,8 @@ public final class Machine: @unchecked Sendable {
         public var stopOnPowerOff = false
         /// Log lines of the machine: guest errors, unimplemented things, resets. Called on the CPU thread.
         public var log: (@Sendable (String) -> Void)?
+        /// Execution logs to write through `log`.
+        public var trace: TraceItems = []
         /// The firmware's debug port, a byte at a time.
         public var firmwareLog: (@Sendable (UInt8) -> Void)?
         /// Called on the CPU thread at each guest reset and power-off, before it takes effect.
@@ -70,7 +72,10 @@ public final class Machine: @unchecked Sendable {
             log("triple fault\n" + self.cpu.dump())
             requestResetFromGuest()
         }
-        if let log = options.log { cpu.log = { log($0) } }
+        if let log = options.log {
+            cpu.log = { log($0) }
+            if !options.trace.isEmpty { cpu.tracer = Tracer(items: options.trace) { log($0) } }
+        }
         if let firmwareLog = options.firmwareLog { board.firmwareLog = { firmwareLog($0) } }
         board.resetRequested = { [unowned self] in requestResetFromGuest() }
         board.powerOff = { [unowned self] in

@@ -39,6 +39,10 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var disks: [Disk]
     /// An ISO in the secondary master slot; excludes `hdc`. Empty string: a drive without a disc.
     public var cdrom: String?
+    /// Format of the disc image; nil: raw for `.iso`, else probed.
+    public var cdromFormat: String?
+    /// A floppy image in drive A.
+    public var floppy: String?
     /// QEMU's boot letters: a floppy, c disk, d CD-ROM, n network; the order is the boot order.
     public var boot: String
     public var kernel: String?

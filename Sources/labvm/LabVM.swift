@@ -1,1 +1,88 @@
-@main enum LabVM { static func main() {} }
+import Emulator
+import Glibc
+import Images
+import VMProtocol
+
+/// One VM, one process. Started by labctl; the command line is for descriptors only:
+///
+/// | argument | meaning |
+/// | --- | --- |
+/// | `--description-fd N` | the `VMDescription` as JSON, read to its end |
+/// | `--lock-fd N` | the state folder's `lock`, already locked by whoever started us; kept open to the end |
+/// | `--report-fd N` | where one `StartReport` line goes; kept open to the end |
+@main
+enum LabVM {
+    static func main() {
+        guard let arguments = LabVMArguments(CommandLine.arguments.dropFirst()) else {
+            ProcessLog.say("usage: labvm --description-fd N [--lock-fd N] [--report-fd N] (started by labctl)")
+            exit(64)
+        }
+        signal(SIGPIPE, SIG_IGN)
+        Confinement.closeInherited(keep: arguments.descriptors)
+        let reporter = StartReporter(arguments.report.map { Descriptor(owning: $0) })
+        guard let description = readDescription(arguments.description) else {
+            reporter.say(.failed("the description on descriptor \(arguments.description) is incomplete"))
+            exit(1)
+        }
+        let end = Launch.run(description, inheritedLock: arguments.lock, reporter: reporter)
+        exit(Launch.record(end, of: description))
+    }
+
+    private static func readDescription(_ raw: Int32) -> VMDescription? {
+        let input = Descriptor(owning: raw)
+        var text: [UInt8] = []
+        while case .bytes(let bytes) = input.read() {
+            text += bytes
+            guard text.count <= StateFile.largestBytes else { return nil }
+        }
+        return JSONCoding.decode(VMDescription.self, from: text)
+    }
+}
+
+/// The descriptors that the command line names.
+struct LabVMArguments {
+    var description: Int32
+    var lock: Int32?
+    var report: Int32?
+
+    /// Nil when the command line is not one of ours.
+    init?(_ words: some Sequence<String>) {
+        var numbers: [String: Int32] = [:]
+        var words = Array(words)[...]
+        while let name = words.popFirst() {
+            guard ["--description-fd", "--lock-fd", "--report-fd"].contains(name),
+                let value = words.popFirst().flatMap({ Int32($0) }), value >= 0
+            else { return nil }
+            numbers[name] = value
+        }
+        guard let description = numbers["--description-fd"] else { return nil }
+        self.description = description
+        lock = numbers["--lock-fd"]
+        report = numbers["--report-fd"]
+    }
+
+    var descriptors: [Int32] { [description, lock, report].compactMap { $0 } }
+}
+
+/// Tells whoever started the process how the start went. Without a descriptor for it, people read stderr.
+final class StartReporter {
+    private let descriptor: Descriptor?
+    private var isDone = false
+
+    init(_ descriptor: Descriptor?) {
+        self.descriptor = descriptor
+        if let descriptor { _ = fcntl(descriptor.raw, F_SETFD, FD_CLOEXEC) }
+    }
+
+    func say(_ report: StartReport) {
+        guard !isDone else { return }
+        isDone = true
+        if let descriptor {
+            descriptor.writeAll(JSONCoding.encode(report) + [UInt8(ascii: "\n")])
+        }
+        switch report {
+        case .started(let warnings): for warning in warnings { ProcessLog.say("warning: \(warning)") }
+        case .failed(let reason): ProcessLog.say(reason)
+        }
+    }
+}

@@ -9,7 +9,8 @@ apt_for() {
     if [ "$arch" = "$(dpkg --print-architecture)" ] && apt-cache show busybox-static > /dev/null 2>&1; then return; fi
     apt=(
         -o APT::Architecture="$arch" -o APT::Architectures="$arch"
-        -o Dir::State="$root/state" -o Dir::Cache="$root/cache" -o Dir::State::status="$root/status"
+        -o Dir::State="$root/state" -o Dir::State::Lists="$root/state/lists" -o Dir::State::status="$root/status"
+        -o Dir::Cache="$root/cache"
         -o Dir::Etc::sourcelist="$root/sources.list" -o Dir::Etc::sourceparts=/dev/null
     )
     [ -e "$root/fetched" ] && return

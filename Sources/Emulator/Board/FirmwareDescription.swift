@@ -3,7 +3,9 @@ enum FirmwareDescription {
     /// E820 types.
     private enum Memory { static let ram: UInt32 = 1, reserved: UInt32 = 2 }
 
-    static func install(in fwCfg: FwCfg, config: PCConfig, lowRAMBytes: UInt64, highRAMBytes: UInt64, cpuCount: UInt16 = 1) {
+    static func install(
+        in fwCfg: FwCfg, config: PCConfig, lowRAMBytes: UInt64, highRAMBytes: UInt64, cpuCount: UInt16 = 1
+    ) {
         fwCfg.set(.uuid, config.uuid)
         fwCfg.set(.ramSize, lowRAMBytes + highRAMBytes)
         fwCfg.set(.noGraphic, UInt16(0))

@@ -12,7 +12,8 @@ final class FirmwareROM {
         // SAFETY: the allocation has sizeBytes bytes, at least as many as the contents.
         memset(base, 0xFF, sizeBytes)
         contents.withUnsafeBytes { bytes in
-            (base + (sizeBytes - bytes.count)).copyMemory(from: bytes.baseAddress ?? UnsafeRawPointer(base), byteCount: bytes.count)
+            (base + (sizeBytes - bytes.count)).copyMemory(
+                from: bytes.baseAddress ?? UnsafeRawPointer(base), byteCount: bytes.count)
         }
     }
 
@@ -31,16 +32,17 @@ enum FirmwareLoader {
     static func loadSystemBIOS(path: String?) throws(MachineError) -> FirmwareROM {
         let file: String
         if let path { file = path } else { file = try find(systemBIOS) }
-        let contents = try HostFile.read(file, maximumBytes: maximumBytes)
+        let contents = try HostFile.contents(of: file, maximumBytes: maximumBytes)
         guard contents.count >= 0x1_0000, contents.count % 0x1_0000 == 0 else {
-            throw .badFile(path: file, reason: "a BIOS is a multiple of 64 KiB long, this file has \(contents.count) bytes")
+            throw .badFile(
+                path: file, reason: "a BIOS is a multiple of 64 KiB long, this file has \(contents.count) bytes")
         }
         return FirmwareROM(contents: contents)
     }
 
     /// The VGA BIOS for the display's expansion ROM.
     static func loadVGABIOS() throws(MachineError) -> [UInt8] {
-        try HostFile.read(find(vgaBIOS), maximumBytes: 1 << 20)
+        try HostFile.contents(of: find(vgaBIOS), maximumBytes: 1 << 20)
     }
 
     private static func find(_ name: String) throws(MachineError) -> String {
@@ -48,37 +50,5 @@ enum FirmwareLoader {
         throw .badFile(
             path: "\(directories[0])/\(name)",
             reason: "the firmware is not there; install it with `apt-get install seabios` or name another with -bios")
-    }
-}
-
-/// Whole files from the host, for firmware, kernels and initial RAM disks.
-enum HostFile {
-    /// - Throws: `badFile` with the host's reason, or when the file is longer than `maximumBytes`.
-    static func read(_ path: String, maximumBytes: Int) throws(MachineError) -> [UInt8] {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw .badFile(path: path, reason: String(cString: strerror(errno))) }
-        defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw .badFile(path: path, reason: String(cString: strerror(errno))) }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw .badFile(path: path, reason: "not a regular file") }
-        let size = Int(status.st_size)
-        guard size <= maximumBytes else {
-            throw .badFile(path: path, reason: "\(size) bytes long, at most \(maximumBytes) are possible here")
-        }
-        var failure: Int32 = 0
-        let contents = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-            count = 0
-            while count < size {
-                // SAFETY: the remaining capacity is size - count.
-                let got = Glibc.read(descriptor, buffer.baseAddress.map { $0 + count }, size - count)
-                if got < 0, errno == EINTR { continue }
-                if got < 0 { failure = errno }
-                if got <= 0 { return }
-                count += got
-            }
-        }
-        guard failure == 0 else { throw .badFile(path: path, reason: String(cString: strerror(failure))) }
-        guard contents.count == size else { throw .badFile(path: path, reason: "the file became shorter while it was read") }
-        return contents
     }
 }

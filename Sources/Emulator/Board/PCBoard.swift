@@ -18,7 +18,10 @@ final class PCBoard {
     let rtc: CMOSRTC
     let pit: PIT8254
     let hpet: HPET
+    let ide: IDEController
+    let vga: VGADevice
     let power: PIIX4PM
+    private let isaBridge: PIIX3
     let fwCfg: FwCfg
     let systemPorts: SystemPorts
     let uarts: [UART16550]
@@ -38,11 +41,24 @@ final class PCBoard {
     /// The firmware's log, a character at a time.
     var firmwareLog: (UInt8) -> Void = { _ in }
 
+    /// Where and how the processor begins; nil: at the reset vector.
+    private(set) var bootEntry: BootEntry?
+
     /// - Parameters:
     ///   - clock: guest nanoseconds since power-on, monotonic.
     ///   - tscNow: the time-stamp counter; nil: `clock` scaled to `config.tscHertz`.
     /// - Throws: `MachineError` when memory or a file that the machine needs cannot be had.
-    init(config: PCConfig, clock: @escaping () -> UInt64, tscNow: (() -> UInt64)? = nil) throws(MachineError) {
+    convenience init(
+        config: PCConfig, clock: @escaping () -> UInt64, tscNow: (() -> UInt64)? = nil
+    ) throws(MachineError) {
+        let firmware = try FirmwareLoader.loadSystemBIOS(path: config.firmwarePath)
+        try self.init(config: config, firmware: firmware, clock: clock, tscNow: tscNow)
+    }
+
+    /// The same with firmware that is in memory already.
+    init(
+        config: PCConfig, firmware: FirmwareROM, clock: @escaping () -> UInt64, tscNow: (() -> UInt64)? = nil
+    ) throws(MachineError) {
         guard config.memoryBytes >= 1 << 20 else {
             throw .badConfiguration("a PC needs at least 1 MiB of memory, not \(config.memoryBytes) bytes")
         }
@@ -51,7 +67,7 @@ final class PCBoard {
         }
         self.config = config
         memory = try PhysicalMap(ramSizeBytes: config.memoryBytes)
-        firmware = try FirmwareLoader.loadSystemBIOS(path: config.firmwarePath)
+        self.firmware = firmware
         scheduler = Scheduler(clock: clock)
 
         // Interrupt controllers.
@@ -82,13 +98,21 @@ final class PCBoard {
         ports.claim(0xCF8, count: 8, by: pci)
         let hostBridge = I440FX(memory: memory, firmware: firmware)
         let wires = wires
-        let isaBridge = PIIX3(isaLines: (0..<16).map { wires.line($0) })
+        isaBridge = PIIX3(isaLines: (0..<16).map { wires.line($0) })
         power = PIIX4PM(
             scheduler: scheduler, ports: ports, sci: wires.line(9), serialPortCount: config.serialPorts.count)
+        let isaBridge = isaBridge
         pci.interruptRouter = { slot, pin, level in isaBridge.setInterrupt(slot: slot, pin: pin, level: level) }
         pci.plug(hostBridge, slot: 0)
         pci.plug(isaBridge, slot: 1)
+        ide = IDEController(
+            ports: ports, memory: memory, scheduler: scheduler, primaryIRQ: wires.line(14),
+            secondaryIRQ: wires.line(15),
+            media: config.drives.map { $0?.medium })
+        vga = try VGADevice(ports: ports, memory: memory, scheduler: scheduler, rom: FirmwareLoader.loadVGABIOS())
+        pci.plug(ide, slot: 1, function: 1)
         pci.plug(power, slot: 1, function: 3)
+        pci.plug(vga, slot: 2)
 
         pic.attach(to: ports)
         systemPorts.attach(to: ports)
@@ -100,7 +124,7 @@ final class PCBoard {
         isaBridge.attach(to: ports)
         resettable = [
             pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, fwCfg, hostBridge, isaBridge,
-            power,
+            ide, power, vga,
         ]
         resettable += uarts
 
@@ -113,19 +137,31 @@ final class PCBoard {
         systemPorts.debugOutput = { [weak self] character in self?.firmwareLog(character) }
         power.powerOff = { [weak self] in self?.powerOff() }
         describeToFirmware()
+        try loadLinux()
     }
 
-    /// System reset: every device returns to its power-on state; memory and the clock keep their contents.
-    func reset() {
+    /// System reset: every device returns to its power-on state; memory and the clock keep their contents. A kernel that was
+    /// loaded without firmware is loaded again.
+    /// - Throws: `badFile` when that kernel is not there any more.
+    func reset() throws(MachineError) {
         a20.reset()
         keys.cancel()
         for device in resettable { device.reset() }
+        try loadLinux()
+    }
+
+    private func loadLinux() throws(MachineError) {
+        guard let linux = config.linux else { return }
+        let loader = LinuxLoader(memory: memory, linux: linux, serialPortCount: config.serialPorts.count)
+        bootEntry = try loader.load()
+        PlatformSetup.run(pci: pci, ports: ports, isaBridge: isaBridge, power: power)
     }
 
     private func describeToFirmware() {
         let lowRAM = memory.lowRAMBytes
         let highRAM = memory.ramSizeBytes - lowRAM
         CMOSContents.install(in: rtc, lowRAMBytes: lowRAM, highRAMBytes: highRAM, bootOrder: config.bootOrder)
+        CMOSContents.setDiskTranslations(in: rtc, ide.geometries.map { $0?.translation.rawValue })
         FirmwareDescription.install(in: fwCfg, config: config, lowRAMBytes: lowRAM, highRAMBytes: highRAM)
     }
 

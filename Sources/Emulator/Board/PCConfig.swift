@@ -18,6 +18,13 @@ public struct PCConfig {
         case disk(any DiskBackend)
         /// A CD-ROM drive, with or without a disc.
         case cdrom((any DiskBackend)?)
+
+        var medium: IDEMedium {
+            switch self {
+            case .disk(let backend): .disk(backend)
+            case .cdrom(let backend): .cdrom(backend)
+            }
+        }
     }
 
     /// At least 1 MiB, rounded up to whole pages.

@@ -149,6 +149,11 @@ final class PCIBus: PortDevice {
 
     var devices: [PCIDevice] { functions.compactMap { $0 } }
 
+    /// Every function with its place, in order.
+    var plugged: [(address: (slot: Int, function: Int), device: PCIDevice)] {
+        functions.enumerated().compactMap { index, device in device.map { ((index / 8, index % 8), $0) } }
+    }
+
     func portRead(_ port: UInt16, size: Int) -> UInt32 {
         if port == 0xCF8, size == 4 { return address }
         guard port >= 0xCFC, let (device, offset) = selected(port) else { return ones(size) }

@@ -24,6 +24,9 @@ final class CPU {
     /// Blocks are one instruction long (TF, breakpoints, the shadow of STI).
     var singleStepping = false
 
+    /// Execution logs; nil: none.
+    var tracer: Tracer?
+
     /// The interrupt controller's INTA cycle: the vector to take, nil when the request went away.
     var acknowledgeInterrupt: () -> UInt8? = { nil }
     /// CR8 is the local APIC's task priority (bits 4–7 of TPR).

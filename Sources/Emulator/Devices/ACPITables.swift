@@ -90,7 +90,8 @@ struct ACPITables {
     private static func fadt() -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: 244 - headerBytes)
         func put<T: FixedWidthInteger>(_ offset: Int, _ value: T) {
-            bytes.replaceSubrange(offset - headerBytes..<offset - headerBytes + T.bitWidth / 8, with: Array(littleEndianBytes: value))
+            bytes.replaceSubrange(
+                offset - headerBytes..<offset - headerBytes + T.bitWidth / 8, with: Array(littleEndianBytes: value))
         }
         /// Generic address: 1 (I/O space), bits, offset, access size, 64-bit address.
         func putRegister(_ offset: Int, bits: UInt8, access: UInt8, at port: UInt16) {
@@ -145,7 +146,9 @@ struct ACPITables {
 
     /// Hardware id, address, block number, minimum tick, page protection.
     private static func hpet() -> [UInt8] {
-        Array(littleEndianBytes: HPET.eventTimerBlockID) + [0, 0, 0, 0] + Array(littleEndianBytes: HPET.base) + [0, 0, 0, 0]
+        Array(littleEndianBytes: HPET.eventTimerBlockID) + [0, 0, 0, 0] + Array(littleEndianBytes: HPET.base) + [
+            0, 0, 0, 0,
+        ]
     }
 
     // MARK: Assembly
@@ -167,7 +170,8 @@ struct ACPITables {
 
         mutating func append(_ signature: String, revision: UInt8, _ body: [UInt8]) -> Int {
             let length = headerBytes + body.count
-            var header = Array(signature.utf8) + Array(littleEndianBytes: UInt32(length)) + [revision, 0] + oemID + oemTableID
+            var header =
+                Array(signature.utf8) + Array(littleEndianBytes: UInt32(length)) + [revision, 0] + oemID + oemTableID
             header += Array(littleEndianBytes: UInt32(1)) + creatorID + Array(littleEndianBytes: UInt32(1))
             let offset = appendRaw(header + body)
             checksums.append(Checksum(offset: offset + 9, start: offset, length: length))

@@ -18,7 +18,9 @@ enum AML {
             bytes += Array(String(first).utf8)
             rest = rest.dropFirst()
         }
-        let segments = rest.split(separator: ".").map { Array($0.utf8) + Bytes(repeating: 0x5F, count: 4 - $0.utf8.count) }
+        let segments = rest.split(separator: ".").map {
+            Array($0.utf8) + Bytes(repeating: 0x5F, count: 4 - $0.utf8.count)
+        }
         switch segments.count {
         case 0: bytes.append(0)
         case 1: break
@@ -57,16 +59,23 @@ enum AML {
         for extra in 1...3 {
             let total = bodyBytes + 1 + extra
             guard total < 1 << (4 + 8 * extra) else { continue }
-            return [UInt8(extra << 6 | total & 0xF)] + (0..<extra).map { UInt8(truncatingIfNeeded: total >> (4 + 8 * $0)) }
+            return [UInt8(extra << 6 | total & 0xF)]
+                + (0..<extra).map { UInt8(truncatingIfNeeded: total >> (4 + 8 * $0)) }
         }
         preconditionFailure("an AML package is longer than 256 MiB")
     }
 
     static func scope(_ name: String, _ terms: Bytes...) -> Bytes { block([0x10], path(name) + terms.flatMap { $0 }) }
-    static func device(_ name: String, _ terms: Bytes...) -> Bytes { block([0x5B, 0x82], path(name) + terms.flatMap { $0 }) }
+    static func device(_ name: String, _ terms: Bytes...) -> Bytes {
+        block([0x5B, 0x82], path(name) + terms.flatMap { $0 })
+    }
     static func buffer(_ bytes: Bytes) -> Bytes { block([0x11], integer(UInt64(bytes.count)) + bytes) }
-    static func package(_ elements: [Bytes]) -> Bytes { block([0x12], [UInt8(elements.count)] + elements.flatMap { $0 }) }
-    static func ifThen(_ condition: Bytes, _ terms: Bytes...) -> Bytes { block([0xA0], condition + terms.flatMap { $0 }) }
+    static func package(_ elements: [Bytes]) -> Bytes {
+        block([0x12], [UInt8(elements.count)] + elements.flatMap { $0 })
+    }
+    static func ifThen(_ condition: Bytes, _ terms: Bytes...) -> Bytes {
+        block([0xA0], condition + terms.flatMap { $0 })
+    }
     static func method(_ name: String, arguments: UInt8 = 0, _ terms: Bytes...) -> Bytes {
         block([0x14], path(name) + [arguments] + terms.flatMap { $0 })
     }
@@ -133,7 +142,13 @@ enum AML {
     /// What an address window carries, with its flags byte.
     enum Window {
         case bus, io, memory(isCacheable: Bool)
-        fileprivate var type: UInt8 { switch self { case .memory: 0; case .io: 1; case .bus: 2 } }
+        fileprivate var type: UInt8 {
+            switch self {
+            case .memory: 0;
+            case .io: 1;
+            case .bus: 2
+            }
+        }
         fileprivate var flags: UInt8 {
             switch self {
             case .bus: 0

@@ -48,7 +48,7 @@ final class APICTimer {
             arm()
         }
     }
-    private var shift: UInt64 { UInt64((divider & 3 | divider >> 1 & 4) + 1 & 7) }
+    private var shift: UInt64 { UInt64(((divider & 3 | divider >> 1 & 4) + 1) & 7) }
 
     private var storedCount: UInt32 = 0
     /// Writing starts the timer, zero stops it; ignored in TSC-deadline mode.

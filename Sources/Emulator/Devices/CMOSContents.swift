@@ -9,6 +9,7 @@
 /// | 30–31 | the same as 17–18 |
 /// | 34–35 | memory above 16 MiB in units of 64 KiB |
 /// | 38, 3D | boot order: 3D bits 3–0 first, 7–4 second, 38 bits 7–4 third; 38 bit 0 skips the floppy signature check |
+/// | 39 | how the BIOS maps cylinders: two bits per disk, hda lowest |
 /// | 5B–5D | memory above 4 GiB in units of 64 KiB |
 /// | 5F | processors − 1 |
 enum CMOSContents {
@@ -41,5 +42,14 @@ enum CMOSContents {
         let floppies = (floppyTypes.a == 0 ? 0 : 1) + (floppyTypes.b == 0 ? 0 : 1)
         let floppyBits: UInt8 = floppies == 0 ? 0 : 0x01 | UInt8(floppies - 1) << 6
         rtc.setByte(0x14, 0x06 | floppyBits)
+    }
+
+    /// - Parameter translations: by IDE slot, 0 none, 1 LBA, 2 large; nil: no disk there.
+    static func setDiskTranslations(in rtc: CMOSRTC, _ translations: [UInt8?]) {
+        var value: UInt8 = 0
+        for (slot, translation) in translations.prefix(4).enumerated() {
+            value |= (translation ?? 0) << UInt8(2 * slot)
+        }
+        rtc.setByte(0x39, value)
     }
 }

@@ -13,7 +13,9 @@
 /// Ports: 70h index (bit 7 masks NMI), 71h data. Which other bytes the firmware reads is in `CMOSContents`.
 final class CMOSRTC: PortDevice, ResettableDevice {
     private enum Register { static let a = 0x0A, b = 0x0B, c = 0x0C, d = 0x0D, century = 0x32 }
-    private enum Flag { static let irq: UInt8 = 0x80, periodic: UInt8 = 0x40, alarm: UInt8 = 0x20, update: UInt8 = 0x10 }
+    private enum Flag {
+        static let irq: UInt8 = 0x80, periodic: UInt8 = 0x40, alarm: UInt8 = 0x20, update: UInt8 = 0x10
+    }
     /// The update cycle is announced 244 µs before the seconds change.
     private static let updateNanoseconds: UInt64 = 244_000
     private static let second = ClockRates.nanosecondsPerSecond

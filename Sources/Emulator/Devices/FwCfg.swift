@@ -134,7 +134,10 @@ final class FwCfg: PortDevice, ResettableDevice {
         let address = readBigEndian(descriptor &+ 8, size: 8)
         if control & Control.select != 0 { select(UInt16(control >> 16)) }
         var result: UInt32 = 0
-        if control & Control.read != 0 {
+        if control & (Control.read | Control.write) != 0, length > Int(memory.ramSizeBytes) {
+            // Longer than all memory: nobody means that, and zeroing it would take seconds.
+            result = Control.error
+        } else if control & Control.read != 0 {
             copy(to: address, length: length)
         } else if control & Control.write != 0 {
             // No item is writable.
@@ -165,6 +168,10 @@ final class FwCfg: PortDevice, ResettableDevice {
 }
 
 extension [UInt8] {
-    init<T: FixedWidthInteger>(littleEndianBytes value: T) { self = Swift.withUnsafeBytes(of: value.littleEndian) { [UInt8]($0) } }
-    init<T: FixedWidthInteger>(bigEndianBytes value: T) { self = Swift.withUnsafeBytes(of: value.bigEndian) { [UInt8]($0) } }
+    init<T: FixedWidthInteger>(littleEndianBytes value: T) {
+        self = Swift.withUnsafeBytes(of: value.littleEndian) { [UInt8]($0) }
+    }
+    init<T: FixedWidthInteger>(bigEndianBytes value: T) {
+        self = Swift.withUnsafeBytes(of: value.bigEndian) { [UInt8]($0) }
+    }
 }

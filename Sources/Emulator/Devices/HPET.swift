@@ -104,7 +104,8 @@ final class HPET: MMIODevice, ResettableDevice {
             let count = counter(at: max(deadline, scheduler.nowNanoseconds))
             let period = comparators[index].period
             if comparators[index].is32Bit {
-                let behind = UInt64(UInt32(truncatingIfNeeded: count) &- UInt32(truncatingIfNeeded: comparators[index].value))
+                let behind = UInt64(
+                    UInt32(truncatingIfNeeded: count) &- UInt32(truncatingIfNeeded: comparators[index].value))
                 let next = comparators[index].value &+ (behind / period + 1) &* period
                 comparators[index].value = next & 0xFFFF_FFFF
             } else {
@@ -124,7 +125,9 @@ final class HPET: MMIODevice, ResettableDevice {
         if isLegacy, index < 2 { gsi = index == 0 ? 0 : 8 } else { gsi = Int(comparators[index].config >> 9 & 31) }
         if lines[gsi] == nil {
             // Routes beyond the I/O APIC's pins end nowhere.
-            lines[gsi] = (0..<Self.timerCount).map { _ in gsi < IOAPIC.pinCount ? wires.line(gsi) : IRQLine.unconnected() }
+            lines[gsi] = (0..<Self.timerCount).map { _ in
+                gsi < IOAPIC.pinCount ? wires.line(gsi) : IRQLine.unconnected()
+            }
         }
         return lines[gsi]?[index] ?? IRQLine.unconnected()
     }
@@ -161,7 +164,7 @@ final class HPET: MMIODevice, ResettableDevice {
     }
 
     func mmioRead(_ offset: UInt64, size: Int) -> UInt64 {
-        let value = read(offset & ~7) >> (offset & 7) * 8
+        let value = read(offset & ~7) >> ((offset & 7) * 8)
         return size == 8 ? value : value & (1 << UInt64(size * 8) - 1)
     }
 

@@ -26,8 +26,10 @@ final class LocalAPIC: MMIODevice, ResettableDevice {
         static let globalEnable: UInt64 = 1 << 11
         static let bootProcessor: UInt64 = 1 << 8
     }
-    private enum ErrorBit { static let sendIllegalVector: UInt32 = 1 << 5, receiveIllegal: UInt32 = 1 << 6
-        static let illegalRegister: UInt32 = 1 << 7 }
+    private enum ErrorBit {
+        static let sendIllegalVector: UInt32 = 1 << 5, receiveIllegal: UInt32 = 1 << 6
+        static let illegalRegister: UInt32 = 1 << 7
+    }
     /// Indices into `lvt`, in register order from 320h.
     private enum LVT { static let timer = 0, thermal = 1, performance = 2, lint0 = 3, lint1 = 4, error = 5 }
     /// Writable bits of each LVT entry.
@@ -233,7 +235,7 @@ final class LocalAPIC: MMIODevice, ResettableDevice {
         guard isGloballyEnabled else { return size == 8 ? ~0 : (1 << UInt64(size * 8)) - 1 }
         // Registers are 32 bits on 16-byte boundaries; parts of one can be read, what lies between is zero.
         guard offset & 0xF < 4 else { return 0 }
-        return UInt64(readRegister(Int(offset >> 4)) >> UInt32(offset & 3) * 8)
+        return UInt64(readRegister(Int(offset >> 4)) >> UInt32((offset & 3) * 8))
     }
 
     private func readRegister(_ index: Int) -> UInt32 {

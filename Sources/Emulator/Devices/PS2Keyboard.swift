@@ -11,7 +11,9 @@
 /// | FE | the last byte again |
 /// | FF | FA AA |
 final class PS2Keyboard {
-    private enum Reply { static let acknowledge: UInt8 = 0xFA, resend: UInt8 = 0xFE, echo: UInt8 = 0xEE, passed: UInt8 = 0xAA }
+    private enum Reply {
+        static let acknowledge: UInt8 = 0xFA, resend: UInt8 = 0xFE, echo: UInt8 = 0xEE, passed: UInt8 = 0xAA
+    }
     /// A real keyboard's buffer; more keys than that are lost with an overrun code.
     private static let bufferBytes = 16
     /// Answers to commands come before keys.

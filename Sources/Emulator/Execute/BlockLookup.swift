@@ -115,6 +115,7 @@ extension CPU {
         if count == 0 { return single(linear, mode, physical: physical) }
         finish(block, physical, mode, count: count, length: offset)
         blocks.commit(block)
+        tracer?.block(UnsafeBufferPointer(start: bytes, count: offset), mode: mode, at: state.pointee.rip)
         remember(linear, mode, block)
         return block
     }

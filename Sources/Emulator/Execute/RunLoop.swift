@@ -31,7 +31,7 @@ extension CPU {
     private var needsStepping: Bool {
         let s = state.pointee
         return s.flagsRest & RFLAGS.tf != 0 || s.interruptShadow != 0 && (s.interruptRequest || s.nmiRequest)
-            || instructionBreakpointsEnabled
+            || instructionBreakpointsEnabled || tracer?.items.contains(.exec) ?? false
     }
 
     /// Runs one instruction and raises the debug exceptions that belong to its boundary.
@@ -43,6 +43,7 @@ extension CPU {
             if instructionBreakpointHit(linear) { return }
         }
         s.pointee.interruptShadow = 0
+        tracer?.instruction(self)
         let budget = s.pointee.budget
         // A budget of one block of one instruction: the block after it finds nothing left.
         s.pointee.budget = 1

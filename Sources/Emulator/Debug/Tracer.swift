@@ -1,0 +1,73 @@
+/// QEMU-style execution logs (`-d ITEMS -D FILE`): what the CPU decoded, ran and took.
+public struct TraceItems: OptionSet, Sendable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// Each block when it is decoded, as assembly.
+    public static let inAsm = TraceItems(rawValue: 1)
+    /// Each instruction before it runs. Slow: one instruction at a time.
+    public static let exec = TraceItems(rawValue: 2)
+    /// All registers before each instruction, with `exec`.
+    public static let cpu = TraceItems(rawValue: 4)
+    /// Interrupts and exceptions as they are delivered.
+    public static let int = TraceItems(rawValue: 8)
+    /// Registers at each CPU reset.
+    public static let cpuReset = TraceItems(rawValue: 16)
+    /// Guest behaviour that real hardware would not put up with, and unimplemented parts.
+    public static let guestErrors = TraceItems(rawValue: 32)
+    public static let unimplemented = TraceItems(rawValue: 64)
+
+    /// The names that `-d` takes.
+    public static let names: [(name: String, item: TraceItems)] = [
+        ("in_asm", .inAsm), ("exec", .exec), ("cpu", .cpu), ("int", .int), ("cpu_reset", .cpuReset),
+        ("guest_errors", .guestErrors), ("unimp", .unimplemented),
+    ]
+}
+
+/// Writes the logs that are asked for, a line at a time.
+final class Tracer {
+    let items: TraceItems
+    private let write: (String) -> Void
+
+    init(items: TraceItems, write: @escaping (String) -> Void) {
+        self.items = items
+        self.write = write
+    }
+
+    func line(_ item: TraceItems, _ text: @autoclosure () -> String) {
+        if items.contains(item) { write(text()) }
+    }
+
+    /// `in_asm`: the bytes of a fresh block.
+    func block(_ bytes: UnsafeBufferPointer<UInt8>, mode: UInt32, at pointer: UInt64) {
+        guard items.contains(.inAsm) else { return }
+        write("----------------")
+        let disassembler = Disassembler(mode: Decoder.Mode(key: mode))
+        var offset = 0
+        while offset < bytes.count {
+            let line = disassembler.line(UnsafeBufferPointer(rebasing: bytes[offset...]), at: pointer &+ UInt64(offset))
+            write("0x" + hex(pointer &+ UInt64(offset), 8) + ":  " + line.text)
+            offset += line.length
+        }
+    }
+
+    /// `exec`: the instruction that is about to run.
+    func instruction(_ cpu: CPU) {
+        guard items.contains(.exec) else { return }
+        let state = cpu.state.pointee
+        let linear = state.is64Bit ? state.rip : (state.segments[SegmentIndex.cs].base &+ state.rip) & 0xFFFF_FFFF
+        var bytes: [UInt8] = []
+        // Only what translates without a fault: tracing must not change the guest.
+        let pending = cpu.state.pointee.fault, faultAddress = cpu.state.pointee.cr2
+        for i in 0..<15 {
+            guard let (physical, _) = cpu.translateFetch(linear &+ UInt64(i)) else { break }
+            bytes.append(UInt8(truncatingIfNeeded: cpu.memory.read(physical, size: 1)))
+        }
+        cpu.state.pointee.fault = pending
+        cpu.state.pointee.cr2 = faultAddress
+        let disassembler = Disassembler(mode: Decoder.Mode(key: state.modeKey))
+        let text = bytes.withUnsafeBufferPointer { disassembler.line($0, at: state.rip).text }
+        write("0x" + hex(state.rip, 8) + ":  " + text)
+        if items.contains(.cpu) { write(cpu.dump()) }
+    }
+}

@@ -1,0 +1,137 @@
+/// `vms`: the machines.
+
+/// An entry of `vms` before it is known to be whole.
+struct VMDraft: Sendable {
+    var vm: VM
+    var kernel: LabPath?
+    var initrd: LabPath?
+    var append: String?
+    var slots = DiskSlots()
+    var cpu = CPUDraft()
+
+    init(name: String = "") { vm = VM(name: name) }
+
+    /// A PC needs some room for its firmware; the upper end is what 36 address bits hold.
+    static let memorySizes = ByteSize.mebibytes(2)...ByteSize.gibibytes(64)
+    static let replicaCounts = 1...999
+    static let cpuCounts = 1...64
+    static let maximumCount = 1000
+    private static let restartSlips = [
+        "never": "no", "false": "no", "unless-stopped": "always", "on_failure": "on-failure",
+    ]
+
+    /// Joins the parts of the VM.
+    mutating func finish(_ scope: DecodingScope) {
+        vm.disks = slots.disks
+        vm.accelerator = cpu.accelerator
+        if let kernel { vm.kernel = KernelBoot(kernel: kernel, initrd: initrd, append: append ?? "") }
+        if let hdc = slots.spans.entries["hdc"], let cdrom = vm.spans.entries["cdrom"] {
+            let places = [("hdc", hdc.key), ("cdrom", cdrom.key)].sorted { $0.1.start < $1.1.start }
+            scope.report(
+                .conflict, "'hdc' and 'cdrom' in \(scope.place) are both the secondary master", at: places[1].1,
+                label: "'\(places[1].0)' is here", notes: [.init("'\(places[0].0)' is here", at: places[0].1)],
+                help: "move the disk to `hdb` or `hdd`")
+        }
+    }
+
+    static let table = SectionTable<VMDraft>(
+        id: "vm", noun: "VM", plural: "VMs", "A virtual PC, or a group of equal ones.", spans: \.vm.spans,
+        rules: [.requires(key: "initrd", needed: "kernel"), .requires(key: "append", needed: "kernel")],
+        keys: [
+            LabKey(
+                "replicas", .integer(replicaCounts), \.vm.replicas,
+                "Makes a group of this many equal VMs, numbered `NAME-01`, `NAME-02`, …", synonyms: ["count", "scale"]),
+            LabKey(
+                "memory", .size(memorySizes, granule: .kibibytes(4)), \.vm.memory, defaultOf: VMDraft(), "Memory.",
+                synonyms: ["mem", "ram", "m"]),
+            LabKey(
+                "cpus", .integer(cpuCounts), \.vm.cpus, defaultOf: VMDraft(), "Number of virtual CPUs.",
+                synonyms: ["smp", "vcpus", "cores"]),
+            LabKey(
+                "cpu",
+                .section(
+                    CPUDraft.table, fresh: CPUDraft(), help: { "write { accel: \($0) }" },
+                    finish: { draft, _ in draft }),
+                \.cpu, defaultOf: VMDraft(), "How the virtual CPUs are run.", synonyms: ["processor"]),
+            LabKey(
+                "disks", .section(DiskSlots.table, fresh: DiskSlots(), finish: { slots, _ in slots }), \.slots,
+                defaultOf: VMDraft(), "Disks by IDE slot.", synonyms: ["drives", "volumes", "storage"]),
+            LabKey(
+                "cdrom", .imageReference, \.vm.cdrom,
+                "A read-only CD: the name of an entry of `images`, or a path. It is the secondary master, so it excludes "
+                    + "`hdc`.",
+                synonyms: ["iso", "cd", "dvd"]),
+            LabKey(
+                "fda", .imageReference, \.vm.floppy,
+                "A read-only floppy in drive A: the name of an entry of `images`, or a path.", synonyms: ["floppy"]),
+            LabKey(
+                "boot", .bootOrder, \.vm.boot, defaultOf: VMDraft(),
+                "Boot devices: `c` disk, `d` CD, `a` floppy, `n` network; several letters are an order.",
+                synonyms: ["boot_order", "bootorder"]),
+            LabKey(
+                "kernel", .path, \.kernel, "A Linux kernel to boot directly, without a boot loader.",
+                synonyms: ["vmlinuz", "linux"]),
+            LabKey("initrd", .path, \.initrd, "The initial RAM disk of `kernel`.", synonyms: ["initramfs", "ramdisk"]),
+            LabKey("append", .line, \.append, "The command line of `kernel`.", synonyms: ["cmdline", "args"]),
+            LabKey(
+                "ready",
+                .section(
+                    ReadyDraft.table, fresh: ReadyDraft(), help: { "write { console: \"\($0)\" }" },
+                    finish: { draft, _ in draft.readiness }),
+                \.vm.ready, "What says that the VM is up. Without it a VM is ready when it runs.",
+                synonyms: ["healthcheck", "wait", "wait_for"]),
+            LabKey(
+                "depends_on", .list(of: .name, isUnique: true), \.vm.dependsOn, defaultOf: VMDraft(),
+                "VMs that have to be ready before this one starts; a group means all of its VMs.",
+                synonyms: ["depends", "after", "requires", "needs", "dependson"]),
+            LabKey(
+                "networks", .list(of: .name), \.vm.networks, defaultOf: VMDraft(),
+                "Names of entries of `networks`; one network card each.", synonyms: ["nics", "net"]),
+            LabKey(
+                "restart", .choice(RestartPolicy.allCases, slips: restartSlips), \.vm.restart, defaultOf: VMDraft(),
+                "Whether a VM is started again when its process ends by itself."),
+        ])
+}
+
+/// `cpu`.
+struct CPUDraft: Sendable {
+    var accelerator = VM().accelerator
+    var spans = SectionSpans()
+
+    static let table = SectionTable<CPUDraft>(
+        id: "cpu", noun: "cpu", plural: "cpus", "How the virtual CPUs are run.", spans: \.spans,
+        keys: [
+            LabKey(
+                "accel", .choice(Accelerator.allCases, slips: ["tcg": "jit", "kvm": "jit", "interpreter": "interp"]),
+                \.accelerator, defaultOf: CPUDraft(),
+                "`jit` translates guest code, `interp` interprets it, `verify` does both and stops at the first "
+                    + "difference.",
+                synonyms: ["accelerator", "mode"])
+        ])
+}
+
+/// `ready`.
+struct ReadyDraft: Sendable {
+    var console: String?
+    var timeout = Readiness().timeout
+    var spans = SectionSpans()
+
+    var readiness: Readiness? {
+        guard let console else { return nil }
+        var readiness = Readiness(console: console, timeout: timeout)
+        readiness.spans = spans
+        return readiness
+    }
+
+    static let table = SectionTable<ReadyDraft>(
+        id: "ready", noun: "ready", plural: "readies", "What says that a VM is up.", spans: \.spans,
+        keys: [
+            LabKey(
+                "console", .text, \.console, required: true,
+                "The VM is ready when its serial console has said this text.",
+                synonyms: ["serial", "text", "wait"]),
+            LabKey(
+                "timeout", .duration(.seconds(1)...(.minutes(60 * 24))), \.timeout, defaultOf: ReadyDraft(),
+                "How long that may take from the start of the VM."),
+        ])
+}

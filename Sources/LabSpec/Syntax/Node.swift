@@ -1,0 +1,64 @@
+/// The syntax tree: YAML's representation graph with aliases and merge keys resolved, every node with its place.
+
+/// A YAML node.
+struct Node {
+    enum Content {
+        case scalar(Scalar)
+        case sequence([Node])
+        case mapping([Pair])
+    }
+
+    struct Scalar {
+        /// The text, quotes and escapes removed, variables replaced.
+        var text: String
+        /// Plain scalars are given a type by their spelling; all others are strings.
+        var isPlain: Bool
+        /// A variable stood in it: then a string may be meant whatever the value looks like.
+        var hasVariable: Bool
+        /// A variable in it could not be replaced, which has been reported: the value is not looked at further.
+        var isBroken = false
+    }
+
+    struct Pair {
+        var key: String
+        var keySpan: SourceSpan
+        var value: Node
+        /// Came in through `<<`.
+        var isMerged = false
+    }
+
+    var content: Content
+    var span: SourceSpan
+    /// Number of nodes with all aliases expanded: what a walk over the tree costs.
+    var weight: Int
+
+    /// What the node is, for messages: `a list`, `the number 12`.
+    var kindDescription: String {
+        switch content {
+        case .sequence: "a list"
+        case .mapping: "a mapping"
+        case .scalar(let scalar): scalar.kindDescription
+        }
+    }
+
+    /// Null and nothing at all (`ready:` with no value).
+    var isNull: Bool {
+        if case .scalar(let scalar) = content { return scalar.type == .null }
+        return false
+    }
+
+    /// A scalar whose variables could not be replaced.
+    var isBroken: Bool {
+        if case .scalar(let scalar) = content { return scalar.isBroken }
+        return false
+    }
+
+    /// The words of a list with their places; the first of equal ones.
+    var words: [String: SourceSpan] {
+        guard case .sequence(let items) = content else { return [:] }
+        let words = items.compactMap { item in
+            if case .scalar(let scalar) = item.content { (scalar.text, item.span) } else { nil }
+        }
+        return Dictionary(words, uniquingKeysWith: { first, _ in first })
+    }
+}

@@ -1,0 +1,85 @@
+/// Plain words for what libyaml and the variables complain about.
+enum SyntaxAdvice {
+    /// libyaml's sentence and what most often lies behind it.
+    private static let help: [(problem: String, help: String)] = [
+        ("found character that cannot start any token", "quote a value that begins with one of @ ` % & * ! | >"),
+        (
+            "mapping values are not allowed in this context",
+            "quote a value that contains ': ', or check the indentation"
+        ),
+        ("could not find expected ':'", "a key needs a colon and a space after it, as in `memory: 256M`"),
+        ("did not find expected key", "check the indentation: keys of one section begin in one column"),
+        ("did not find expected '-' indicator", "check the indentation: items of one list begin in one column"),
+        ("did not find expected ',' or '}'", "a `{` is not closed, or a comma is missing"),
+        ("did not find expected ',' or ']'", "a `[` is not closed, or a comma is missing"),
+        ("found unexpected end of stream", "a quote or a bracket is not closed"),
+        (
+            "found unknown escape character",
+            "in double quotes a backslash begins an escape: double it, or use single quotes"
+        ),
+    ]
+
+    static func diagnostic(for error: YAMLSyntaxError, in source: SourceText) -> Diagnostic {
+        let span = SourceSpan(start: error.position, end: error.position)
+        let line = source.line(error.position.line)
+        let indent = line.prefix { $0 == " " || $0 == "\t" }
+        if indent.contains("\t") {
+            var place = error.position
+            place.column = line.distance(from: line.startIndex, to: indent.firstIndex(of: "\t") ?? line.startIndex) + 1
+            return Diagnostic(
+                .syntax, "a tab in the indentation", at: SourceSpan(start: place, end: place),
+                help: "YAML indents with spaces only")
+        }
+        var notes: [Diagnostic.Note] = []
+        if let context = error.context, let position = error.contextPosition, position.line != error.position.line {
+            notes.append(Diagnostic.Note(context, at: SourceSpan(start: position, end: position)))
+        }
+        return Diagnostic(
+            .syntax, "not valid YAML: \(error.problem)", at: span, notes: notes,
+            help: help.first { $0.problem == error.problem }?.help)
+    }
+
+    static func diagnostic(
+        for failure: Substitution.Failure, at span: SourceSpan, variables: LabVariables
+    ) -> Diagnostic {
+        switch failure {
+        case .unset(let name):
+            let near = Suggestion.nearest(to: name, among: variables.set.keys.sorted())
+            return Diagnostic(
+                .variable, "the variable '\(name)' is not set", at: span, label: near.map { "did you mean '\($0)'?" },
+                help: "pass `--set \(name)=VALUE`, or give a default: `${\(name):-VALUE}`")
+        case .unterminated:
+            return Diagnostic(
+                .variable, "a variable begins with '${', but no '}' ends it", at: span,
+                help: "write `$${` for the characters '${' themselves")
+        case .badName(let body):
+            return Diagnostic(
+                .variable, "'\(body.clippedForMessage)' is not a variable", at: span,
+                help: "write `${NAME}` or `${NAME:-default}`; `$${` stands for the characters '${' themselves")
+        case .tooLong:
+            return Diagnostic(
+                .limit, "with its variables replaced this text is longer than \(Substitution.maximumLength) bytes",
+                at: span)
+        }
+    }
+}
+
+extension SourceText {
+    /// Where `text` stands inside a span that is on one line; nil when it is not there letter for letter.
+    func find(_ text: String, in span: SourceSpan) -> SourceSpan? {
+        guard !text.isEmpty, let excerpt = excerpt(span) else { return nil }
+        let haystack = Array(excerpt.unicodeScalars)
+        let needle = Array(text.unicodeScalars)
+        guard haystack.count >= needle.count else { return nil }
+        for start in 0...(haystack.count - needle.count) where haystack[start...].starts(with: needle) {
+            var result = span
+            result.start.column += start
+            result.start.offset += start
+            result.end = result.start
+            result.end.column += needle.count
+            result.end.offset += needle.count
+            return result
+        }
+        return nil
+    }
+}

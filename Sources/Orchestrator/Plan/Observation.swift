@@ -1,0 +1,55 @@
+import LabSpec
+import VMProtocol
+
+/// What was found of a VM on the host.
+public struct VMObservation: Sendable, Equatable {
+    /// Its process lives.
+    public var isRunning: Bool
+    public var record: VMRecord?
+    /// How its latest run ended, by its own account.
+    public var exit: ExitRecord?
+    /// Slots whose overlay file exists.
+    public var overlays: Set<DiskSlot>
+    /// Slots whose golden image is no longer the one below the overlay, with a sentence each.
+    public var drift: [DiskSlot: String]
+
+    public init(
+        isRunning: Bool = false, record: VMRecord? = nil, exit: ExitRecord? = nil, overlays: Set<DiskSlot> = [],
+        drift: [DiskSlot: String] = [:]
+    ) {
+        self.isRunning = isRunning
+        self.record = record
+        self.exit = exit
+        self.overlays = overlays
+        self.drift = drift
+    }
+
+    /// What it comes down to.
+    public var phase: VMPhase {
+        guard let run = record?.run else { return isRunning ? .running : record == nil ? .absent : .stopped }
+        if isRunning { return run.readyAt == nil ? .running : .ready }
+        guard let exit, exit.endedAt >= run.startedAt else {
+            return run.stopRequested ? .stopped : .killed
+        }
+        switch exit.reason {
+        case .failed: return .failed
+        case .guestPowerOff, .guestReset, .quit: return .stopped
+        }
+    }
+}
+
+/// The state of a VM in one word.
+public enum VMPhase: String, Sendable, Codable, CaseIterable {
+    /// Never brought up, or destroyed.
+    case absent
+    /// Its process lives and it was seen ready.
+    case ready
+    /// Its process lives; not seen ready.
+    case running
+    /// Ended in order.
+    case stopped
+    /// Ended with an error of its own account.
+    case failed
+    /// Ended without a word: killed, or the host went down.
+    case killed
+}

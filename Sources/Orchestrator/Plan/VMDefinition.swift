@@ -1,0 +1,102 @@
+import LabSpec
+import VMProtocol
+
+/// From a VM of the lab file to the description that its process gets.
+public struct VMDefinition: Sendable, Equatable {
+    public var description: VMDescription
+    /// Equal for equal definitions; a running VM whose digest differs is restarted.
+    public var digest: String
+
+    /// - Parameters:
+    ///   - imagePath: where each image that the VM uses lies, and its format where known.
+    public init(
+        _ instance: VMInstance, folder: VMFolder,
+        image: (ImageReference) throws(OrchestratorError) -> (path: String, format: String?)
+    ) throws(OrchestratorError) {
+        let spec = instance.spec
+        var description = VMDescription(name: instance.name, memoryBytes: spec.memory.bytes)
+        for (slot, disk) in spec.disks.sorted(by: { $0.key < $1.key }) {
+            let place = VMDescription.Disk.Slot(slot)
+            switch disk.mode {
+            case .overlay:
+                description.disks.append(.init(slot: place, path: folder.overlay(slot), format: "qcow2"))
+            case .direct, .readOnly:
+                let source = try image(disk.image)
+                description.disks.append(
+                    .init(slot: place, path: source.path, format: source.format, readOnly: disk.mode == .readOnly))
+            }
+        }
+        if let cdrom = spec.cdrom {
+            let source = try image(cdrom)
+            description.cdrom = source.path
+            description.cdromFormat = source.format
+        }
+        if let floppy = spec.floppy { description.floppy = try image(floppy).path }
+        description.boot = spec.boot.map(\.rawValue).joined()
+        description.kernel = spec.kernel?.kernel.absolute
+        description.initrd = spec.kernel?.initrd?.absolute
+        description.append = spec.kernel?.append
+        description.accelerator =
+            switch spec.accelerator {
+            case .jit: .jit
+            case .interp: .interp
+            case .verify: .verify
+            }
+        description.console = .socket
+        digest = SHA256Digest.of(String(decoding: JSONCoding.encode(description), as: UTF8.self))
+        // Where the files of a VM lie is not part of what it is.
+        description.stateFolder = folder.path
+        description.runtimeFolder = folder.runtime
+        self.description = description
+    }
+
+    /// What differs between two descriptions, in the lab file's words.
+    public static func changes(from old: VMDescription, to new: VMDescription) -> String {
+        var changes: [String] = []
+        if old.memoryBytes != new.memoryBytes {
+            changes.append("memory \(ByteSize(bytes: old.memoryBytes)) → \(ByteSize(bytes: new.memoryBytes))")
+        }
+        if old.disks != new.disks { changes.append("disks") }
+        if old.cdrom != new.cdrom || old.cdromFormat != new.cdromFormat { changes.append("cdrom") }
+        if old.floppy != new.floppy { changes.append("fda") }
+        if old.boot != new.boot { changes.append("boot \(old.boot) → \(new.boot)") }
+        if old.kernel != new.kernel { changes.append("kernel") }
+        if old.initrd != new.initrd { changes.append("initrd") }
+        if old.append != new.append { changes.append("append") }
+        if old.accelerator != new.accelerator { changes.append("accel") }
+        return changes.isEmpty ? "definition changed" : changes.joined(separator: ", ") + " changed"
+    }
+}
+
+extension VMDescription.Disk.Slot {
+    init(_ slot: DiskSlot) {
+        switch slot {
+        case .hda: self = .hda
+        case .hdb: self = .hdb
+        case .hdc: self = .hdc
+        case .hdd: self = .hdd
+        }
+    }
+}
+
+/// What a lab file may ask for and this version cannot do. Named one by one, never ignored.
+enum Support {
+    static func problems(of instances: [VMInstance]) -> [String] {
+        var problems: [String] = []
+        var seen: Set<String> = []
+        for spec in instances.map(\.spec) where seen.insert(spec.name).inserted {
+            if !spec.networks.isEmpty {
+                problems.append("VM '\(spec.name)': 'networks' is not supported by this version; remove the key")
+            }
+            if spec.restart != .no {
+                problems.append(
+                    "VM '\(spec.name)': 'restart: \(spec.restart.rawValue)' is not supported by this version; "
+                        + "use 'no', and 'labctl up' to start what has stopped")
+            }
+            if spec.cpus > 1 {
+                problems.append("VM '\(spec.name)': \(spec.cpus) CPUs are not supported by this version; use 1")
+            }
+        }
+        return problems
+    }
+}

@@ -1,0 +1,335 @@
+import Glibc
+import Images
+import LabSpec
+import VMProtocol
+
+/// Brings VMs up: in dependency order, as many at once as allowed, until each is ready or has failed.
+///
+/// One thread drives every VM through its stages and waits for report pipes, console logs and signals together.
+final class Executor {
+    /// How the verb wants it done.
+    struct Options: Sendable {
+        var executable: String
+        /// VMs that may boot at once; those without `ready` do not count.
+        var parallelBoots: Int
+        /// Whether to wait for `ready`.
+        var waitsForReady: Bool
+    }
+
+    private enum Stage {
+        case waiting
+        /// The process was started and has not said that it runs.
+        case starting(VMProcess)
+        /// Runs; its `ready` text is looked for until the deadline (monotonic nanoseconds).
+        case booting(VMProcess?, ConsoleFollower, deadline: UInt64)
+        case done(VMOutcome)
+    }
+
+    private struct Entry {
+        var plan: VMPlan
+        var folder: VMFolder
+        var definition: VMDefinition
+        var stage: Stage = .waiting
+        var startedAt: UInt64 = 0
+        var hasAnnouncedWait = false
+    }
+
+    private let orchestrator: LabOrchestrator
+    private let survey: LabOrchestrator.Survey
+    private let options: Options
+    private var entries: [Entry]
+    private var overlayBases: [ImageReference: VMRecord.Overlay] = [:]
+
+    /// How often logs are looked at while VMs boot.
+    private static let pollMilliseconds: Int32 = 20
+
+    init(_ orchestrator: LabOrchestrator, _ survey: LabOrchestrator.Survey, options: Options) {
+        self.orchestrator = orchestrator
+        self.survey = survey
+        self.options = options
+        entries = survey.plan.vms.compactMap { plan in
+            survey.definitions[plan.instance.name].map {
+                Entry(plan: plan, folder: orchestrator.folder.vm(plan.instance.name), definition: $0)
+            }
+        }
+    }
+
+    /// Runs to the end.
+    /// - Returns: an outcome for each VM, in the order of the lab file.
+    func run() -> [VMOutcome] {
+        while true {
+            if orchestrator.interruption.isRequested { interruptAll() }
+            for index in entries.indices { advance(index) }
+            if entries.allSatisfy({ if case .done = $0.stage { true } else { false } }) { break }
+            waitForNews()
+        }
+        return entries.compactMap { if case .done(let outcome) = $0.stage { outcome } else { nil } }
+    }
+
+    private func waitForNews() {
+        var pipes: [Int32] = []
+        var isFollowing = false
+        for entry in entries {
+            switch entry.stage {
+            case .starting(let process): pipes.append(process.report.raw)
+            case .booting: isFollowing = true
+            case .waiting, .done: break
+            }
+        }
+        _ = orchestrator.interruption.wait(
+            for: pipes, milliseconds: isFollowing || pipes.isEmpty ? Self.pollMilliseconds : 1000)
+    }
+
+    private func advance(_ index: Int) {
+        switch entries[index].stage {
+        case .done: break
+        case .waiting: begin(index)
+        case .starting(let process): listen(index, process)
+        case .booting(let process, var follower, let deadline):
+            let isReady = follower.find()
+            entries[index].stage = .booting(process, follower, deadline: deadline)
+            if isReady { ready(index) } else { checkBoot(index, process, deadline) }
+        }
+    }
+
+    // MARK: Starting
+
+    private func begin(_ index: Int) {
+        let entry = entries[index]
+        switch entry.plan.decision {
+        case .leave:
+            report(index, .unchanged)
+            return finish(index, VMOutcome(entry.plan.instance.name, .unchanged))
+        case .refuse(let reason): return fail(index, reason)
+        case .awaitReady: return follow(index, process: nil, from: entry.folder.readRecord()?.run?.consoleStart ?? 0)
+        case .start, .restart: break
+        }
+        guard dependenciesAreUp(index), mayBoot(index) else { return }
+        do throws(OrchestratorError) {
+            try start(index)
+        } catch {
+            fail(index, error.message)
+        }
+    }
+
+    /// Whether every VM that this one depends on is up; fails it when one of them is not going to be.
+    private func dependenciesAreUp(_ index: Int) -> Bool {
+        var missing: [String] = []
+        for name in entries[index].plan.instance.dependsOn {
+            guard let other = entries.first(where: { $0.plan.instance.name == name }) else { continue }
+            if case .done(let outcome) = other.stage {
+                guard outcome.isGood else {
+                    let reason = "it depends on \(name), which is not up"
+                    report(index, .skipped(reason))
+                    finish(index, VMOutcome(entries[index].plan.instance.name, .skipped, message: reason))
+                    return false
+                }
+            } else {
+                missing.append(name)
+            }
+        }
+        if !missing.isEmpty, !entries[index].hasAnnouncedWait {
+            entries[index].hasAnnouncedWait = true
+            report(index, .waiting(on: missing))
+        }
+        return missing.isEmpty
+    }
+
+    private func mayBoot(_ index: Int) -> Bool {
+        guard entries[index].plan.instance.spec.ready != nil, options.waitsForReady else { return true }
+        let booting = entries.filter {
+            guard $0.plan.instance.spec.ready != nil else { return false }
+            switch $0.stage {
+            case .starting, .booting: return true
+            case .waiting, .done: return false
+            }
+        }
+        return booting.count < options.parallelBoots
+    }
+
+    private func start(_ index: Int) throws(OrchestratorError) {
+        let entry = entries[index]
+        let name = entry.plan.instance.name
+        report(index, .starting)
+        if case .restart = entry.plan.decision {
+            try Stopper(orchestrator).stopNow(entry.folder, powerDownFor: 10_000)
+        }
+        if let error = Folder.make(entry.folder.path) ?? Folder.make(entry.folder.runtime) {
+            throw OrchestratorError(error)
+        }
+        guard let lock = try withHostErrors({ () throws(HostError) in
+            try FileLock.tryLock(entry.folder.file(.lock))
+        }) else { throw OrchestratorError(.vm, "\(name) was started by somebody else just now") }
+        Overlays.clean(entry.folder)
+        var record = entry.folder.readRecord() ?? VMRecord()
+        try makeOverlays(entry, &record)
+        let consoleStart = rotateConsole(entry.folder)
+        record.run = VMRecord.Run(
+            description: entry.definition.description, definition: entry.definition.digest,
+            startedAt: WallClock.now, consoleStart: consoleStart)
+        unlink(entry.folder.file(.exitRecord))
+        unlink(entry.folder.cursorPath)
+        try entry.folder.write(record)
+        let process = try withHostErrors { () throws(HostError) in
+            try VMProcess(
+                executable: options.executable, description: entry.definition.description, lock: lock,
+                log: entry.folder.file(.processLog))
+        }
+        lock.annotate("process \(process.processID)")
+        entries[index].startedAt = WallClock.monotonicNanoseconds
+        entries[index].stage = .starting(process)
+    }
+
+    /// Overlays of one base differ in nothing but their name; what is recorded of the base is found out once.
+    private func makeOverlays(_ entry: Entry, _ record: inout VMRecord) throws(OrchestratorError) {
+        let overlays = Overlays(images: orchestrator.images)
+        for slot in entry.plan.missingOverlays {
+            guard let disk = entry.plan.instance.spec.disks[slot], let base = survey.images[disk.image] else { continue }
+            let known = overlayBases[disk.image]
+            let overlay = try overlays.make(
+                slot, of: entry.folder, on: base, label: disk.image.label, golden: known?.golden)
+            overlayBases[disk.image] = overlay
+            record.overlays[slot.rawValue] = overlay
+        }
+    }
+
+    /// Logs larger than this are put aside when a VM starts; one old log is kept.
+    private static let largestLogBytes: UInt64 = 16 << 20
+
+    /// - Returns: where the output of the run that begins now will start in the log.
+    private func rotateConsole(_ folder: VMFolder) -> UInt64 {
+        let path = folder.file(.consoleLog)
+        let length = ConsoleLog.length(path)
+        guard length > Self.largestLogBytes, rename(path, path + ".1") == 0 else { return length }
+        return 0
+    }
+
+    // MARK: While it boots
+
+    private func listen(_ index: Int, _ process: VMProcess) {
+        switch process.news() {
+        case .nothing: break
+        case .started(let warnings):
+            for warning in warnings {
+                orchestrator.progress(.warning("\(entries[index].plan.instance.name): \(warning)"))
+            }
+            let start = entries[index].folder.readRecord()?.run?.consoleStart ?? 0
+            updateRun(index) { $0.processID = process.processID }
+            orchestrator.folder.record("started", vm: entries[index].plan.instance.name)
+            follow(index, process: process, from: start)
+        case .failed(let reason): fail(index, reason)
+        case .gone:
+            let log = ConsoleLog.lastLines(entries[index].folder.file(.processLog), from: 0, count: 1).last
+            fail(index, "its process ended before the guest ran" + (log.map { ": \($0)" } ?? ""))
+        }
+    }
+
+    private func follow(_ index: Int, process: VMProcess?, from start: UInt64) {
+        guard let ready = entries[index].plan.instance.spec.ready, options.waitsForReady else {
+            return self.ready(index)
+        }
+        report(index, .booting)
+        if entries[index].startedAt == 0 { entries[index].startedAt = WallClock.monotonicNanoseconds }
+        let follower = ConsoleFollower(
+            path: entries[index].folder.file(.consoleLog), from: start, lookingFor: ready.console)
+        entries[index].stage = .booting(
+            process, follower, deadline: entries[index].startedAt + ready.timeout.milliseconds * 1_000_000)
+        advance(index)
+    }
+
+    private func checkBoot(_ index: Int, _ process: VMProcess?, _ deadline: UInt64) {
+        let entry = entries[index]
+        let isGone: Bool
+        if let process, case .gone = process.news() { isGone = true } else { isGone = !entry.folder.isRunning }
+        let start = entry.folder.readRecord()?.run?.consoleStart ?? 0
+        if isGone {
+            // It may have said its last words after the latest look.
+            let exit = entry.folder.readExitRecord()
+            let why = exit.map { $0.message ?? $0.reason.words } ?? "its process was killed"
+            return fail(
+                index, "it ended before it was ready: \(why)",
+                console: ConsoleLog.lastLines(entry.folder.file(.consoleLog), from: start))
+        }
+        guard WallClock.monotonicNanoseconds > deadline, let ready = entry.plan.instance.spec.ready else { return }
+        let reason = "'\(ready.console)' did not appear on its console within \(ready.timeout)"
+        report(index, .failed(reason))
+        orchestrator.folder.record("not-ready", vm: entry.plan.instance.name, detail: reason)
+        finish(
+            index,
+            VMOutcome(
+                entry.plan.instance.name, .notReady, message: reason,
+                console: ConsoleLog.lastLines(entry.folder.file(.consoleLog), from: start)))
+    }
+
+    // MARK: Ends
+
+    private func ready(_ index: Int) {
+        let entry = entries[index]
+        let seconds = Double(WallClock.monotonicNanoseconds - entry.startedAt) / 1e9
+        updateRun(index) { $0.readyAt = WallClock.now }
+        if entry.plan.instance.spec.ready != nil {
+            orchestrator.folder.record("ready", vm: entry.plan.instance.name)
+        }
+        report(index, .ready(seconds: seconds))
+        let result: VMOutcome.Result = entry.plan.decision == .awaitReady ? .unchanged : .started
+        finish(index, VMOutcome(entry.plan.instance.name, result, seconds: seconds))
+    }
+
+    private func updateRun(_ index: Int, _ change: (inout VMRecord.Run) -> Void) {
+        let folder = entries[index].folder
+        guard var record = folder.readRecord(), var run = record.run else { return }
+        change(&run)
+        record.run = run
+        do {
+            try folder.write(record)
+        } catch {
+            orchestrator.progress(.warning(error.message))
+        }
+    }
+
+    private func fail(_ index: Int, _ reason: String, console: [String] = []) {
+        let name = entries[index].plan.instance.name
+        report(index, .failed(reason))
+        orchestrator.folder.record("failed", vm: name, detail: reason)
+        finish(index, VMOutcome(name, .failed, message: reason, console: console))
+    }
+
+    /// The first Ctrl-C: nothing new starts, and what this verb started and is not ready is stopped again.
+    private func interruptAll() {
+        for index in entries.indices {
+            let entry = entries[index]
+            let name = entry.plan.instance.name
+            switch entry.stage {
+            case .done: continue
+            case .waiting: finish(index, VMOutcome(name, .interrupted, message: "not started"))
+            case .booting(nil, _, _): finish(index, VMOutcome(name, .interrupted, message: "not seen ready"))
+            case .starting, .booting:
+                do throws(OrchestratorError) {
+                    try Stopper(orchestrator).stopNow(entry.folder, powerDownFor: 0)
+                    report(index, .stopped(forced: true))
+                    finish(index, VMOutcome(name, .interrupted, message: "stopped again before it was ready"))
+                } catch {
+                    finish(index, VMOutcome(name, .interrupted, message: error.message))
+                }
+            }
+        }
+    }
+
+    private func finish(_ index: Int, _ outcome: VMOutcome) { entries[index].stage = .done(outcome) }
+
+    private func report(_ index: Int, _ progress: VMProgress) {
+        orchestrator.progress(.vm(name: entries[index].plan.instance.name, progress))
+    }
+}
+
+extension ExitRecord.Reason {
+    /// For sentences and tables.
+    public var words: String {
+        switch self {
+        case .guestPowerOff: "the guest powered off"
+        case .guestReset: "the guest reset"
+        case .quit: "told to quit"
+        case .failed: "failed"
+        }
+    }
+}

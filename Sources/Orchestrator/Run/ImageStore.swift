@@ -1,0 +1,181 @@
+import Dispatch
+import Glibc
+import Images
+import LabSpec
+import Synchronization
+import VMProtocol
+
+/// An image that VMs can use.
+public struct ResolvedImage: Sendable, Equatable {
+    public var path: String
+    /// Driver name; nil where the reader may probe (discs).
+    public var format: String?
+    /// Whether the file is there; one that is not can be made.
+    public var isPresent: Bool
+}
+
+/// Finds the images of a lab, checks them against their digests and makes those that are missing.
+struct ImageStore: Sendable {
+    let state: StateDirectory
+    let interruption: Interruption
+    let progress: ProgressSink
+
+    /// Looks at every image of a graph. Files that the lab file gives a digest for are checked.
+    /// - Throws: `.image` for a file that is missing or differs; the sentence names all of them.
+    func survey(_ graph: ImageGraph) throws(OrchestratorError) -> [ImageReference: ResolvedImage] {
+        var images: [ImageReference: ResolvedImage] = [:]
+        var contents: [ImageReference: String] = [:]
+        var problems: [String] = []
+        let needDigest = Set(graph.nodes.flatMap(\.inputs))
+        for node in graph.nodes {
+            do throws(OrchestratorError) {
+                if case .file(let path, let format, let sha256) = node.recipe {
+                    images[node.reference] = try file(path, format, of: node)
+                    guard sha256 != nil || needDigest.contains(node.reference) else { continue }
+                    let golden = try digest(of: path, label: node.label)
+                    if let sha256, golden.sha256 != sha256 {
+                        throw OrchestratorError(
+                            .image,
+                            "image '\(node.label)': \(path) has SHA-256 \(golden.sha256), the lab file asks for \(sha256)")
+                    }
+                    contents[node.reference] = golden.sha256
+                } else if let name = node.contentName(inputDigests: node.inputs.compactMap { contents[$0] }) {
+                    let path = "\(state.imagesFolder)/\(name)"
+                    contents[node.reference] = name
+                    images[node.reference] = ResolvedImage(
+                        path: path, format: String(name.split(separator: ".").last ?? "raw"),
+                        isPresent: Folder.exists(path))
+                }
+            } catch {
+                if error.kind == .interrupted { throw error }
+                problems.append(error.message)
+            }
+        }
+        guard problems.isEmpty else { throw OrchestratorError(.image, problems.joined(separator: "\n")) }
+        return images
+    }
+
+    private func file(_ path: String, _ format: DiskFormat?, of node: ImageNode) throws(OrchestratorError) -> ResolvedImage {
+        guard access(path, R_OK) == 0 else {
+            throw OrchestratorError(
+                .image, "image '\(node.label)': \(path): \(String(cString: strerror(errno)))")
+        }
+        if let format { return ResolvedImage(path: path, format: format.rawValue, isPresent: true) }
+        if path.lowercased().hasSuffix(".iso") { return ResolvedImage(path: path, format: "raw", isPresent: true) }
+        let probed = try withImageErrors { () throws(ImageError) in try DiskImage.probe(path) }
+        return ResolvedImage(path: path, format: probed == "raw" ? nil : probed, isPresent: true)
+    }
+
+    /// Every file of a golden image with its digest, the image itself first.
+    func goldenFiles(_ image: ResolvedImage, label: String) throws(OrchestratorError) -> [GoldenFile] {
+        let chain = try withImageErrors { () throws(ImageError) in
+            let top = try DiskImage.open(image.path, options: OpenOptions(format: image.format))
+            let paths = DiskImage.chain(of: top).map(\.path)
+            for layer in DiskImage.chain(of: top) { try layer.close() }
+            return paths
+        }
+        var files: [GoldenFile] = []
+        for path in chain { files.append(try digest(of: path, label: label)) }
+        return files
+    }
+
+    private func digest(of path: String, label: String) throws(OrchestratorError) -> GoldenFile {
+        // Small files are done before anybody could read that they are being looked at.
+        var shown: UInt64 = 0
+        let golden = try state.digests.digest(of: path) { done, total in
+            if done - shown >= 32 << 20 {
+                shown = done
+                progress(.image(name: label, .verifying(done: done, total: total)))
+            }
+            return !interruption.isRequested
+        }
+        if shown > 0 { progress(.image(name: label, .ready)) }
+        return golden
+    }
+
+    /// Why a golden image is not what it was when an overlay was made on it; nil when it is.
+    /// - Parameter mayRead: whether a file with another time may be read to compare its digest.
+    func drift(_ overlay: VMRecord.Overlay, mayRead: Bool) throws(OrchestratorError) -> String? {
+        for file in overlay.golden {
+            let path = file.stamp.path
+            guard let now = try withHostErrors({ () throws(HostError) in try FileStamp.of(path) }) else {
+                return "the golden image \(path) is gone"
+            }
+            if now == file.stamp { continue }
+            if now.sizeBytes == file.stamp.sizeBytes {
+                guard mayRead else { continue }
+                if try digest(of: path, label: path).sha256 == file.sha256 { continue }
+            }
+            return "the golden image \(path) is not the one that its overlay was made on"
+        }
+        return nil
+    }
+
+    /// Makes images, each once, side by side where they do not need one another.
+    func make(_ nodes: [ImageNode], images: inout [ImageReference: ResolvedImage]) throws(OrchestratorError) {
+        var left = nodes
+        while !left.isEmpty {
+            let open = Set(left.map(\.reference))
+            let next = left.filter { $0.inputs.allSatisfy { !open.contains($0) } }
+            guard !next.isEmpty else { throw OrchestratorError(.image, "the images of the lab file form a cycle") }
+            let known = images
+            let failures = Mutex<[OrchestratorError]>([])
+            DispatchQueue.concurrentPerform(iterations: next.count) { index in
+                do throws(OrchestratorError) {
+                    try make(next[index], images: known)
+                    progress(.image(name: next[index].label, .ready))
+                } catch {
+                    progress(.image(name: next[index].label, .failed(error.message)))
+                    failures.withLock { $0.append(error) }
+                }
+            }
+            if let error = failures.withLock({ $0.first }) { throw error }
+            for node in next { images[node.reference]?.isPresent = true }
+            left.removeAll { open.contains($0.reference) && next.contains($0) }
+        }
+    }
+
+    private func make(_ node: ImageNode, images: [ImageReference: ResolvedImage]) throws(OrchestratorError) {
+        guard let target = images[node.reference] else { return }
+        if let error = Folder.make(state.imagesFolder) { throw OrchestratorError(error) }
+        // Another lab may want the same image at the same time: one makes it, the other waits.
+        let lock = try waitForLock("\(target.path).lock", label: node.label)
+        defer { withExtendedLifetime(lock) { _ = unlink("\(target.path).lock") } }
+        guard !Folder.exists(target.path) else { return }
+        let temporary = "\(target.path).\(getpid()).tmp"
+        defer { unlink(temporary) }
+        progress(.image(name: node.label, .making(done: 0, total: 0)))
+        switch node.recipe {
+        case .file: return
+        case .create(let format, let sizeBytes):
+            try withImageErrors { () throws(ImageError) in
+                try DiskImage.create(temporary, format: format.rawValue, size: sizeBytes)
+            }
+        case .convert(let from, let format, let compress):
+            guard let source = images[from] else { return }
+            try convert(source, to: temporary, format: format, compress: compress, label: node.label)
+        }
+        // Golden from here on.
+        chmod(temporary, 0o444)
+        guard rename(temporary, target.path) == 0 else {
+            throw OrchestratorError(HostError("make", target.path))
+        }
+    }
+
+    private func waitForLock(_ path: String, label: String) throws(OrchestratorError) -> FileLock {
+        while !interruption.isRequested {
+            if let lock = try withHostErrors({ () throws(HostError) in try FileLock.tryLock(path) }) { return lock }
+            usleep(50_000)
+        }
+        throw OrchestratorError(.interrupted, "interrupted while another labctl makes image '\(label)'")
+    }
+}
+
+extension ImageStore {
+    /// Copies an image into another format.
+    private func convert(
+        _ source: ResolvedImage, to path: String, format: DiskFormat, compress: Bool, label: String
+    ) throws(OrchestratorError) {
+        throw OrchestratorError(.unsupported, "image '\(label)': 'convert' is not supported by this version")
+    }
+}

@@ -1,0 +1,52 @@
+import Glibc
+import Synchronization
+import VMProtocol
+
+/// Ctrl-C and SIGTERM: the first asks a verb to stop in order, the second ends the process.
+///
+/// One per process, made before threads are; verbs wait on `descriptor` with everything else.
+public final class Interruption: Sendable {
+    /// Readable once a signal came.
+    public let descriptor: Descriptor
+    private let writing: Descriptor
+
+    /// For the signal handler, which may touch nothing else.
+    private static let pipe = Atomic<Int32>(-1)
+    private static let received = Atomic<Int32>(0)
+
+    /// Takes over SIGINT and SIGTERM.
+    public init() throws(OrchestratorError) {
+        let ends = try withHostErrors { () throws(HostError) in try Descriptor.pipe() }
+        descriptor = ends.reading
+        writing = ends.writing
+        descriptor.setNonBlocking()
+        writing.setNonBlocking()
+        Self.pipe.store(writing.raw, ordering: .sequentiallyConsistent)
+        for number in [SIGINT, SIGTERM] {
+            signal(number) { number in
+                let saved = errno
+                if Interruption.received.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }
+                var byte: UInt8 = 1
+                _ = write(Interruption.pipe.load(ordering: .relaxed), &byte, 1)
+                errno = saved
+            }
+        }
+    }
+
+    /// The signal that came; nil while none did.
+    public var signalNumber: Int32? {
+        let number = Self.received.load(ordering: .relaxed)
+        return number == 0 ? nil : number
+    }
+
+    /// Whether the verb shall stop.
+    public var isRequested: Bool { signalNumber != nil }
+
+    /// Waits for a descriptor, a signal or the end of a time.
+    /// - Returns: the descriptors that can be read; empty after a timeout or a signal.
+    func wait(for descriptors: [Int32], milliseconds: Int32) -> Set<Int32> {
+        var entries = (descriptors + [descriptor.raw]).map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        guard poll(&entries, nfds_t(entries.count), milliseconds) > 0 else { return [] }
+        return Set(entries.dropLast().filter { $0.revents != 0 }.map(\.fd))
+    }
+}

@@ -1,0 +1,111 @@
+import Glibc
+import LabSpec
+import VMProtocol
+
+/// One lab and what can be done to it. Every verb of labctl that changes or reads a lab is a method here.
+public struct LabOrchestrator: Sendable {
+    public let lab: Lab
+    public let state: StateDirectory
+    public let folder: LabFolder
+    let interruption: Interruption
+    let progress: ProgressSink
+    let images: ImageStore
+
+    public init(lab: Lab, state: StateDirectory, interruption: Interruption, progress: @escaping ProgressSink) {
+        self.lab = lab
+        self.state = state
+        self.interruption = interruption
+        self.progress = progress
+        folder = state.folder(of: lab)
+        images = ImageStore(state: state, interruption: interruption, progress: progress)
+    }
+
+    /// The VMs that names on the command line mean; all of them when there are none.
+    public func instances(_ names: [String]) throws(OrchestratorError) -> [VMInstance] {
+        guard !names.isEmpty else { return lab.instances() }
+        var chosen: Set<String> = []
+        for name in names {
+            let found = lab.instances(named: name)
+            guard !found.isEmpty else {
+                let known = lab.vms.map(\.name).joined(separator: ", ")
+                throw OrchestratorError(.vm, "the lab has no VM '\(name)'; it has \(known)")
+            }
+            chosen.formUnion(found.map(\.name))
+        }
+        return lab.instances().filter { chosen.contains($0.name) }
+    }
+
+    /// Instances and everything that they depend on, in the order of the lab file.
+    func withDependencies(_ instances: [VMInstance]) -> [VMInstance] {
+        let all = lab.instances()
+        var wanted = Set(instances.map(\.name))
+        var left = instances
+        while let next = left.popLast() {
+            for name in next.dependsOn where wanted.insert(name).inserted {
+                left += all.filter { $0.name == name }
+            }
+        }
+        return all.filter { wanted.contains($0.name) }
+    }
+
+    /// Looks at a VM on the host.
+    /// - Parameter checksGolden: whether golden images are compared, reading them where their times differ.
+    func observe(_ vm: VMFolder, checksGolden: Bool) throws(OrchestratorError) -> VMObservation {
+        var observation = VMObservation(
+            isRunning: vm.isRunning, record: vm.readRecord(), exit: vm.readExitRecord())
+        for slot in DiskSlot.allCases where Folder.exists(vm.overlay(slot)) { observation.overlays.insert(slot) }
+        for (name, overlay) in observation.record?.overlays ?? [:] {
+            guard let slot = DiskSlot(rawValue: name) else { continue }
+            observation.drift[slot] = try images.drift(overlay, mayRead: checksGolden)
+        }
+        return observation
+    }
+
+    /// VMs with a folder that the lab file no longer has.
+    func orphans() -> [VMFolder] {
+        let known = Set(lab.instances().map(\.name))
+        return folder.vmNames.filter { !known.contains($0) }.map { folder.vm($0) }
+    }
+
+    /// Everything that a plan was made from.
+    struct Survey: Sendable {
+        var plan: Plan
+        var images: [ImageReference: ResolvedImage]
+        var definitions: [String: VMDefinition]
+    }
+
+    /// Looks at images and VMs and decides what `up` has to do.
+    func survey(_ instances: [VMInstance]) throws(OrchestratorError) -> Survey {
+        let problems = Support.problems(of: instances)
+        guard problems.isEmpty else { throw OrchestratorError(.unsupported, problems.joined(separator: "\n")) }
+        let graph = try ImageGraph(lab: lab, needing: lab.imageReferences(of: instances))
+        let resolved = try images.survey(graph)
+        var definitions: [String: VMDefinition] = [:]
+        var bases: [String: [DiskSlot: String]] = [:]
+        var observations: [String: VMObservation] = [:]
+        for instance in instances {
+            let vm = folder.vm(instance.name)
+            definitions[instance.name] = try VMDefinition(instance, folder: vm) {
+                reference throws(OrchestratorError) in
+                guard let image = resolved[reference] else {
+                    throw OrchestratorError(.image, "image '\(reference.label)' is not known")
+                }
+                return (image.path, image.format)
+            }
+            for (slot, disk) in instance.spec.disks where disk.mode == .overlay {
+                bases[instance.name, default: [:]][slot] = resolved[disk.image]?.path
+            }
+            observations[instance.name] = try observe(vm, checksGolden: true)
+        }
+        let missing = graph.nodes.filter { resolved[$0.reference]?.isPresent == false }
+        let plan = Planner.plan(
+            instances: instances, missingImages: missing, definitions: definitions, bases: bases,
+            observations: observations, orphans: orphans().filter(\.isRunning).map(\.name))
+        return Survey(plan: plan, images: resolved, definitions: definitions)
+    }
+
+    /// What `up` would do. Changes nothing in the lab.
+    public func plan(_ names: [String]) throws(OrchestratorError) -> Plan {
+        try survey(withDependencies(instances(names))).plan
+    }
+}

@@ -1,0 +1,124 @@
+import LabSpec
+import VMProtocol
+
+/// One VM as `status` shows it; field names are stable.
+public struct VMStatus: Sendable, Equatable, Encodable {
+    /// A disk of a VM that runs, or would.
+    public struct Disk: Sendable, Equatable, Encodable {
+        public var slot: String
+        public var path: String
+        /// The golden image below an overlay.
+        public var base: String?
+        /// Host bytes that the overlay or image takes.
+        public var allocatedBytes: UInt64
+    }
+
+    public var name: String
+    public var state: VMPhase
+    public var memoryBytes: UInt64
+    /// Seconds since 1970: since when it runs, or when it ended.
+    public var since: Double?
+    /// From its start until it was ready.
+    public var readyAfterSeconds: Double?
+    /// Only for people: a lock says whether the VM runs.
+    public var processID: Int32?
+    /// What is to be known about it: why it failed, or that its golden image changed.
+    public var note: String?
+    public var disks: [Disk]
+    public var stateFolder: String
+    public var consoleSocket: String?
+    public var monitorSocket: String?
+    /// Whether the lab file has it.
+    public var isInLabFile: Bool
+}
+
+/// A lab as `ls` shows it.
+public struct LabSummary: Sendable, Equatable, Encodable {
+    public var name: String
+    public var file: String
+    /// Whether the lab file is still there.
+    public var fileExists: Bool
+    public var vms: Int
+    public var running: Int
+    /// Host bytes of overlays, logs and records.
+    public var allocatedBytes: UInt64
+    public var stateFolder: String
+}
+
+extension LabOrchestrator {
+    /// The lab's VMs as they are now. Takes no lock and changes nothing.
+    public func status(_ names: [String]) throws(OrchestratorError) -> [VMStatus] {
+        var statuses: [VMStatus] = []
+        for instance in try instances(names) {
+            statuses.append(try status(folder.vm(instance.name), memoryBytes: instance.spec.memory.bytes, isInFile: true))
+        }
+        guard names.isEmpty else { return statuses }
+        for orphan in orphans() { statuses.append(try status(orphan, memoryBytes: nil, isInFile: false)) }
+        return statuses
+    }
+
+    private func status(_ vm: VMFolder, memoryBytes: UInt64?, isInFile: Bool) throws(OrchestratorError) -> VMStatus {
+        let found = try observe(vm, checksGolden: false)
+        let run = found.record?.run
+        let phase = found.phase
+        let disks = (run?.description.disks ?? []).map { disk in
+            VMStatus.Disk(
+                slot: disk.slot.rawValue, path: disk.path,
+                base: found.record?.overlays[disk.slot.rawValue]?.basePath,
+                allocatedBytes: Folder.allocatedBytes(disk.path))
+        }
+        var since = run?.startedAt
+        if !found.isRunning, let ended = found.exit?.endedAt, phase != .killed { since = ended }
+        return VMStatus(
+            name: vm.name, state: phase, memoryBytes: memoryBytes ?? run?.description.memoryBytes ?? 0, since: since,
+            readyAfterSeconds: run.flatMap { run in run.readyAt.map { $0 - run.startedAt } },
+            processID: found.isRunning ? run?.processID : nil, note: note(found, phase, isInFile), disks: disks,
+            stateFolder: vm.path, consoleSocket: found.isRunning ? vm.consoleSocket : nil,
+            monitorSocket: found.isRunning ? vm.qmpSocket : nil, isInLabFile: isInFile)
+    }
+
+    private func note(_ found: VMObservation, _ phase: VMPhase, _ isInFile: Bool) -> String? {
+        var notes: [String] = []
+        switch phase {
+        case .killed: notes.append("its process was killed or the host went down; 'up' starts it again")
+        case .failed: notes.append(found.exit?.message ?? "no reason given")
+        case .stopped: if let exit = found.exit { notes.append(exit.reason.words) }
+        case .absent, .ready, .running: break
+        }
+        notes += found.drift.values.sorted()
+        if !isInFile { notes.append("no longer in the lab file; 'labctl destroy' with its name removes it") }
+        return notes.isEmpty ? nil : notes.joined(separator: "; ")
+    }
+}
+
+extension StateDirectory {
+    /// All labs of this user that were brought up and not destroyed.
+    public func summaries() -> [LabSummary] {
+        allLabs().compactMap { folder in
+            guard let record = folder.readRecord() else { return nil }
+            let vms = folder.vmNames.map { folder.vm($0) }
+            return LabSummary(
+                name: record.name, file: record.file, fileExists: Folder.exists(record.file), vms: vms.count,
+                running: vms.filter(\.isRunning).count, allocatedBytes: Folder.allocatedBytes(folder.path),
+                stateFolder: folder.path)
+        }
+    }
+}
+
+extension LabOrchestrator {
+    /// What happened to the lab and its VMs, oldest first.
+    public func events(_ names: [String]) throws(OrchestratorError) -> [LifecycleEvent] {
+        let chosen = try instances(names).map(\.name)
+        let paths = [folder.eventsPath] + chosen.map { folder.vm($0).file(.events) }
+        var events: [LifecycleEvent] = []
+        for path in paths {
+            let text = try withHostErrors { () throws(HostError) in try StateFile.read(path) } ?? []
+            // A line that a full disk cut short is not an event.
+            events += text.split(separator: UInt8(ascii: "\n")).compactMap {
+                JSONCoding.decode(LifecycleEvent.self, from: Array($0))
+            }
+        }
+        if !names.isEmpty { events.removeAll { event in event.vm.map { !chosen.contains($0) } ?? true } }
+        return events.sorted { $0.time < $1.time }
+    }
+}

@@ -1,0 +1,145 @@
+import Glibc
+import LabSpec
+import VMProtocol
+
+/// How `up` and `reset` start VMs.
+public struct StartOptions: Sendable {
+    /// VMs that may boot at once.
+    public var parallelBoots: Int
+    /// Whether to wait for `ready`.
+    public var waitsForReady: Bool
+
+    public init(parallelBoots: Int? = nil, waitsForReady: Bool = true) {
+        self.parallelBoots = parallelBoots ?? max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+        self.waitsForReady = waitsForReady
+    }
+}
+
+extension LabOrchestrator {
+    /// Brings VMs up, with those that they depend on. Run again, it changes only what differs.
+    /// - Returns: an outcome for each VM, in the order of the lab file.
+    public func up(_ names: [String], options: StartOptions = StartOptions()) throws(OrchestratorError) -> [VMOutcome] {
+        let executable = try VMExecutable.find()
+        let chosen = try withDependencies(instances(names))
+        let lock = try LabLock.take(folder, verb: "up")
+        defer { withExtendedLifetime(lock) {} }
+        return try start(chosen, executable: executable, options: options)
+    }
+
+    /// The part of `up` that `reset` shares; the caller holds the lab's lock.
+    private func start(
+        _ chosen: [VMInstance], executable: String, options: StartOptions
+    ) throws(OrchestratorError) -> [VMOutcome] {
+        var survey = try survey(chosen)
+        for warning in survey.plan.warnings { progress(.warning(warning)) }
+        noteKilled(chosen)
+        try recordLab(builtImages: survey.plan.images.compactMap { survey.images[$0.reference]?.path })
+        try images.make(survey.plan.images, images: &survey.images)
+        let executor = Executor(
+            self, survey,
+            options: Executor.Options(
+                executable: executable, parallelBoots: options.parallelBoots, waitsForReady: options.waitsForReady))
+        return executor.run()
+    }
+
+    /// Says which VMs ended without a word since they were last seen.
+    private func noteKilled(_ chosen: [VMInstance]) {
+        for instance in chosen {
+            let vm = folder.vm(instance.name)
+            guard !vm.isRunning, let record = vm.readRecord() else { continue }
+            let found = VMObservation(record: record, exit: vm.readExitRecord())
+            guard found.phase == .killed else { continue }
+            progress(.warning("\(instance.name) was not stopped in order: its process was killed or the host went down"))
+            folder.record("killed", vm: instance.name)
+        }
+    }
+
+    private func recordLab(builtImages: [String]) throws(OrchestratorError) {
+        var record =
+            folder.readRecord() ?? LabRecord(name: lab.name, file: lab.path, createdAt: WallClock.now)
+        let known = Set(record.builtImages)
+        record.name = lab.name
+        record.file = lab.path
+        record.builtImages += builtImages.filter { !known.contains($0) }
+        if record != folder.readRecord() { try folder.write(record) }
+    }
+
+    /// Stops VMs: asks the guests to power off, then ends what has not done so in time. VMs that others depend on go
+    /// down after those.
+    /// - Parameters:
+    ///   - limitMilliseconds: how long guests get; 0 does not ask them.
+    public func down(_ names: [String], limitMilliseconds: UInt64) throws(OrchestratorError) -> [VMOutcome] {
+        let chosen = try instances(names).map(\.name)
+        let lock = try LabLock.take(folder, verb: "down")
+        defer { withExtendedLifetime(lock) {} }
+        let all = names.isEmpty ? chosen + orphans().map(\.name) : chosen
+        let outcomes = PowerOff(self, all, limitMilliseconds: limitMilliseconds).run()
+        folder.record("down")
+        return outcomes
+    }
+
+    /// Gives VMs fresh overlays; VMs that ran come back running.
+    public func reset(_ names: [String], options: StartOptions = StartOptions()) throws(OrchestratorError) -> [VMOutcome] {
+        let chosen = try instances(names)
+        let lock = try LabLock.take(folder, verb: "reset")
+        defer { withExtendedLifetime(lock) {} }
+        let running = Set(chosen.filter { folder.vm($0.name).isRunning }.map(\.name))
+        let executable = running.isEmpty ? "" : try VMExecutable.find()
+        let problems = Support.problems(of: chosen)
+        guard problems.isEmpty else { throw OrchestratorError(.unsupported, problems.joined(separator: "\n")) }
+        let graph = try ImageGraph(lab: lab, needing: lab.imageReferences(of: chosen))
+        var resolved = try images.survey(graph)
+        try images.make(graph.nodes.filter { resolved[$0.reference]?.isPresent == false }, images: &resolved)
+        try recordLab(builtImages: resolved.values.map(\.path).filter { $0.hasPrefix(state.imagesFolder) }.sorted())
+        var outcomes: [String: VMOutcome] = [:]
+        let freshener = Freshener(self, resolved)
+        for instance in chosen {
+            if interruption.isRequested {
+                outcomes[instance.name] = VMOutcome(instance.name, .interrupted, message: "not reset")
+                continue
+            }
+            do throws(OrchestratorError) {
+                try freshener.reset(instance)
+                progress(.vm(name: instance.name, .reset))
+                folder.record("reset", vm: instance.name)
+                outcomes[instance.name] = VMOutcome(instance.name, .reset)
+            } catch {
+                progress(.vm(name: instance.name, .failed(error.message)))
+                outcomes[instance.name] = VMOutcome(instance.name, .failed, message: error.message)
+            }
+        }
+        let back = chosen.filter { running.contains($0.name) && outcomes[$0.name]?.result == .reset }
+        if !back.isEmpty {
+            for outcome in try start(back, executable: executable, options: options) { outcomes[outcome.name] = outcome }
+        }
+        return chosen.compactMap { outcomes[$0.name] }
+    }
+
+    /// Removes VMs with their overlays and state; the lab's record too when all go. Golden images stay.
+    public func destroy(_ names: [String]) throws(OrchestratorError) -> [VMOutcome] {
+        // A name that the lab file no longer has may still have a folder.
+        let left = Set(orphans().map(\.name))
+        let inFile = try instances(names.filter { !left.contains($0) }).map(\.name)
+        let chosen = names.isEmpty ? inFile + left.sorted() : names.filter { left.contains($0) } + (
+            names.allSatisfy { left.contains($0) } ? [] : inFile)
+        guard Folder.isFolder(folder.path) else { return [] }
+        let lock = try LabLock.take(folder, verb: "destroy")
+        defer { withExtendedLifetime(lock) {} }
+        var outcomes = PowerOff(self, chosen, limitMilliseconds: 0).run()
+        for (index, name) in chosen.enumerated() where outcomes[index].isGood {
+            let vm = folder.vm(name)
+            if let error = Folder.remove(vm.runtime) ?? Folder.remove(vm.path) {
+                outcomes[index] = VMOutcome(name, .failed, message: error.description)
+                progress(.vm(name: name, .failed(error.description)))
+            } else {
+                progress(.vm(name: name, .removed))
+            }
+        }
+        if names.isEmpty, outcomes.allSatisfy(\.isGood) {
+            if let error = Folder.remove(folder.path) { throw OrchestratorError(error) }
+        } else {
+            folder.record("destroyed", detail: chosen.joined(separator: " "))
+        }
+        return outcomes
+    }
+}

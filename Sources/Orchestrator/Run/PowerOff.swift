@@ -1,0 +1,103 @@
+import Glibc
+import LabSpec
+import VMProtocol
+
+/// Stops many VMs at once, dependents before what they depend on.
+final class PowerOff {
+    private enum Stage {
+        case waiting
+        case asked(deadline: UInt64)
+        case done(VMOutcome)
+    }
+
+    private struct Entry {
+        var folder: VMFolder
+        /// VMs of this call that must be down first.
+        var dependents: [String]
+        var stage: Stage = .waiting
+    }
+
+    private let orchestrator: LabOrchestrator
+    private let limitMilliseconds: UInt64
+    private var entries: [Entry]
+
+    init(_ orchestrator: LabOrchestrator, _ names: [String], limitMilliseconds: UInt64) {
+        self.orchestrator = orchestrator
+        self.limitMilliseconds = limitMilliseconds
+        let instances = orchestrator.lab.instances()
+        entries = names.map { name in
+            let dependents = instances.filter { $0.dependsOn.contains(name) && names.contains($0.name) }.map(\.name)
+            return Entry(folder: orchestrator.folder.vm(name), dependents: dependents)
+        }
+    }
+
+    /// - Returns: an outcome for each name, in order.
+    func run() -> [VMOutcome] {
+        while true {
+            for index in entries.indices { advance(index) }
+            if entries.allSatisfy({ if case .done = $0.stage { true } else { false } }) { break }
+            _ = orchestrator.interruption.wait(for: [], milliseconds: 20)
+        }
+        return entries.compactMap { if case .done(let outcome) = $0.stage { outcome } else { nil } }
+    }
+
+    private func advance(_ index: Int) {
+        let entry = entries[index]
+        switch entry.stage {
+        case .done: return
+        case .waiting:
+            guard entry.folder.isRunning else { return finish(index, forced: nil) }
+            if orchestrator.interruption.isRequested { return interrupted(index) }
+            guard entry.dependents.allSatisfy(isDown) else { return }
+            ask(index)
+        case .asked(let deadline):
+            guard entry.folder.isRunning else { return finish(index, forced: false) }
+            if orchestrator.interruption.isRequested { return interrupted(index) }
+            if WallClock.monotonicNanoseconds > deadline { force(index) }
+        }
+    }
+
+    private func isDown(_ name: String) -> Bool {
+        guard let entry = entries.first(where: { $0.folder.name == name }) else { return true }
+        if case .done = entry.stage { return true }
+        return false
+    }
+
+    private func ask(_ index: Int) {
+        let stopper = Stopper(orchestrator)
+        let vm = entries[index].folder
+        stopper.markStopRequested(vm)
+        orchestrator.progress(.vm(name: vm.name, .stopping))
+        guard limitMilliseconds > 0, stopper.powerDown(vm) else { return force(index) }
+        entries[index].stage = .asked(deadline: WallClock.monotonicNanoseconds + limitMilliseconds * 1_000_000)
+    }
+
+    private func force(_ index: Int) {
+        let vm = entries[index].folder
+        do throws(OrchestratorError) {
+            try Stopper(orchestrator).force(vm)
+            finish(index, forced: true)
+        } catch {
+            orchestrator.progress(.vm(name: vm.name, .failed(error.message)))
+            entries[index].stage = .done(VMOutcome(vm.name, .failed, message: error.message))
+        }
+    }
+
+    private func interrupted(_ index: Int) {
+        entries[index].stage = .done(
+            VMOutcome(entries[index].folder.name, .interrupted, message: "still running"))
+    }
+
+    /// - Parameter forced: nil for a VM that did not run.
+    private func finish(_ index: Int, forced: Bool?) {
+        let name = entries[index].folder.name
+        guard let forced else {
+            entries[index].stage = .done(VMOutcome(name, .unchanged))
+            return
+        }
+        orchestrator.progress(.vm(name: name, .stopped(forced: forced)))
+        orchestrator.folder.record("stopped", vm: name, detail: forced ? "by force" : nil)
+        let message = forced && limitMilliseconds > 0 ? "by force: the guest did not power off in time" : nil
+        entries[index].stage = .done(VMOutcome(name, .stopped, message: message))
+    }
+}

@@ -1,0 +1,144 @@
+import Glibc
+import VMProtocol
+
+/// A VM process that this labctl started. It lives on when labctl ends: it has a session of its own and holds its lock.
+final class VMProcess {
+    let processID: Int32
+    /// The process's report; end-of-file when the process is gone.
+    let report: Descriptor
+    private var received: [UInt8] = []
+
+    /// Descriptors of the new process: the numbers that its command line names.
+    private enum Channel { static let description: Int32 = 3, lock: Int32 = 4, report: Int32 = 5 }
+
+    /// From `<spawn.h>`; Swift's Glibc does not show it: the new process leads a session of its own.
+    private static let spawnSetSession: Int16 = 0x80
+
+    /// Starts `labvm`.
+    /// - Parameters:
+    ///   - lock: the VM's lock, which the process takes over; no moment passes in which nobody holds it.
+    ///   - log: where its stderr goes.
+    init(executable: String, description: VMDescription, lock: FileLock, log: String) throws(HostError) {
+        let input = try VMProcess.descriptionPipe(description)
+        let (reading, writing) = try Descriptor.pipe()
+        let null = try Descriptor.open("/dev/null", O_RDWR)
+        let logFile = try Descriptor.open(log, O_WRONLY | O_CREAT | O_APPEND)
+        processID = try SpawnRequest(
+            executable: executable,
+            arguments: [
+                "labvm", "--description-fd", "\(Channel.description)", "--lock-fd", "\(Channel.lock)",
+                "--report-fd", "\(Channel.report)",
+            ],
+            descriptors: [
+                (null, 0), (logFile, 1), (logFile, 2), (input, Channel.description),
+                (lock.descriptor, Channel.lock), (writing, Channel.report),
+            ], flags: VMProcess.spawnSetSession
+        ).run()
+        report = reading
+        report.setNonBlocking()
+    }
+
+    /// What the process said since the last call.
+    enum News {
+        case nothing
+        case started(warnings: [String])
+        case failed(String)
+        case gone
+    }
+
+    /// Reads the report pipe; call it when the pipe is readable.
+    func news() -> News {
+        switch report.read() {
+        case .bytes(let bytes):
+            received += bytes
+            guard let end = received.firstIndex(of: UInt8(ascii: "\n")) else { return .nothing }
+            let line = Array(received[..<end])
+            received.removeFirst(end + 1)
+            switch JSONCoding.decode(StartReport.self, from: line) {
+            case .started(let warnings): return .started(warnings: warnings)
+            case .failed(let reason): return .failed(reason)
+            case nil: return .failed("the VM process said '\(String(decoding: line, as: UTF8.self))'")
+            }
+        case .wouldBlock: return .nothing
+        case .endOfFile, .failed:
+            var status: Int32 = 0
+            waitpid(processID, &status, WNOHANG)
+            return .gone
+        }
+    }
+
+    /// A pipe that already holds the whole description: nobody has to stay to feed it.
+    static func descriptionPipe(_ description: VMDescription) throws(HostError) -> Descriptor {
+        let text = JSONCoding.encode(description)
+        let (reading, writing) = try Descriptor.pipe()
+        writing.setNonBlocking()
+        guard writing.write(text[...]) == text.count else {
+            throw HostError(
+                "start", description.name, code: 0,
+                reason: "its description of \(text.count) bytes does not fit into a pipe")
+        }
+        return reading
+    }
+}
+
+/// One call of `posix_spawn` with chosen descriptors; all others are close-on-exec.
+struct SpawnRequest {
+    var executable: String
+    var arguments: [String]
+    /// Which descriptor becomes which number.
+    var descriptors: [(Descriptor, Int32)]
+    var flags: Int16
+
+    /// Numbers below this may be targets; sources are moved above it first, so that no copy overwrites a source.
+    private static let firstSource: Int32 = 16
+
+    /// - Returns: the process id.
+    func run() throws(HostError) -> Int32 {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        var moved: [Descriptor] = []
+        for (descriptor, target) in descriptors {
+            let source = fcntl(descriptor.raw, F_DUPFD_CLOEXEC, Self.firstSource)
+            guard source >= 0 else { throw HostError("start", executable) }
+            moved.append(Descriptor(owning: source))
+            posix_spawn_file_actions_adddup2(&actions, source, target)
+        }
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var defaults = sigset_t()
+        sigemptyset(&defaults)
+        for number in [SIGINT, SIGTERM, SIGPIPE, SIGHUP, SIGQUIT] { sigaddset(&defaults, number) }
+        var blocked = sigset_t()
+        sigemptyset(&blocked)
+        posix_spawnattr_setsigdefault(&attributes, &defaults)
+        posix_spawnattr_setsigmask(&attributes, &blocked)
+        posix_spawnattr_setflags(&attributes, flags | Int16(POSIX_SPAWN_SETSIGDEF) | Int16(POSIX_SPAWN_SETSIGMASK))
+        var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
+        defer { for word in words { free(word) } }
+        var processID: pid_t = 0
+        let result = posix_spawn(&processID, executable, &actions, &attributes, &words, environ)
+        withExtendedLifetime(moved) {}
+        guard result == 0 else { throw HostError("start", executable, code: result) }
+        return processID
+    }
+}
+
+/// Where the VM process's program is.
+public enum VMExecutable {
+    /// `labvm` beside the running program (symbolic links resolved); `$LABCTL_LABVM` for another.
+    public static func find() throws(OrchestratorError) -> String {
+        if let given = StateDirectory.environment("LABCTL_LABVM"), !given.isEmpty { return given }
+        guard let own = realpath("/proc/self/exe", nil) else {
+            throw OrchestratorError(.host, "cannot find the folder that this program lies in")
+        }
+        defer { free(own) }
+        let path = String(cString: own)
+        let candidate = path[..<(path.lastIndex(of: "/") ?? path.startIndex)] + "/labvm"
+        guard access(String(candidate), X_OK) == 0 else {
+            throw OrchestratorError(.host, "\(candidate) is missing: labvm must lie beside labctl")
+        }
+        return String(candidate)
+    }
+}

@@ -1,0 +1,78 @@
+import Glibc
+
+/// Owns a file descriptor and closes it with its last reference.
+public final class Descriptor: Sendable {
+    /// The number the system knows it by.
+    public let raw: Int32
+
+    /// Takes over a descriptor that is open.
+    public init(owning raw: Int32) { self.raw = raw }
+
+    deinit { close(raw) }
+
+    /// Opens a file, close-on-exec.
+    public static func open(_ path: String, _ flags: Int32, mode: mode_t = 0o600) throws(HostError) -> Descriptor {
+        let raw = Glibc.open(path, flags | O_CLOEXEC, mode)
+        guard raw >= 0 else { throw HostError("open", path) }
+        return Descriptor(owning: raw)
+    }
+
+    /// Both ends of a pipe, close-on-exec.
+    public static func pipe() throws(HostError) -> (reading: Descriptor, writing: Descriptor) {
+        var ends: [Int32] = [0, 0]
+        guard Glibc.pipe(&ends) == 0 else { throw HostError("make", "a pipe") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        return (Descriptor(owning: ends[0]), Descriptor(owning: ends[1]))
+    }
+
+    /// Calls on the descriptor return at once instead of waiting.
+    public func setNonBlocking() {
+        let flags = fcntl(raw, F_GETFL)
+        _ = fcntl(raw, F_SETFL, flags | O_NONBLOCK)
+    }
+
+    /// What one read said.
+    public enum ReadOutcome: Sendable, Equatable {
+        case bytes([UInt8])
+        /// Nothing there yet (non-blocking descriptors).
+        case wouldBlock
+        case endOfFile
+        case failed(Int32)
+    }
+
+    /// Reads once, at most `limit` bytes.
+    public func read(limit: Int = 65536) -> ReadOutcome {
+        var count = 0
+        let bytes = [UInt8](unsafeUninitializedCapacity: limit) { buffer, initialized in
+            repeat { count = Glibc.read(raw, buffer.baseAddress, limit) } while count < 0 && errno == EINTR
+            initialized = max(0, count)
+        }
+        if count > 0 { return .bytes(bytes) }
+        if count == 0 { return .endOfFile }
+        return errno == EAGAIN || errno == EWOULDBLOCK ? .wouldBlock : .failed(errno)
+    }
+
+    /// Writes once.
+    /// - Returns: how many bytes the system took; 0 when it would block; nil when it failed (`errno` says why).
+    public func write(_ bytes: ArraySlice<UInt8>) -> Int? {
+        let count = bytes.withUnsafeBytes { buffer in
+            var count: Int
+            repeat { count = Glibc.write(raw, buffer.baseAddress, buffer.count) } while count < 0 && errno == EINTR
+            return count
+        }
+        if count >= 0 { return count }
+        return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : nil
+    }
+
+    /// Writes all bytes to a blocking descriptor.
+    /// - Returns: whether all were taken.
+    @discardableResult
+    public func writeAll(_ bytes: some Sequence<UInt8>) -> Bool {
+        var rest = ArraySlice(Array(bytes))
+        while !rest.isEmpty {
+            guard let count = write(rest), count > 0 else { return false }
+            rest = rest.dropFirst(count)
+        }
+        return true
+    }
+}

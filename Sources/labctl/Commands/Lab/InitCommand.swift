@@ -1,0 +1,56 @@
+import ArgumentParser
+import Foundation
+import LabSpec
+
+/// `labctl init`: a lab file to start from.
+struct InitCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "init", abstract: "Writes a commented starter lab file.",
+        discussion:
+            "Without options the file is valid as it stands: a VM with an empty disk. Give an image to start from yours."
+    )
+
+    @Argument(help: "The file to write; '-' prints it.")
+    var file = "lab.yaml"
+
+    @Option(help: "A disk image that the VMs get overlays of.")
+    var image: String?
+
+    @Option(help: "An ISO for the CD drive.")
+    var cdrom: String?
+
+    @Option(help: "The lab's name; by default the folder's.")
+    var name: String?
+
+    @Flag(name: .shortAndLong, help: "Overwrites a file that exists.")
+    var force = false
+
+    func run() throws {
+        let text = StarterLab(name: name ?? folderName, image: image, cdrom: cdrom).text
+        if file == "-" {
+            print(text, terminator: "")
+            return
+        }
+        // Without `force` an existing file stays, also one that appears at this moment.
+        let flags = O_WRONLY | O_CREAT | O_CLOEXEC | (force ? O_TRUNC : O_EXCL)
+        let descriptor = open(file, flags, 0o644)
+        guard descriptor >= 0 else {
+            let code = errno
+            if code == EEXIST {
+                throw ValidationError("\(file) exists already; --force overwrites it")
+            }
+            throw ValidationError("\(file) cannot be written: \(String(cString: strerror(code)))")
+        }
+        let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+        try handle.write(contentsOf: Data(text.utf8))
+        print("wrote \(file); check it with `labctl validate \(file)`")
+    }
+
+    /// The current folder's name, made a lab name.
+    private var folderName: String {
+        let folder = URL(fileURLWithPath: FileManager.default.currentDirectoryPath).lastPathComponent
+        let name = folder.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") ? $0 : "-" }
+        let start = name.drop { $0 == "-" || $0 == "_" }.prefix(48)
+        return start.isEmpty ? "my-lab" : String(start)
+    }
+}

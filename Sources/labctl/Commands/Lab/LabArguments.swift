@@ -1,0 +1,87 @@
+import ArgumentParser
+import Foundation
+import LabSpec
+
+extension ExitCode {
+    /// The lab file has errors.
+    static let labFileInvalid = ExitCode(4)
+}
+
+/// What every lab verb takes: a lab file, names of VMs, variables.
+///
+/// An argument that ends in `.yaml` or `.yml` is the lab file, every other argument is a VM name. Without a file it is
+/// `lab.yaml` in the current folder, else the one `*.lab.yaml` there.
+struct LabArguments: ParsableArguments {
+    @Argument(
+        help: ArgumentHelp(
+            "The lab file (ends in .yaml or .yml; default: lab.yaml, else the one *.lab.yaml here) and names of VMs.",
+            valueName: "file-or-vm"))
+    var arguments: [String] = []
+
+    @Option(
+        name: .customLong("set"),
+        help: ArgumentHelp("Sets a variable of the lab file, over the environment.", valueName: "NAME=VALUE"))
+    var assignments: [String] = []
+
+    @Option(help: "When diagnostics are coloured: auto, always or never.")
+    var color: ColorChoice = .auto
+
+    func validate() throws {
+        if files.count > 1 {
+            throw ValidationError("only one lab file at a time: \(files.joined(separator: ", "))")
+        }
+        for assignment in assignments where !assignment.dropFirst().contains("=") {
+            throw ValidationError("--set takes NAME=VALUE, not '\(assignment)'")
+        }
+    }
+
+    private static func isFile(_ argument: String) -> Bool {
+        let lower = argument.lowercased()
+        return lower.hasSuffix(".yaml") || lower.hasSuffix(".yml")
+    }
+
+    private var files: [String] { arguments.filter(LabArguments.isFile) }
+
+    /// Arguments that name VMs or groups of replicas.
+    var vmNames: [String] { arguments.filter { !LabArguments.isFile($0) } }
+
+    /// The lab file's path, as written or as found in the current folder.
+    func labFilePath() throws -> String {
+        if let file = files.first { return file }
+        let manager = FileManager.default
+        if manager.fileExists(atPath: "lab.yaml") { return "lab.yaml" }
+        let found = ((try? manager.contentsOfDirectory(atPath: ".")) ?? []).filter { $0.hasSuffix(".lab.yaml") }
+            .sorted()
+        switch found.count {
+        case 1: return found[0]
+        case 0:
+            throw ValidationError(
+                "there is no lab.yaml and no *.lab.yaml here; give a file, or write one with `labctl init`")
+        default:
+            throw ValidationError("several lab files are here, give one of them: \(found.joined(separator: ", "))")
+        }
+    }
+
+    /// `${NAME}` in the lab file: the environment, and `--set` over it.
+    var variables: LabVariables {
+        var set: [String: String] = [:]
+        for assignment in assignments {
+            let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            set[String(parts[0])] = parts.count == 2 ? String(parts[1]) : ""
+        }
+        return LabVariables(environment: ProcessInfo.processInfo.environment, set: set)
+    }
+
+    /// Reads the lab file; diagnostics go to standard error, errors end the program with exit code 4.
+    ///
+    /// - Parameter checksFiles: whether images and kernels have to exist. Verbs that start nothing pass false.
+    func loadLab(checksFiles: Bool = true) throws -> Lab {
+        let loaded = LabFile.load(path: try labFilePath(), variables: variables, checksFiles: checksFiles)
+        var errors = StandardError()
+        if !loaded.diagnostics.isEmpty {
+            print(loaded.rendered(as: .pretty, usesColor: color.isOn(for: STDERR_FILENO)), to: &errors)
+        }
+        guard let lab = loaded.lab else { throw ExitCode.labFileInvalid }
+        return lab
+    }
+}

@@ -1,0 +1,121 @@
+import ArgumentParser
+import Foundation
+import LabSpec
+import Orchestrator
+
+/// Options of verbs that take their time.
+struct ProgressOptions: ParsableArguments {
+    @Option(help: "How progress is shown on standard error: auto, tty, plain, json or quiet.")
+    var progress: ProgressMode = .auto
+}
+
+/// What a verb works with: the lab, its orchestrator, signals and progress. Errors become messages and exit codes here.
+struct LabSession {
+    let orchestrator: LabOrchestrator
+    let interruption: Interruption
+    private let display: any ProgressDisplay
+    let usesColor: Bool
+
+    /// Reads the lab file and runs a verb on it.
+    /// - Parameter checksFiles: whether images and kernels must exist; verbs that start nothing do without.
+    static func run(
+        _ arguments: LabArguments, progress: ProgressMode = .plain, checksFiles: Bool = false,
+        _ body: (LabSession) throws -> Void
+    ) throws {
+        let lab = try arguments.loadLab(checksFiles: checksFiles)
+        let usesColor = arguments.color.isOn(for: STDOUT_FILENO)
+        try reporting(color: arguments.color) { interruption in
+            let display = progress.display(usesColor: arguments.color.isOn(for: STDERR_FILENO))
+            let orchestrator = LabOrchestrator(
+                lab: lab, state: try StateDirectory(), interruption: interruption, progress: { display.show($0) })
+            let session = LabSession(
+                orchestrator: orchestrator, interruption: interruption, display: display, usesColor: usesColor)
+            do {
+                try body(session)
+            } catch {
+                display.finish()
+                throw error
+            }
+            display.finish()
+        }
+    }
+
+    /// Runs something whose errors are the orchestrator's: a message on standard error and the exit code of its kind.
+    static func reporting(color: ColorChoice, _ body: (Interruption) throws -> Void) throws {
+        var known: Interruption?
+        do {
+            let interruption = try Interruption()
+            known = interruption
+            try body(interruption)
+        } catch let error as OrchestratorError {
+            let mark = StyledText("error: ", .red).rendered(usesColor: color.isOn(for: STDERR_FILENO))
+            StandardError.line(mark + error.message)
+            throw ExitCode(error, interruption: known)
+        }
+    }
+
+    /// The one VM that a verb is about.
+    func vm(_ name: String) throws -> VMFolder {
+        let found = orchestrator.lab.instances(named: name)
+        if found.count > 1 {
+            throw OrchestratorError(
+                .vm, "'\(name)' means \(found.count) VMs; give one of them, such as '\(found[0].name)'")
+        }
+        if let instance = found.first { return orchestrator.folder.vm(instance.name) }
+        let left = orchestrator.folder.vm(name)
+        guard Folder.isFolder(left.path) else {
+            let names = orchestrator.lab.instances().map(\.name).joined(separator: ", ")
+            throw OrchestratorError(.vm, "the lab has no VM '\(name)'; it has \(names)")
+        }
+        return left
+    }
+
+    /// Ends progress, prints what went wrong (or everything as JSON) and ends with the right exit code.
+    func conclude(_ outcomes: [VMOutcome], format: TableFormat, summary: (Int) -> String) throws {
+        display.finish()
+        if format == .json { JSONOutput.write(outcomes) }
+        for outcome in outcomes where !outcome.isGood {
+            let mark = StyledText("\(outcome.name): ", .red).rendered(usesColor: usesColor)
+            StandardError.line("\n" + mark + (outcome.message ?? outcome.result.rawValue))
+            if !outcome.console.isEmpty {
+                StandardError.line("last lines of its console:")
+                for line in outcome.console { StandardError.line("  | \(line)") }
+            }
+        }
+        for outcome in outcomes where outcome.isGood {
+            if let message = outcome.message { StandardError.line("\(outcome.name): \(message)") }
+        }
+        let good = outcomes.filter(\.isGood).count
+        if format == .text {
+            let bad = outcomes.count - good
+            StandardError.line(summary(good) + (bad == 0 ? "" : ", \(bad) not"))
+        }
+        if let code = ExitCode(outcomes, interruption: interruption) { throw code }
+    }
+}
+
+/// A verb about one VM, with words behind its name: `[FILE.yaml] VM WORD…`.
+struct VMArguments: ParsableArguments {
+    @Argument(help: ArgumentHelp("The lab file (optional), the VM, and what the verb takes.", valueName: "words"))
+    var words: [String] = []
+
+    @Option(
+        name: .customLong("set"),
+        help: ArgumentHelp("Sets a variable of the lab file, over the environment.", valueName: "NAME=VALUE"))
+    var assignments: [String] = []
+
+    @Option(help: "When output is coloured: auto, always or never.")
+    var color: ColorChoice = .auto
+
+    /// The lab file, the VM's name and the rest.
+    func parts() throws -> (lab: LabArguments, vm: String, rest: [String]) {
+        var rest = words[...]
+        var file: [String] = []
+        if let first = rest.first?.lowercased(), first.hasSuffix(".yaml") || first.hasSuffix(".yml") {
+            file = [String(rest.removeFirst())]
+        }
+        guard let vm = rest.popFirst() else { throw ValidationError("give the name of a VM") }
+        let options = assignments.flatMap { ["--set", $0] } + ["--color", color.rawValue]
+        return (try LabArguments.parse(file + options), vm, Array(rest))
+    }
+}

@@ -1,0 +1,23 @@
+import ArgumentParser
+import Orchestrator
+
+/// `labctl reset`.
+struct ResetCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "reset", abstract: "Gives VMs fresh overlays; VMs that run come back running.",
+        discussion: "What a VM wrote to its overlays is gone. Disks in 'direct' mode are not touched.")
+
+    @OptionGroup var lab: LabArguments
+    @OptionGroup var progress: ProgressOptions
+    @OptionGroup var start: StartArguments
+
+    @Option(help: "How the result is printed on standard output: text (nothing) or json.")
+    var format: TableFormat = .text
+
+    func run() throws {
+        try LabSession.run(lab, progress: progress.progress, checksFiles: true) { session in
+            let outcomes = try session.orchestrator.reset(lab.vmNames, options: try start.options())
+            try session.conclude(outcomes, format: format) { "\($0) VM\($0 == 1 ? "" : "s") reset" }
+        }
+    }
+}

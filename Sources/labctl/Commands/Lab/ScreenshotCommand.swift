@@ -1,0 +1,28 @@
+import ArgumentParser
+import Foundation
+import Orchestrator
+
+/// `labctl screenshot`.
+struct ScreenshotCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "screenshot", abstract: "Saves a VM's screen as a picture.")
+
+    @OptionGroup var words: VMArguments
+
+    @Option(name: .shortAndLong, help: "The file: .png or .ppm (default: VM.png).")
+    var output: String?
+
+    func run() throws {
+        let (lab, name, rest) = try words.parts()
+        guard rest.isEmpty else { throw ValidationError("screenshot takes one VM, not also '\(rest[0])'") }
+        try LabSession.run(lab, progress: .quiet) { session in
+            let vm = try session.vm(name)
+            let file = output ?? "\(vm.name).png"
+            // The VM process writes the file, and it does not share our current folder.
+            let path = URL(fileURLWithPath: file).path
+            let format = path.lowercased().hasSuffix(".ppm") ? "ppm" : "png"
+            try QMPClient(vm).execute("screendump", ["filename": .string(path), "format": .string(format)])
+            StandardError.line("wrote \(file)")
+        }
+    }
+}

@@ -1,0 +1,50 @@
+import ArgumentParser
+import Foundation
+import LabSpec
+
+extension DiagnosticFormat: ExpressibleByArgument {}
+
+/// `labctl validate`: everything that is wrong with a lab file, in one run.
+struct ValidateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "validate", abstract: "Checks a lab file and reports everything that is wrong with it.",
+        discussion: "Exits with 4 when there are errors, with 0 when there are none or warnings only.")
+
+    @OptionGroup var lab: LabArguments
+
+    @Option(help: "How to report: pretty, json, github or concise.")
+    var format: DiagnosticFormat = .pretty
+
+    @Flag(help: "Does not ask whether images, kernels and CDs exist.")
+    var skipFiles = false
+
+    @Flag(help: "Treats warnings as errors.")
+    var strict = false
+
+    func validate() throws {
+        if let name = lab.vmNames.first {
+            throw ValidationError("validate checks a whole lab file; '\(name)' does not end in .yaml or .yml")
+        }
+    }
+
+    func run() throws {
+        let loaded = LabFile.load(path: try lab.labFilePath(), variables: lab.variables, checksFiles: !skipFiles)
+        let text = loaded.rendered(as: format, usesColor: lab.color.isOn(for: STDOUT_FILENO))
+        if !text.isEmpty { print(text) }
+        if format == .pretty { print(verdict(loaded)) }
+        guard loaded.isValid, !strict || loaded.diagnostics.isEmpty else { throw ExitCode.labFileInvalid }
+    }
+
+    private func verdict(_ loaded: LoadedLab) -> String {
+        let name = loaded.source.fileName
+        if let lab = loaded.lab {
+            let warnings = loaded.summary.map { " (\($0))" } ?? ""
+            let machines = count(lab.instances().count, "VM"), images = count(lab.images.count, "image")
+            return (loaded.diagnostics.isEmpty ? "" : "\n")
+                + "\(name): lab '\(lab.name)' is valid: \(machines), \(images)\(warnings)"
+        }
+        return "\n\(name): \(loaded.summary ?? "not valid")"
+    }
+
+    private func count(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
+}

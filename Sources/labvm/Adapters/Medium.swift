@@ -1,0 +1,102 @@
+import Glibc
+import Images
+import VMProtocol
+
+/// An opened image and what it looks like to the PC.
+struct Medium {
+    let image: any BlockDevice
+    let backend: DiskAdapter
+
+    private init(_ image: any BlockDevice) {
+        self.image = image
+        backend = DiskAdapter(image)
+    }
+
+    /// Opens an image with its locks. Two writers of one image are refused here.
+    static func open(path: String, format: String?, readOnly: Bool) throws(ImageError) -> Medium {
+        Medium(try DiskImage.open(path, options: OpenOptions(format: format, readOnly: readOnly)))
+    }
+
+    /// Opens an image for reading; writes go to an overlay that no name leads to and that ends with the process.
+    static func openSnapshot(path: String, format: String?) throws(ImageError) -> Medium {
+        let base: String
+        if let format { base = format } else { base = try DiskImage.probe(path) }
+        let folder = getenv("TMPDIR").map { String(cString: $0) } ?? "/var/tmp"
+        let overlay = "\(folder)/labctl-snapshot-\(getpid())-\(WallClock.monotonicNanoseconds).qcow2"
+        try DiskImage.createOverlay(overlay, backing: path, backingFormat: base)
+        defer { unlink(overlay) }
+        return Medium(
+            try DiskImage.open(
+                overlay, options: OpenOptions(format: "qcow2", readOnly: false, unsafeCache: true)))
+    }
+}
+
+/// A drive of the PC, with or without a medium.
+struct Drive {
+    /// QEMU's name of the drive: `ide0-hd0`.
+    let name: String
+    /// Nil for a disk that stays.
+    let removable: RemovableDrive?
+    var medium: Medium?
+
+    /// Its entry in the answer to `query-block`.
+    var queryBlock: JSONValue {
+        var entry: [String: JSONValue] = [
+            "device": .string(name), "locked": false, "removable": .bool(removable != nil), "type": "unknown",
+        ]
+        if removable != nil { entry["tray_open"] = .bool(medium == nil) }
+        if let image = medium?.image {
+            entry["inserted"] = [
+                "file": .string(image.path), "drv": .string(image.formatName), "ro": .bool(image.isReadOnly),
+                "encrypted": .bool(image.summary.isEncrypted),
+                "backing_file_depth": .int(Int64(DiskImage.chain(of: image).count - 1)),
+                "image": [
+                    "filename": .string(image.path), "format": .string(image.formatName),
+                    "virtual-size": .int(Int64(clamping: image.size)),
+                ],
+            ]
+        }
+        return .object(entry)
+    }
+
+    /// Its line in `info block`.
+    var summary: String {
+        guard let image = medium?.image else { return "\(name): [not inserted]" }
+        return "\(name): \(image.path) (\(image.formatName)\(image.isReadOnly ? ", read-only" : ""))"
+    }
+}
+
+/// Opens the drives that a description names.
+enum DriveSet {
+    private static let diskNames: [VMDescription.Disk.Slot: String] = [
+        .hda: "ide0-hd0", .hdb: "ide0-hd1", .hdc: "ide1-hd0", .hdd: "ide1-hd1",
+    ]
+
+    /// - Returns: the drives, disks in slot order, and sentences that the user should read.
+    static func open(_ description: VMDescription) throws(ImageError) -> (drives: [Drive], warnings: [String]) {
+        var drives: [Drive] = []
+        var warnings: [String] = []
+        for disk in description.disks.sorted(by: { $0.slot.rawValue < $1.slot.rawValue }) {
+            if disk.format == nil, try DiskImage.probe(disk.path) == "raw" {
+                warnings.append(
+                    "no image format given for '\(disk.path)' and none recognised: it is used as raw; "
+                        + "say format=raw to make this sure")
+            }
+            let format: String?
+            if let named = disk.format { format = named } else { format = try DiskImage.probe(disk.path) }
+            let medium: Medium
+            if disk.snapshot {
+                medium = try Medium.openSnapshot(path: disk.path, format: format)
+            } else {
+                medium = try Medium.open(path: disk.path, format: format, readOnly: disk.readOnly)
+            }
+            drives.append(Drive(name: diskNames[disk.slot] ?? disk.slot.rawValue, removable: nil, medium: medium))
+        }
+        if let path = description.cdrom {
+            let format = description.cdromFormat ?? (path.lowercased().hasSuffix(".iso") ? "raw" : nil)
+            let medium = path.isEmpty ? nil : try Medium.open(path: path, format: format, readOnly: true)
+            drives.append(Drive(name: RemovableDrive.cdrom.rawValue, removable: .cdrom, medium: medium))
+        }
+        return (drives, warnings)
+    }
+}

@@ -1,0 +1,44 @@
+import Emulator
+
+/// What the process needs from the PC it runs. `EmulatedPC` joins it to the emulator.
+///
+/// Every call may come from any thread and returns soon; `run` alone blocks, on a thread of its own.
+protocol GuestMachine: AnyObject, Sendable {
+    /// Runs the guest until it powers off, ends by reset, fails or is told to quit.
+    func run() -> MachineEnd
+    func pressPowerButton()
+    func requestReset()
+    func requestQuit()
+    func pause()
+    func resume()
+    /// Bytes that arrive at serial port 0.
+    func serialInput(_ bytes: [UInt8])
+    /// The screen as the monitor would show it; nil without a display.
+    func screenshot() -> ScreenImage?
+    /// Presses keys (QEMU's names: `ctrl`, `a`, `ret`) in order and lets them go in reverse.
+    /// - Returns: the first name that is no key; nothing is pressed then.
+    func pressKeys(_ names: [String], holdMilliseconds: Int) -> String?
+    /// Puts another disc into a drive, or none.
+    func changeMedium(_ drive: RemovableDrive, to medium: (any DiskBackend)?)
+}
+
+/// Why `run` returned.
+enum MachineEnd: Sendable, Equatable {
+    case powerOff
+    case reset
+    case quit
+    case failed(String)
+}
+
+/// Drives whose medium changes while the guest runs.
+enum RemovableDrive: String, Sendable, CaseIterable {
+    case cdrom = "ide1-cd0"
+    case floppy = "floppy0"
+}
+
+/// A picture, three bytes a pixel: red, green, blue; rows from the top without padding.
+struct ScreenImage: Sendable {
+    var width: Int
+    var height: Int
+    var rgb: [UInt8]
+}

@@ -1,0 +1,122 @@
+import Emulator
+import VMProtocol
+
+/// What can be done to the machine while it runs; the one place behind QMP, the human monitor, signals and Ctrl-A.
+/// Used on the I/O thread only.
+final class MachineControl {
+    /// QEMU's words for the state of a machine.
+    enum Status: String {
+        case running, paused
+        /// The guest powered off and the process stays (`-no-shutdown`).
+        case shutdown
+    }
+
+    let name: String
+    let machine: any GuestMachine
+    private(set) var status: Status = .running
+    private(set) var drives: [Drive]
+    /// Whether somebody asked the process to end.
+    private(set) var isQuitting = false
+    /// Tells QMP clients and the event log.
+    var announce: (_ event: String, _ data: [String: JSONValue]) -> Void = { _, _ in }
+    /// Called once when the process shall end.
+    var onQuit: () -> Void = {}
+
+    init(name: String, machine: any GuestMachine, drives: [Drive]) {
+        self.name = name
+        self.machine = machine
+        self.drives = drives
+    }
+
+    func pause() {
+        guard status == .running else { return }
+        machine.pause()
+        status = .paused
+        announce("STOP", [:])
+    }
+
+    func resume() throws(QMPError) {
+        guard status != .shutdown else { throw .generic("Resetting the Virtual Machine is required") }
+        guard status == .paused else { return }
+        machine.resume()
+        status = .running
+        announce("RESUME", [:])
+    }
+
+    func reset() {
+        machine.requestReset()
+        if status == .shutdown { status = .paused }
+    }
+
+    func powerDown() {
+        machine.pressPowerButton()
+        announce("POWERDOWN", [:])
+    }
+
+    func quit() {
+        guard !isQuitting else { return }
+        isQuitting = true
+        announce("SHUTDOWN", ["guest": false, "reason": "host-qmp-quit"])
+        onQuit()
+    }
+
+    /// The guest powered off and the process is to stay.
+    func guestShutDown() { status = .shutdown }
+
+    /// Presses keys together; names as QEMU has them.
+    func press(_ names: [String], holdMilliseconds: Int64) throws(QMPError) {
+        guard !names.isEmpty else { throw .generic("no keys are given") }
+        let hold = Int(min(max(holdMilliseconds, 1), 10_000))
+        if let unknown = machine.pressKeys(names, holdMilliseconds: hold) { throw .generic("unknown key: '\(unknown)'") }
+    }
+
+    /// Writes the screen to a file, whole or not at all.
+    func screendump(to path: String, format: String) throws(QMPError) {
+        guard let image = machine.screenshot() else { throw .generic("there is no console to take a screendump from") }
+        let bytes: [UInt8]
+        switch format {
+        case "ppm": bytes = image.ppm
+        case "png": bytes = image.png
+        default: throw .generic("Invalid parameter '\(format)': screendump writes ppm and png")
+        }
+        do {
+            try StateFile.replace(path, with: bytes)
+        } catch {
+            throw .generic(error.description)
+        }
+    }
+
+    /// Puts a disc into a drive.
+    func insert(path: String, format: String?, into name: String) throws(QMPError) {
+        let (index, removable) = try removableDrive(name)
+        do {
+            drives[index].medium = try Medium.open(path: path, format: format, readOnly: true)
+        } catch {
+            throw .generic(error.description)
+        }
+        machine.changeMedium(removable, to: drives[index].medium?.backend)
+        announceTray(index, isOpen: false)
+    }
+
+    /// Takes the disc out.
+    func eject(_ name: String) throws(QMPError) {
+        let (index, removable) = try removableDrive(name)
+        drives[index].medium = nil
+        machine.changeMedium(removable, to: nil)
+        announceTray(index, isOpen: true)
+    }
+
+    private func announceTray(_ index: Int, isOpen: Bool) {
+        announce(
+            "DEVICE_TRAY_MOVED",
+            ["device": .string(drives[index].name), "id": .string(drives[index].name), "tray-open": .bool(isOpen)])
+    }
+
+    private func removableDrive(_ name: String) throws(QMPError) -> (Int, RemovableDrive) {
+        guard let index = drives.firstIndex(where: { $0.name == name }) else {
+            throw QMPError(kind: .deviceNotFound, text: "Device '\(name)' not found")
+        }
+        guard let removable = drives[index].removable else { throw .generic("Device '\(name)' is not removable") }
+        return (index, removable)
+    }
+}

@@ -1,0 +1,76 @@
+/// The commands that people type, for `human-monitor-command`. Answers are text; an error is text too.
+enum HumanMonitor {
+    private struct Row: Sendable {
+        let name: String
+        let usage: String
+        let run: @Sendable (MachineControl, [String]) throws(QMPError) -> String
+    }
+
+    private static let table: [Row] = [
+        Row(name: "help", usage: "help -- these lines") { _, _ in
+            table.map { $0.usage + "\n" }.joined()
+        },
+        Row(name: "info", usage: "info status|block|version|name") { control, words throws(QMPError) in
+            switch words.first {
+            case "status":
+                return "VM status: \(control.status.rawValue)\n"
+            case "version": return "7.2.0 (labctl)\n"
+            case "name": return control.name + "\n"
+            case "block": return control.drives.map { $0.summary + "\n" }.joined()
+            default: throw .generic("info knows status, block, version and name")
+            }
+        },
+        Row(name: "stop", usage: "stop -- pauses the guest") { control, _ in
+            control.pause()
+            return ""
+        },
+        Row(name: "cont", usage: "cont -- resumes the guest") { control, _ throws(QMPError) in
+            try control.resume()
+            return ""
+        },
+        Row(name: "system_reset", usage: "system_reset") { control, _ in
+            control.reset()
+            return ""
+        },
+        Row(name: "system_powerdown", usage: "system_powerdown") { control, _ in
+            control.powerDown()
+            return ""
+        },
+        Row(name: "quit", usage: "quit") { control, _ in
+            control.quit()
+            return ""
+        },
+        Row(name: "sendkey", usage: "sendkey KEY[-KEY…]") { control, words throws(QMPError) in
+            let keys = (words.first ?? "").split(separator: "-").map(String.init)
+            try control.press(keys, holdMilliseconds: 100)
+            return ""
+        },
+        Row(name: "screendump", usage: "screendump FILE [ppm|png]") { control, words throws(QMPError) in
+            guard let path = words.first else { throw .generic("screendump needs a file name") }
+            try control.screendump(to: path, format: words.count > 1 ? words[1] : "ppm")
+            return ""
+        },
+        Row(name: "change", usage: "change DRIVE FILE [FORMAT]") { control, words throws(QMPError) in
+            guard words.count >= 2 else { throw .generic("change needs a drive and a file") }
+            try control.insert(path: words[1], format: words.count > 2 ? words[2] : nil, into: words[0])
+            return ""
+        },
+        Row(name: "eject", usage: "eject DRIVE") { control, words throws(QMPError) in
+            guard let drive = words.last else { throw .generic("eject needs a drive") }
+            try control.eject(drive)
+            return ""
+        },
+    ]
+
+    /// Runs one line.
+    static func run(_ line: String, _ control: MachineControl) -> String {
+        let words = line.split(whereSeparator: \.isWhitespace).map(String.init)
+        guard let name = words.first else { return "" }
+        guard let row = table.first(where: { $0.name == name }) else { return "unknown command: '\(name)'\r\n" }
+        do {
+            return try row.run(control, Array(words.dropFirst()))
+        } catch {
+            return "Error: \(error.text)\r\n"
+        }
+    }
+}

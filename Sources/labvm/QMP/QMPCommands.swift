@@ -1,0 +1,98 @@
+import VMProtocol
+
+/// One QMP command: a row of `QMPCommands.table`.
+struct QMPCommand: Sendable {
+    let name: String
+    /// Names of the arguments it takes; others are refused.
+    let arguments: [String]
+    let run: @Sendable (MachineControl, QMPArguments) throws(QMPError) -> JSONValue
+}
+
+/// The commands, and the greeting that begins a connection.
+enum QMPCommands {
+    /// QEMU 7.2 is whose protocol and machine these are.
+    static let version: JSONValue = [
+        "qemu": ["major": 7, "minor": 2, "micro": 0], "package": "labctl",
+    ]
+
+    static let greeting: JSONValue = ["QMP": ["version": version, "capabilities": []]]
+
+    static let table: [QMPCommand] = [
+        QMPCommand(name: "qmp_capabilities", arguments: ["enable"]) { _, _ throws(QMPError) in
+            throw QMPError(
+                kind: .commandNotFound, text: "Capabilities negotiation is already complete, command ignored")
+        },
+        QMPCommand(name: "query-commands", arguments: []) { _, _ in
+            .array(table.map { ["name": .string($0.name)] })
+        },
+        QMPCommand(name: "query-version", arguments: []) { _, _ in version },
+        QMPCommand(name: "query-name", arguments: []) { control, _ in ["name": .string(control.name)] },
+        QMPCommand(name: "query-status", arguments: []) { control, _ in
+            [
+                "running": .bool(control.status == .running), "singlestep": false,
+                "status": .string(control.status.rawValue),
+            ]
+        },
+        QMPCommand(name: "stop", arguments: []) { control, _ in
+            control.pause()
+            return [:]
+        },
+        QMPCommand(name: "cont", arguments: []) { control, _ throws(QMPError) in
+            try control.resume()
+            return [:]
+        },
+        QMPCommand(name: "system_reset", arguments: []) { control, _ in
+            control.reset()
+            return [:]
+        },
+        QMPCommand(name: "system_powerdown", arguments: []) { control, _ in
+            control.powerDown()
+            return [:]
+        },
+        QMPCommand(name: "quit", arguments: []) { control, _ in
+            control.quit()
+            return [:]
+        },
+        QMPCommand(name: "screendump", arguments: ["filename", "device", "head", "format"]) {
+            control, arguments throws(QMPError) in
+            let path = try arguments.string("filename")
+            let format = try arguments.optionalString("format") ?? "ppm"
+            try control.screendump(to: path, format: format)
+            return [:]
+        },
+        QMPCommand(name: "send-key", arguments: ["keys", "hold-time"]) { control, arguments throws(QMPError) in
+            var keys: [String] = []
+            for item in try arguments.array("keys") {
+                guard let name = item["data"]?.stringValue else {
+                    throw .generic("Invalid parameter 'keys': expected objects of type qcode")
+                }
+                keys.append(name)
+            }
+            try control.press(keys, holdMilliseconds: try arguments.optionalInteger("hold-time") ?? 100)
+            return [:]
+        },
+        QMPCommand(name: "query-block", arguments: []) { control, _ in .array(control.drives.map(\.queryBlock)) },
+        QMPCommand(
+            name: "blockdev-change-medium",
+            arguments: ["device", "id", "filename", "format", "read-only-mode", "force"]
+        ) { control, arguments throws(QMPError) in
+            try control.insert(
+                path: arguments.string("filename"), format: arguments.optionalString("format"),
+                into: try drive(arguments))
+            return [:]
+        },
+        QMPCommand(name: "eject", arguments: ["device", "id", "force"]) { control, arguments throws(QMPError) in
+            try control.eject(try drive(arguments))
+            return [:]
+        },
+        QMPCommand(name: "human-monitor-command", arguments: ["command-line", "cpu-index"]) {
+            control, arguments throws(QMPError) in
+            .string(HumanMonitor.run(try arguments.string("command-line"), control))
+        },
+    ]
+
+    private static func drive(_ arguments: QMPArguments) throws(QMPError) -> String {
+        if let id = try arguments.optionalString("id") { return id }
+        return try arguments.string("device")
+    }
+}

@@ -1,0 +1,65 @@
+@testable import Emulator
+
+/// A CPU with memory and no board, for instruction tests: flat segments, paging off, code at 0x1000, stack below 0x9000,
+/// data at 0x8000.
+final class BareCPU {
+    enum Width: Int { case real16 = 16, flat32 = 32, flat64 = 64 }
+
+    static let codeAddress: UInt64 = 0x1000
+    static let dataAddress: UInt64 = 0xA000
+    static let stackTop: UInt64 = 0x9000
+
+    let memory: PhysicalMap
+    let cpu: CPU
+    var s: CPUPointer { cpu.state }
+
+    init(_ width: Width, megabytes: UInt64 = 4) throws {
+        memory = try PhysicalMap(ramSizeBytes: megabytes << 20)
+        cpu = CPU(memory: memory, ports: PortBus())
+        let code: UInt16 = width == .flat64 ? 0xA09B : width == .flat32 ? 0xC09B : 0x009B
+        let data: UInt16 = width == .real16 ? 0x0093 : 0xC093
+        let limit: UInt32 = width == .real16 ? 0xFFFF : 0xFFFF_FFFF
+        for index in 0..<6 {
+            s.pointee.segments[index] = Segment(
+                selector: 0, attributes: index == SegmentIndex.cs ? code : data, limit: limit, base: 0)
+        }
+        if width != .real16 { s.pointee.cr0 |= CR0.pe }
+        if width == .flat64 { s.pointee.efer |= EFER.lma | EFER.lme }
+        s.pointee.cr4 |= CR4.osfxsr | CR4.osxmmexcpt
+        s.pointee.cr0 |= CR0.ne
+        cpu.updateMode()
+        s.setGPR64(UInt8(Register.rsp), Self.stackTop)
+    }
+
+    func write(_ bytes: [UInt8], at address: UInt64) {
+        bytes.withUnsafeBytes { memory.write(address, from: $0) }
+    }
+
+    func read(_ count: Int, at address: UInt64) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        bytes.withUnsafeMutableBytes { memory.read(address, into: $0) }
+        return bytes
+    }
+
+    /// Runs `bytes` until they fall through into a jump-to-self behind them, at most `limit` instructions.
+    /// - Returns: the vector of the fault that ended the run, nil when it reached the end.
+    @discardableResult
+    func run(_ bytes: [UInt8], at address: UInt64 = BareCPU.codeAddress, limit: Int = 1_000_000) -> UInt8? {
+        write(bytes + [0xEB, 0xFE], at: address)
+        s.pointee.rip = address
+        s.pointee.fault.isPending = false
+        let end = address + UInt64(bytes.count)
+        var left = limit
+        while s.pointee.rip != end, left > 0 {
+            s.pointee.budget = 1
+            if case .fault = cpu.execute() { return s.pointee.fault.vector }
+            left -= 1
+        }
+        return nil
+    }
+
+    subscript(_ register: Int) -> UInt64 {
+        get { s.gpr64(UInt8(register)) }
+        set { s.setGPR64(UInt8(register), newValue) }
+    }
+}

@@ -1,0 +1,73 @@
+import Testing
+
+@testable import Emulator
+
+@Suite struct FwCfgTests {
+    let rig: BoardRig
+
+    init() throws { rig = try BoardRig() }
+
+    private func read(_ selector: UInt16, _ count: Int) -> [UInt8] {
+        rig.ports.write(0x510, size: 2, value: UInt32(selector))
+        return (0..<count).map { _ in rig.ports.in8(0x511) }
+    }
+
+    /// Name to selector and size, from the directory.
+    private func directory() -> [String: (selector: UInt16, size: Int)] {
+        let count = Int(read(0x19, 4)[3])
+        let bytes = read(0x19, 4 + 64 * count)
+        var files: [String: (selector: UInt16, size: Int)] = [:]
+        for entry in 0..<count {
+            let at = 4 + 64 * entry
+            let size = bytes[at..<at + 4].reduce(0) { $0 << 8 | Int($1) }
+            let name = String(decoding: bytes[(at + 8)..<(at + 64)].prefix { $0 != 0 }, as: UTF8.self)
+            files[name] = (UInt16(bytes[at + 4]) << 8 | UInt16(bytes[at + 5]), size)
+        }
+        return files
+    }
+
+    /// Runs one DMA command; returns the control word that the device left.
+    private func dma(_ control: UInt32, length: UInt32, to address: UInt64) -> UInt32 {
+        let descriptor =
+            Array(bigEndianBytes: control) + Array(bigEndianBytes: length) + Array(bigEndianBytes: address)
+        descriptor.withUnsafeBytes { rig.board.memory.write(0x9000, from: $0) }
+        rig.ports.write(0x514, size: 4, value: 0)
+        rig.ports.write(0x518, size: 4, value: UInt32(0x9000).byteSwapped)
+        return UInt32(rig.board.memory.read(0x9000, size: 4)).byteSwapped
+    }
+
+    @Test func signatureAndInterfaces() {
+        #expect(read(0, 5) == Array("QEMU".utf8) + [0])
+        #expect(read(1, 4) == [3, 0, 0, 0])
+        #expect(rig.ports.read(0x514, size: 4) == 0x554D_4551)
+        #expect(rig.ports.read(0x518, size: 4) == 0x4746_4320)
+    }
+
+    @Test func sizesAndCounts() {
+        #expect(read(3, 8) == Array(littleEndianBytes: UInt64(32 << 20)))
+        #expect(read(5, 2) == [1, 0])
+        #expect(read(0x8002, 1) == [1])
+        #expect(read(0x7777, 2) == [0, 0])
+    }
+
+    @Test func theMemoryMapIsAFile() throws {
+        let file = try #require(directory()["etc/e820"])
+        #expect(file.size == 20)
+        #expect(
+            read(file.selector, 20) == Array(littleEndianBytes: UInt64(0)) + Array(littleEndianBytes: UInt64(32 << 20))
+                + [1, 0, 0, 0])
+    }
+
+    @Test func DMASelectsSkipsAndReads() {
+        #expect(dma(0 << 16 | 0x0A, length: 4, to: 0xA000) == 0)
+        #expect(rig.board.memory.read(0xA000, size: 4) == 0x554D_4551)
+        #expect(dma(0x0C, length: 1, to: 0) == 0)
+        #expect(dma(0x02, length: 8, to: 0xA000) == 0)
+        #expect(rig.board.memory.read(0xA000, size: 8) == 0x554D45, "the rest, then zeros")
+        #expect(dma(0x10, length: 4, to: 0xA000) & 1 == 1, "nothing is writable")
+    }
+
+    @Test func hostileDMALengthsAreBounded() {
+        #expect(dma(0x0A, length: 0xFFFF_FFFF, to: 0xFFFF_FFFF_FFFF_F000) & 1 == 1)
+    }
+}

@@ -1,0 +1,102 @@
+import Foundation
+import Testing
+
+/// Real guests, from the firmware's first instruction to a text on the serial line. One at a time: each takes a core.
+@Suite("Booting real guests", .serialized)
+struct BootTests {
+    /// A kernel that the emulator loads itself, and the initrd whose /init prints the markers.
+    struct DirectBoot: Sendable, CustomTestStringConvertible {
+        var kernel: GuestImage
+        var initrd: GuestImage
+        var release: String
+        var testDescription: String { kernel.rawValue }
+    }
+
+    @Test(
+        "Debian kernels reach their init, name themselves and power off through ACPI",
+        arguments: [
+            DirectBoot(kernel: .kernelCloudAMD64, initrd: .initrdSmallAMD64, release: "cloud-amd64"),
+            DirectBoot(kernel: .kernelAMD64, initrd: .initrdSmallAMD64, release: "-amd64"),
+            DirectBoot(kernel: .kernelI386, initrd: .initrdSmallI386, release: "-686"),
+        ])
+    func kernelReachesInit(boot: DirectBoot) throws {
+        let guest = try GuestRun([
+            "-m", "256", "-kernel", boot.kernel.path(), "-initrd", boot.initrd.path(),
+            "-append", "console=ttyS0 quiet labtest=poweroff",
+        ])
+        try guest.wait(for: "LABCTL-INIT-REACHED")
+        try guest.wait(for: boot.release)
+        try guest.wait(for: "LABCTL-POWEROFF")
+        #expect(try guest.waitForEnd() == 0)
+    }
+
+    @Test("a guest that reboots ends the run when -no-reboot is given")
+    func rebootEndsRun() throws {
+        let guest = try GuestRun([
+            "-m", "256", "-no-reboot", "-kernel", GuestImage.kernelCloudAMD64.path(),
+            "-initrd", GuestImage.initrdSmallAMD64.path(), "-append", "console=ttyS0 quiet labtest=reboot",
+        ])
+        try guest.wait(for: "LABCTL-REBOOT")
+        #expect(try guest.waitForEnd() == 0)
+    }
+
+    @Test("a 64-bit kernel runs 32-bit programs, and its shell answers what is typed")
+    func shellAnswers() throws {
+        let guest = try GuestRun([
+            "-m", "256", "-kernel", GuestImage.kernelCloudAMD64.path(),
+            "-initrd", GuestImage.initrdSmallI386.path(), "-append", "console=ttyS0 quiet labtest=shell",
+        ])
+        try guest.wait(for: "# ")
+        try guest.send("echo sum=$((6*7*1000))\n")
+        try guest.wait(for: "sum=42000")
+        try guest.send("poweroff -f\n")
+        #expect(try guest.waitForEnd() == 0)
+    }
+
+    @Test("ISOLINUX boots from a CD and loads a kernel")
+    func isolinux() throws {
+        let guest = try GuestRun(["-m", "256", "-cdrom", GuestImage.isolinuxCD.path(), "-boot", "d"])
+        try guest.wait(for: "LABCTL-ISOLINUX-REACHED")
+        try guest.wait(for: "LABCTL-INIT-REACHED")
+        #expect(try guest.waitForEnd() == 0)
+    }
+
+    @Test("GRUB 2 boots from a CD and loads a kernel")
+    func grubCD() throws {
+        let guest = try GuestRun(["-m", "256", "-cdrom", GuestImage.grubCD.path(), "-boot", "d"])
+        try guest.wait(for: "LABCTL-GRUB-REACHED")
+        try guest.wait(for: "LABCTL-INIT-REACHED")
+        #expect(try guest.waitForEnd() == 0)
+    }
+
+    @Test(
+        "boot loaders start Linux from a disk, and Linux finds the disk",
+        arguments: [
+            (GuestImage.grubDisk, "LABCTL-GRUB-REACHED"), (GuestImage.extlinuxDisk, "LABCTL-EXTLINUX-REACHED"),
+        ])
+    func disk(image: GuestImage, marker: String) throws {
+        let guest = try GuestRun(["-m", "256", "-hda", image.path(), "-snapshot"])
+        try guest.wait(for: marker)
+        try guest.wait(for: "LABCTL-INIT-REACHED")
+        try guest.wait(for: "sda1")
+        try guest.wait(for: "LABCTL-DISKS-LISTED")
+        try guest.wait(for: "# ")
+        try guest.send("poweroff -f\n")
+        #expect(try guest.waitForEnd() == 0)
+    }
+
+    @Test("the classroom machine logs in, keeps a file over a reboot and powers off")
+    func classroom() throws {
+        let guest = try GuestRun(["-m", "128", "-hda", GuestImage.classroomDisk.path(), "-snapshot"])
+        try guest.wait(for: "login: ")
+        try guest.send("root\n")
+        try guest.wait(for: "classroom:/root#")
+        try guest.send("echo kept-$((40+2)) > /root/kept; reboot\n")
+        try guest.wait(for: "login: ")
+        try guest.send("root\n")
+        try guest.wait(for: "classroom:/root#")
+        try guest.send("cat /root/kept; poweroff\n")
+        try guest.wait(for: "kept-42")
+        #expect(try guest.waitForEnd() == 0)
+    }
+}
