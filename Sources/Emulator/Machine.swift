@@ -14,6 +14,8 @@ public final class Machine: @unchecked Sendable {
         case quit
         /// The guest wrote to the debug-exit port.
         case debugExit(UInt32)
+        /// The machine could not be reset: the kernel that it starts is gone.
+        case failed(String)
     }
 
     /// What is not part of the PC but of how it is run.
@@ -86,7 +88,7 @@ public final class Machine: @unchecked Sendable {
             end = end ?? .debugExit(status)
             self.cpu.kick()
         }
-        powerOn()
+        try powerOn()
     }
 
     private func log(_ line: String) { options.log?(line) }
@@ -110,8 +112,8 @@ public final class Machine: @unchecked Sendable {
         }
     }
 
-    private func powerOn() {
-        board.reset()
+    private func powerOn() throws(MachineError) {
+        try board.reset()
         cpu.reset()
         if let entry = board.bootEntry { cpu.start(at: entry) }
     }
@@ -144,7 +146,12 @@ public final class Machine: @unchecked Sendable {
         if options.exitOnReset {
             end = end ?? .reset
         } else {
-            powerOn()
+            do {
+                try powerOn()
+            } catch {
+                // The kernel file went away under a running machine.
+                end = end ?? .failed(error.description)
+            }
         }
     }
 

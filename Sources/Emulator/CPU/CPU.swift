@@ -42,6 +42,9 @@ final class CPU {
     /// Something that was never implemented or is worth a log line (`-d guest_errors,unimp`).
     var log: (String) -> Void = { _ in }
 
+    /// MSR numbers already reported as unknown.
+    var loggedMSRs: Set<UInt32> = []
+
     init(memory: PhysicalMap, ports: PortBus, features: CPUFeatures = CPUFeatures()) {
         self.memory = memory
         self.ports = ports

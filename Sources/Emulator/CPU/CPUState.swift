@@ -124,6 +124,12 @@ struct CPUState {
     var nmiRequest = false
     /// Set while an NMI handler runs (until IRET).
     var nmiBlocked = false
+    /// DR6 bits of debug traps (single step, data breakpoints, task switch) to deliver at the next boundary.
+    var pendingDebug: UInt64 = 0
+    /// The instruction under way began with TF set and traps when it is done.
+    var stepArmed = false
+    /// DR7 arms breakpoints of that kind.
+    var codeBreakpoints = false, dataBreakpoints = false, portBreakpoints = false
     /// CR0.EM or CR0.TS: x87 and SSE instructions take the slow path, which decides between #UD and #NM.
     var fpuTrapped = false
 
@@ -133,6 +139,8 @@ struct CPUState {
     var cr2: UInt64 = 0
     var cr3: UInt64 = 0
     var cr4: UInt64 = 0
+    /// Page-directory pointers of PAE paging, loaded with CR3.
+    var pdpte = InlineArray<4, UInt64>(repeating: 0)
     var efer: UInt64 = 0
     var gdtr = DescriptorTable()
     var idtr = DescriptorTable()

@@ -13,9 +13,7 @@ extension CPU {
         s.pointee.budget = budget
         while true {
             if s.pointee.fault.isPending { deliverPendingFault() }
-            if s.pointee.interruptRequest || s.pointee.nmiRequest {
-                if s.pointee.interruptShadow == 0 { _ = serviceInterrupts() }
-            }
+            if needsService, s.pointee.interruptShadow == 0 { serviceInterrupts() }
             if s.pointee.halted { return .halted }
             if s.pointee.budget <= 0 { return .budget }
             if needsStepping {
@@ -31,14 +29,14 @@ extension CPU {
     private var needsStepping: Bool {
         let s = state.pointee
         return s.flagsRest & RFLAGS.tf != 0 || s.interruptShadow != 0 && (s.interruptRequest || s.nmiRequest)
-            || instructionBreakpointsEnabled || tracer?.items.contains(.exec) ?? false
+            || s.codeBreakpoints || tracer?.items.contains(.exec) ?? false
     }
 
     /// Runs one instruction and raises the debug exceptions that belong to its boundary.
     func step() {
         let s = state
-        let hadTrap = s.pointee.flagsRest & RFLAGS.tf != 0
-        if instructionBreakpointsEnabled, s.pointee.flagsRest & RFLAGS.rf == 0 {
+        beginStep()
+        if s.pointee.codeBreakpoints, s.pointee.flagsRest & RFLAGS.rf == 0 {
             let linear = s.pointee.is64Bit ? s.pointee.rip : (s.pointee.segments[SegmentIndex.cs].base &+ s.pointee.rip) & 0xFFFF_FFFF
             if instructionBreakpointHit(linear) { return }
         }
@@ -53,6 +51,6 @@ extension CPU {
         s.pointee.budget = min(s.pointee.budget, 0) + budget - 1
         s.pointee.flagsRest &= ~RFLAGS.rf
         if case .fault = stop { return }
-        if hadTrap { raiseSingleStep() }
+        endStep()
     }
 }

@@ -94,14 +94,14 @@ struct ImageConvert: ParsableCommand {
         }
         let bar = progress && !quiet ? ProgressLine() : nil
         if let bar { request.progress = { bar.update($0, of: $1) } }
-        Interruption.watch()
-        request.isCancelled = { Interruption.happened }
+        ConvertInterruption.watch()
+        request.isCancelled = { ConvertInterruption.happened }
         do {
             try DiskImage.convert(request)
             bar?.finish()
         } catch {
             bar?.finish()
-            if Interruption.happened { throw fail("interrupted; no target was written", code: 130) }
+            if ConvertInterruption.happened { throw fail("interrupted; no target was written", code: 130) }
             throw fail(error.message)
         }
         for device in sources { try? device.close() }
@@ -109,14 +109,14 @@ struct ImageConvert: ParsableCommand {
 }
 
 /// Notices Ctrl-C, so that half-made results are removed before the program ends. A second one ends it at once.
-enum Interruption {
+enum ConvertInterruption {
     fileprivate static let flag = Atomic<Bool>(false)
     static var happened: Bool { flag.load(ordering: .relaxed) }
 
     static func watch() {
         for number in [SIGINT, SIGTERM, SIGHUP] {
             signal(number) { number in
-                if Interruption.flag.exchange(true, ordering: .relaxed) { _exit(128 + number) }
+                if ConvertInterruption.flag.exchange(true, ordering: .relaxed) { _exit(128 + number) }
             }
         }
     }

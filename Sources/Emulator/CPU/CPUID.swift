@@ -1,0 +1,122 @@
+/// CPUID leaves (SDM vol. 2, CPUID; AMD APM vol. 3, appendix E; hypervisor leaves as VMware and KVM define them).
+struct CPUIDResult: Equatable {
+    var eax: UInt32 = 0, ebx: UInt32 = 0, ecx: UInt32 = 0, edx: UInt32 = 0
+}
+
+extension CPU {
+    private static let highestBasic: UInt32 = 0x15
+    private static let highestHypervisor: UInt32 = 0x4000_0010
+    private static let highestExtended: UInt32 = 0x8000_0008
+    /// Twelve characters in EBX, ECX, EDX of leaf 4000_0000h: who runs this machine.
+    private static let hypervisorSignature = "labctlVMlab "
+
+    func cpuid(_ leaf: UInt32, _ subleaf: UInt32) -> CPUIDResult {
+        switch leaf {
+        case 0x4000_0000...0x4000_00FF where features.has(.hypervisor): return hypervisorLeaf(leaf)
+        case 0x8000_0000...0x8000_FFFF: return extendedLeaf(leaf)
+        // Beyond the last leaf Intel answers with the last one, which holds nothing that could be mistaken.
+        default: return leaf > Self.highestBasic ? CPUIDResult() : basicLeaf(leaf, subleaf)
+        }
+    }
+
+    private func basicLeaf(_ leaf: UInt32, _ subleaf: UInt32) -> CPUIDResult {
+        switch leaf {
+        case 0:
+            let name = Self.words(features.vendor.rawValue)
+            return CPUIDResult(eax: Self.highestBasic, ebx: name[0], ecx: name[2], edx: name[1])
+        case 1:
+            // OSXSAVE mirrors CR4; CLFLUSH works on lines of 8 * 8 bytes; one logical processor with APIC ID 0.
+            var ecx = features.word(.leaf1ECX)
+            if state.pointee.cr4 & CR4.osxsave != 0 { ecx |= 1 << 27 }
+            var edx = features.word(.leaf1EDX)
+            if let base = readDeviceMSR(0x1B), base & 0x800 == 0 { edx &= ~(1 << 9) }
+            return CPUIDResult(eax: features.signature, ebx: 0x0001_0800, ecx: ecx, edx: edx)
+        case 2 where features.vendor == .intel:
+            // Descriptor FFh: see leaf 4.
+            return CPUIDResult(eax: 0x00FF_FF01)
+        case 4 where features.vendor == .intel: return cacheLeaf(subleaf)
+        case 7 where subleaf == 0:
+            return CPUIDResult(ebx: features.word(.leaf7EBX), ecx: features.word(.leaf7ECX))
+        case 0xD where features.has(.xsave): return extendedStateLeaf(subleaf)
+        case 0x15:
+            // TSC = crystal * EBX / EAX, so that a kernel knows both rates without measuring them.
+            return CPUIDResult(
+                eax: features.busKilohertz, ebx: features.tscKilohertz, ecx: features.busKilohertz &* 1000)
+        default: return CPUIDResult()
+        }
+    }
+
+    /// 32 KiB L1 data and code, 512 KiB unified L2; 8 ways, 64-byte lines.
+    private func cacheLeaf(_ subleaf: UInt32) -> CPUIDResult {
+        let (kind, level, sets): (UInt32, UInt32, UInt32)
+        switch subleaf {
+        case 0: (kind, level, sets) = (1, 1, 64)
+        case 1: (kind, level, sets) = (2, 1, 64)
+        case 2: (kind, level, sets) = (3, 2, 1024)
+        default: return CPUIDResult()
+        }
+        return CPUIDResult(eax: kind | level << 5 | 1 << 8, ebx: 63 | 7 << 22, ecx: sets - 1, edx: 0)
+    }
+
+    /// XSAVE area: 512 bytes legacy, 64 bytes header, then 256 bytes of upper YMM halves.
+    private func extendedStateLeaf(_ subleaf: UInt32) -> CPUIDResult {
+        let hasAVX = features.has(.avx)
+        switch subleaf {
+        case 0:
+            let enabled: UInt32 = state.pointee.xcr0 & 4 != 0 ? 832 : 576
+            return CPUIDResult(eax: hasAVX ? 7 : 3, ebx: enabled, ecx: hasAVX ? 832 : 576, edx: 0)
+        case 2 where hasAVX: return CPUIDResult(eax: 256, ebx: 576)
+        default: return CPUIDResult()
+        }
+    }
+
+    private func hypervisorLeaf(_ leaf: UInt32) -> CPUIDResult {
+        switch leaf {
+        case 0x4000_0000:
+            let name = Self.words(Self.hypervisorSignature)
+            return CPUIDResult(eax: Self.highestHypervisor, ebx: name[0], ecx: name[1], edx: name[2])
+        case 0x4000_0010: return CPUIDResult(eax: features.tscKilohertz, ebx: features.busKilohertz)
+        default: return CPUIDResult()
+        }
+    }
+
+    private func extendedLeaf(_ leaf: UInt32) -> CPUIDResult {
+        switch leaf {
+        case 0x8000_0000:
+            guard features.vendor == .amd else { return CPUIDResult(eax: Self.highestExtended) }
+            let name = Self.words(features.vendor.rawValue)
+            return CPUIDResult(eax: Self.highestExtended, ebx: name[0], ecx: name[2], edx: name[1])
+        case 0x8000_0001:
+            var edx = features.word(.extendedEDX)
+            if features.vendor == .amd {
+                // AMD repeats what leaf 1 says in the bits of the same numbers, but for SEP.
+                edx |= features.word(.leaf1EDX) & 0x0183_F3FF
+                return CPUIDResult(eax: features.signature, ecx: features.word(.extendedECX), edx: edx)
+            }
+            // Intel shows SYSCALL in 64-bit mode only.
+            if !state.pointee.is64Bit { edx &= ~(1 << 11) }
+            return CPUIDResult(ecx: features.word(.extendedECX), edx: edx)
+        case 0x8000_0002...0x8000_0004:
+            let name = Self.words(features.brand, count: 12)
+            let first = Int(leaf - 0x8000_0002) * 4
+            return CPUIDResult(eax: name[first], ebx: name[first + 1], ecx: name[first + 2], edx: name[first + 3])
+        case 0x8000_0005 where features.vendor == .amd:
+            return CPUIDResult(eax: 0x01FF_01FF, ebx: 0x01FF_01FF, ecx: 0x2008_0140, edx: 0x2008_0140)
+        case 0x8000_0006:
+            // L2: 512 KiB, 8 ways (6), one line per tag, 64 bytes.
+            return CPUIDResult(ecx: 0x0200_6140)
+        case 0x8000_0007: return CPUIDResult(edx: features.has(.tsc) ? 1 << 8 : 0)
+        case 0x8000_0008:
+            let linear: UInt32 = features.has(.longMode) ? 48 : 32
+            return CPUIDResult(eax: linear << 8 | UInt32(features.physicalAddressBits))
+        default: return CPUIDResult()
+        }
+    }
+
+    /// Text as little-endian words, padded with zeros.
+    private static func words(_ text: String, count: Int = 3) -> [UInt32] {
+        var words = [UInt32](repeating: 0, count: count)
+        for (i, byte) in text.utf8.prefix(count * 4).enumerated() { words[i / 4] |= UInt32(byte) << UInt32(i % 4 * 8) }
+        return words
+    }
+}
