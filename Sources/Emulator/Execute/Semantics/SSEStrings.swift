@@ -68,8 +68,7 @@ struct StringCompare {
         case 1:
             if j >= lengthB { return false }
             let value = b[j]
-            for i in stride(from: 0, to: lengthA - 1, by: 2) where value >= a[i] && value <= a[i + 1]
-            {
+            for i in stride(from: 0, to: lengthA - 1, by: 2) where value >= a[i] && value <= a[i + 1] {
                 return true
             }
             return false
