@@ -26,7 +26,8 @@ extension CPU {
             }
         }
         note(context)
-        state.pointee.fpu.status = state.pointee.fpu.status & ~(X87Status.c0 | X87Status.c2 | X87Status.c3)
+        // A NaN has no quotient: C0 and C3 stay.
+        state.pointee.fpu.status &= ~(result.isNaN ? X87Status.c2 : X87Status.c0 | X87Status.c2 | X87Status.c3)
         if isSuppressed(context) { return .next }
         state.pointee.fpu.status = state.pointee.fpu.status & ~X87Status.c1 | bits
         setST(0, result)
