@@ -58,7 +58,8 @@ struct StringCompare {
         case 1:
             if j >= lengthB { return false }
             let value = element(b, j)
-            for i in stride(from: 0, to: lengthA - 1, by: 2) where value >= element(a, i) && value <= element(a, i + 1) {
+            for i in stride(from: 0, to: lengthA - 1, by: 2) where value >= element(a, i) && value <= element(a, i + 1)
+            {
                 return true
             }
             return false
@@ -96,8 +97,9 @@ struct StringCompare {
 extension CPU {
     func stringCompare(_ op: Op, explicit: Bool, mask: Bool) -> Outcome {
         let isMemory = op.pointee.prefixes.contains(.memory)
-        guard let source = isMemory
-            ? memorySource128(op, aligned: false) : UnsafeRawPointer(state.xmm + Int(op.pointee.rm))
+        guard
+            let source = isMemory
+                ? memorySource128(op, aligned: false) : UnsafeRawPointer(state.xmm + Int(op.pointee.rm))
         else { return .fault }
         let a = state.xmm[Int(op.pointee.reg)], b = source.loadUnaligned(as: V128.self)
         let unit = StringCompare(control: UInt8(truncatingIfNeeded: op.pointee.immediate))

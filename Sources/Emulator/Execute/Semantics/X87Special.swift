@@ -4,6 +4,7 @@ extension CPU {
 
     func remainder(nearest: Bool) -> Outcome {
         if isEmpty(0) || isEmpty(1) {
+            state.pointee.fpu.status &= ~X87Status.c2
             if stackFault(overflow: false) { setST(0, .indefinite) }
             return .next
         }
@@ -70,7 +71,8 @@ extension CPU {
         if significand == 0 { return .zero(sign: sign) }
         let shift = significand.leadingZeroBitCount
         return FloatArithmetic.round(
-            sign: sign, exponent: exponent - Int32(shift), high: significand << UInt64(shift), low: 0, .extended, &context)
+            sign: sign, exponent: exponent - Int32(shift), high: significand << UInt64(shift), low: 0, .extended,
+            &context)
     }
 
     // MARK: FSCALE, FXTRACT
