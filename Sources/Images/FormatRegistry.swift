@@ -7,6 +7,7 @@ public enum FormatRegistry {
         VDIFormat(),
         VHDFormat(),
         VMDKFormat(),
+        VHDXFormat(),
         COWFormat(),
         CloopFormat(),
         RawFormat(),

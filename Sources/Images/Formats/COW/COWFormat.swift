@@ -57,7 +57,7 @@ public struct COWFormat: ImageFormat {
             throw ImageError(
                 .corrupt, "Image is not in COW format, or its size is not a multiple of 512", format: name, path: storage.path)
         }
-        guard chosen.dataOffset <= storage.byteCount + chosen.size else {
+        guard chosen.dataOffset <= storage.byteCount else {
             throw ImageError(.corrupt, "the COW bitmap does not fit the file", format: name, path: storage.path)
         }
         return try COWImage(storage, chosen)

@@ -43,6 +43,9 @@ public struct CloopFormat: ImageFormat {
         guard (blocks + 1) * 8 <= Self.maximumTable else {
             throw bad("image requires too many offsets: \(blocks) blocks, try increasing block size", 132)
         }
+        guard 136 + (blocks + 1) * 8 <= storage.byteCount else {
+            throw bad("the table of \(blocks) offsets lies beyond the file", 132)
+        }
         let isNew = String(decoding: head[0..<128], as: UTF8.self).contains("V4.0")
         var offsets = try QCOW2Image.readTable(storage, at: 136, entries: Int(blocks) + 1)
         if !options.readOnly, offsets.allSatisfy({ $0 == 0 }) {

@@ -45,7 +45,9 @@ public struct QCOW1Format: ImageFormat {
         let l1Count = (size + (1 << shift) - 1) >> shift
         guard l1Count * 8 <= 1 << 28 else { throw bad(.corrupt, "Image too large: an L1 table of \(l1Count) entries", 24) }
         let l1Offset = head.be64(40)
-        guard l1Offset < storage.byteCount else { throw bad(.corrupt, "L1 table at \(l1Offset.hex) lies beyond the file", 40) }
+        guard l1Offset <= storage.byteCount, storage.byteCount - l1Offset >= l1Count * 8 else {
+            throw bad(.corrupt, "L1 table of \(l1Count) entries at \(l1Offset.hex) lies beyond the file", 40)
+        }
         var backing: String?
         if head.be64(8) != 0 {
             let length = head.be32(16)

@@ -17,7 +17,7 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         self.table = table
         self.footer = footer
         self.parent = parent
-        bitmapBytes = (blockBytes / 512 / 8 + 511) & ~511
+        bitmapBytes = ((blockBytes / 512 + 7) / 8 + 511) & ~511
         var end = (table.fileOffset + UInt64(table.byteCount) + 511) & ~511
         // Parent locators may lie behind the table: new blocks go behind whatever the file holds but its footer.
         if parent != nil { end = max(end, storage.byteCount >= 512 ? (storage.byteCount - 512 + 511) & ~511 : 0) }
@@ -93,7 +93,7 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         try storage.write(footer.bytes, at: nextHost)
         try storage.zero(at: start, count: UInt64(bitmapBytes + blockBytes), unmap: true)
         if parent == nil {
-            try storage.write([UInt8](repeating: 0xff, count: blockBytes / 512 / 8), at: start)
+            try storage.write([UInt8](repeating: 0xff, count: (blockBytes / 512 + 7) / 8), at: start)
         }
         return (start + UInt64(bitmapBytes), 1)
     }

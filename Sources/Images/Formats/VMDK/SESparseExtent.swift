@@ -30,6 +30,9 @@ final class SESparseExtent: BlockMappedImage, @unchecked Sendable {
         guard state.le64(0) == 0xcafe_cafe else { throw bad(.corrupt, "invalid seSparse volatile magic", volatile * 512) }
         guard state[24] == 0 else { throw bad(.unsupported, "seSparse image is dirty: its journal must be replayed by ESXi", volatile * 512 + 24) }
         let capacity = head.le64(16)
+        guard capacity < 1 << 48, head.le64(144) < 1 << 40, head.le64(192) < 1 << 40 else {
+            throw bad(.corrupt, "seSparse capacity or offsets are too large", 16)
+        }
         let entries = (capacity + 8 * UInt64(Self.tableEntries) - 1) / (8 * UInt64(Self.tableEntries))
         let offset = head.le64(128), room = head.le64(136)
         guard entries <= 32 << 20, room < 1 << 40, entries * 8 <= room * 512, offset < 1 << 40,
@@ -73,9 +76,8 @@ final class SESparseExtent: BlockMappedImage, @unchecked Sendable {
         case 1, 2: return BlockRun(kind: .zero, length: length)
         case 3:
             let number = (value >> 48 & 0xfff) | (value & 0xffff_ffff_ffff) << 12
-            let place = (grainsStart + number * 8) * 512
-            guard number < 1 << 40, place < storage.byteCount else { throw corrupt("seSparse grain \(number) lies beyond the file") }
-            return BlockRun(kind: .data, length: length, host: place + offset % grain)
+            guard number < 1 << 40, (grainsStart + number * 8) * 512 < storage.byteCount else { throw corrupt("seSparse grain \(number) lies beyond the file") }
+            return BlockRun(kind: .data, length: length, host: (grainsStart + number * 8) * 512 + offset % grain)
         default: throw corrupt("seSparse table entry \(value.hex) is invalid")
         }
     }

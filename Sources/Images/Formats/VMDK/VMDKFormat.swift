@@ -51,6 +51,9 @@ public struct VMDKFormat: ImageFormat {
             let part = try openExtent(extent, at: start, storage, options)
             parts.append(part)
             start += part.size
+            guard start < 1 << 60 else {
+                throw ImageError(.corrupt, "the extents make a disk of more than 2^60 bytes", format: name, path: storage.path)
+            }
         }
         guard !parts.isEmpty else { throw ImageError(.corrupt, "the VMDK descriptor lists no extents", format: name, path: storage.path) }
         return VMDKImage(storage, descriptor, place: (0, 0), parts: parts)
@@ -61,8 +64,8 @@ public struct VMDKFormat: ImageFormat {
     ) throws(ImageError) -> any BlockDevice {
         let extent = try VMDKSparseExtent(storage, readOnly: options.readOnly)
         let header = extent.header
-        let room = header.descriptorSectors * 512
-        var descriptor: VMDKDescriptor
+        let room = min(header.descriptorSectors, 1 << 40) * 512
+        let descriptor: VMDKDescriptor
         if magic == "KDMV", header.descriptorOffset > 0, room > 0 {
             guard room <= UInt64(VMDKDescriptor.maximumBytes), header.descriptorOffset < 1 << 40 else {
                 throw ImageError(.corrupt, "the embedded descriptor of \(room) bytes is too large", format: name, path: storage.path, offset: 36)
@@ -75,7 +78,7 @@ public struct VMDKFormat: ImageFormat {
         let line = descriptor.extents.first
             ?? VMDKDescriptor.Extent(access: "RW", sectors: header.capacity, type: "SPARSE", file: nil, offset: 0)
         let part = VMDKImage.Part(start: 0, size: header.capacity * 512, description: line, path: storage.path, device: extent)
-        return VMDKImage(storage, descriptor, place: (header.descriptorOffset * 512, Int(room)), parts: [part])
+        return VMDKImage(storage, descriptor, place: (min(header.descriptorOffset, 1 << 40) * 512, Int(room)), parts: [part])
     }
 
     private func openExtent(

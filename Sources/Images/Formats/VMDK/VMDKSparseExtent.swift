@@ -67,6 +67,7 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
             throw bad("L2 table size too big: \(header.tableEntries) entries", 44)
         }
         guard header.capacity < 1 << 54 else { throw bad("capacity of \(header.capacity) sectors is too large", 12) }
+        guard header.overhead < 1 << 40 else { throw bad("metadata of \(header.overhead) sectors", 64) }
         let coverage = header.grainSectors * UInt64(header.tableEntries)
         let entries = (header.capacity + coverage - 1) / coverage
         guard entries <= 32 << 20 else { throw bad("L1 size too big: \(entries) entries", 12) }
