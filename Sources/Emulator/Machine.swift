@@ -52,13 +52,10 @@ public final class Machine: @unchecked Sendable {
     public init(_ config: PCConfig, options: Options = Options()) throws(MachineError) {
         self.options = options
         let clock = clock
-        let offset = TSCOffset()
-        let board = try PCBoard(
-            config: config, clock: { clock.now }, tscNow: { clock.now &+ offset.value })
+        let board = try PCBoard(config: config, clock: { clock.now })
         self.board = board
         let cpu = CPU(memory: board.memory, ports: board.ports)
         self.cpu = cpu
-        offset.state = cpu.state
         let apic = board.localAPIC
         apic.interruptLineChanged = { [unowned cpu] level in
             cpu.state.pointee.interruptRequest = level
@@ -203,10 +200,4 @@ public final class Machine: @unchecked Sendable {
 
     /// Runs `work` on the CPU thread between two instructions.
     func post(_ work: @escaping @Sendable (Machine) -> Void) { mailbox.post(work) }
-}
-
-/// What the guest added to its time-stamp counter, for devices that are built before the CPU (the APIC's deadline timer).
-private final class TSCOffset {
-    var state: CPUPointer?
-    var value: UInt64 { state?.pointee.tscOffset ?? 0 }
 }
