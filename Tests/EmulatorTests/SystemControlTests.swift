@@ -101,24 +101,6 @@ import Testing
         #expect(rig.run([0x0F, 0x31]) == Vector.gp)
     }
 
-    @Test func deadlinesCountInTheGuestsOwnTimeStamps() throws {
-        let rig = try SystemRig(.long64)
-        var deadline: UInt64 = 0
-        rig.cpu.tscNow = { 1000 }
-        rig.cpu.readDeviceMSR = { $0 == 0x6E0 ? deadline : nil }
-        rig.cpu.writeDeviceMSR = { number, value in
-            if number == 0x6E0 { deadline = value }
-            return number == 0x6E0
-        }
-        // The guest's counter is 400 behind the clock's.
-        #expect(rig.cpu.writeMSR(0x10, 600))
-        #expect(rig.cpu.writeMSR(0x6E0, 650))
-        #expect(deadline == 1050)
-        #expect(rig.cpu.readMSR(0x6E0) == 650)
-        #expect(rig.cpu.writeMSR(0x6E0, 0))
-        #expect(deadline == 0)
-    }
-
     @Test func processorIdentifiesItself() throws {
         let rig = try SystemRig(.long64)
         let names = rig.cpu.cpuid(0, 0)

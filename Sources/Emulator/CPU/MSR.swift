@@ -144,25 +144,18 @@ extension CPU {
     /// The counter that RDTSC shows.
     var timeStampCounter: UInt64 { tscNow() &+ state.pointee.tscOffset }
 
-    /// IA32_TSC_DEADLINE.
-    private static let tscDeadline: UInt32 = 0x6E0
-
     private func msr(_ number: UInt32) -> MSR? { (features.vendor == .amd ? MSR.withAMD : MSR.common)[number] }
 
     /// Nil: #GP(0) is pending.
     func readMSR(_ number: UInt32) -> UInt64? {
-        if let value = readDeviceMSR(number) {
-            return number == Self.tscDeadline && value != 0 ? value &+ state.pointee.tscOffset : value
-        }
+        if let value = readDeviceMSR(number) { return value }
         if let row = msr(number) { return row.read(self) }
         return unknownMSR(number, "read")
     }
 
     /// False: #GP(0) is pending.
     func writeMSR(_ number: UInt32, _ value: UInt64) -> Bool {
-        // The APIC knows the clock's own counter, without the offset that makes it the guest's. 0 disarms.
-        let isDeadline = number == Self.tscDeadline && value != 0
-        if writeDeviceMSR(number, isDeadline ? max(1, value &- state.pointee.tscOffset) : value) { return true }
+        if writeDeviceMSR(number, value) { return true }
         guard let row = msr(number) else { return unknownMSR(number, "write") != nil }
         guard row.write(self, value) else {
             generalProtection()
