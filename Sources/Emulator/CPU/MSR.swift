@@ -81,7 +81,9 @@ struct MSR: Sendable {
         + [
             // Eight variable ranges, fixed ranges, write-combining.
             MSR(number: 0xFE, name: "IA32_MTRRCAP", read: { _ in 0x508 }, write: { _, _ in false }),
-            field(0x2FF, "IA32_MTRR_DEF_TYPE", \.mtrrDefaultType) { $0 & ~0xCFF == 0 && isMemoryType($0 & 0xFF, pat: false) },
+            field(0x2FF, "IA32_MTRR_DEF_TYPE", \.mtrrDefaultType) {
+                $0 & ~0xCFF == 0 && isMemoryType($0 & 0xFF, pat: false)
+            },
         ]
 
     private static let architectural: [MSR] = [

@@ -174,7 +174,8 @@ extension CPU {
         guard code.isPresent else { return refuse(Vector.np, codeSelector) }
         guard markAccessed(&code) else { return false }
         s.pointee.segments[SegmentIndex.cs] = code.segment(codeSelector)
-        guard let stack = checkedStack(image.selectors[SegmentIndex.ss], privilege: privilege, orRaise: Vector.ts) else {
+        guard let stack = checkedStack(image.selectors[SegmentIndex.ss], privilege: privilege, orRaise: Vector.ts)
+        else {
             return false
         }
         s.pointee.segments[SegmentIndex.ss] = stack

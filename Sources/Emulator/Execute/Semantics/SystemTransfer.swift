@@ -157,7 +157,9 @@ extension CPU {
         else { return nil }
         if !state.pointee.isLongMode {
             for i in (0..<gate.gateParameters).reversed() {
-                guard let word = peek(outer, at: i * size, size: size), push(&stack, word, size: size) else { return nil }
+                guard let word = peek(outer, at: i * size, size: size), push(&stack, word, size: size) else {
+                    return nil
+                }
             }
         }
         return stack
