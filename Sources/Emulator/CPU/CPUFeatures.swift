@@ -1,4 +1,5 @@
-/// One CPUID feature bit: leaf 1 ECX and EDX, leaf 7 EBX and ECX, leaf 8000_0001h ECX and EDX (SDM vol. 2, CPUID; AMD APM vol. 3, E).
+/// One CPUID feature bit: leaf 1 ECX and EDX, leaf 7 EBX and ECX, leaf 8000_0001h ECX and EDX (SDM vol. 2, CPUID; AMD
+/// APM vol. 3, E).
 public struct CPUFeature: Hashable, Sendable {
     enum Word: Int, Sendable { case leaf1ECX, leaf1EDX, leaf7EBX, leaf7ECX, extendedECX, extendedEDX }
     let word: Word

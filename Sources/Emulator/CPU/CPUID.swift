@@ -39,7 +39,8 @@ extension CPU {
             return CPUIDResult(ebx: features.word(.leaf7EBX), ecx: features.word(.leaf7ECX))
         case 0xD where features.has(.xsave): return extendedStateLeaf(subleaf)
         case 0x15:
-            // TSC = crystal * EBX / EAX, so that a kernel knows both rates without measuring them. In lowest terms: Linux
+            // TSC = crystal * EBX / EAX, so that a kernel knows both rates without measuring them. In lowest terms:
+            // Linux
             // multiplies in 32 bits.
             let divisor = Self.greatestCommonDivisor(features.busKilohertz, features.tscKilohertz)
             return CPUIDResult(

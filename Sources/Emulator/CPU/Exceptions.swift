@@ -1,4 +1,5 @@
-/// Exceptions and interrupts at instruction boundaries: what is delivered, in which order, and what happens when delivering
+/// Exceptions and interrupts at instruction boundaries: what is delivered, in which order, and what happens when
+/// delivering
 /// faults itself (SDM vol. 3, chapter 6). How one is delivered stands in ExceptionDelivery.swift.
 extension CPU {
     /// Who asks for a vector.

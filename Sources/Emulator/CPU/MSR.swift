@@ -1,6 +1,7 @@
 /// Model-specific registers (SDM vol. 4; AMD APM vol. 2, appendix A): one row each, looked up by number.
 ///
-/// Rows that a kernel probes on this kind of machine but that have nothing behind them read as 0 and drop writes. Anything
+/// Rows that a kernel probes on this kind of machine but that have nothing behind them read as 0 and drop writes.
+/// Anything
 /// else is #GP and one log line.
 struct MSR: Sendable {
     let number: UInt32

@@ -50,7 +50,8 @@ extension CPU {
         return true
     }
 
-    /// Switches to the task of a TSS selector. `rip` is what the old task continues at. False: a fault is pending that the
+    /// Switches to the task of a TSS selector. `rip` is what the old task continues at. False: a fault is pending
+    /// that the
     /// old task raised; faults of the new task are delivered here, in its context.
     func switchTask(_ selector: UInt16, _ cause: TaskSwitchCause) -> Bool {
         let s = state
