@@ -10,6 +10,7 @@ public enum FormatRegistry {
         VHDXFormat(),
         COWFormat(),
         CloopFormat(),
+        LUKSFormat(),
         RawFormat(),
     ]
 

@@ -80,7 +80,7 @@ extension DiskImage {
             try createForConvert(creation, driver, request.targetPath)
             var options = OpenOptions(format: driver.name, readOnly: false, lock: .none, unsafeCache: true)
             options.secrets = request.secrets
-            options.keySecret = request.options["encrypt.key-secret"]
+            options.keySecret = request.options["encrypt.key-secret"] ?? request.options["key-secret"]
             options.openBacking = request.backing != nil
             let target = try open(creation.path, options: options)
             let isFresh = request.backing == nil

@@ -154,6 +154,15 @@ struct QCOW2Check {
 
     private mutating func countBitmapsAndCrypto() {
         if let crypto = image.header.cryptoHeader { count(crypto.offset, crypto.length, "LUKS header") }
+        guard let place = image.header.bitmaps else { return }
+        count(place.directoryOffset, place.directorySize, "bitmap directory")
+        do throws(ImageError) {
+            for bitmap in try QCOW2Bitmap.readDirectory(image) {
+                for range in try image.ranges(of: bitmap) { count(range.0, range.1, "bitmap '\(bitmap.name)'") }
+            }
+        } catch {
+            corruption("bitmaps: \(error.message)")
+        }
     }
 
     private mutating func countRefcountStructures() throws(ImageError) {

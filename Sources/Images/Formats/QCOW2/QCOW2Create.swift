@@ -69,6 +69,17 @@ enum QCOW2Create {
             }
             header.autoclear |= QCOW2Header.autoclearRawData
         }
+        let format = options.text("encrypt.format")
+        if try options.bool("encryption") ?? false || format == "aes" {
+            header.cryptMethod = 1
+        } else if format == "luks" {
+            header.cryptMethod = 2
+        } else if let format {
+            throw bad("Unknown encryption format '\(format)'")
+        }
+        if header.cryptMethod != 0, request.secrets[options.text("encrypt.key-secret") ?? ""] == nil {
+            throw bad("Parameter 'encrypt.key-secret' is required for cipher")
+        }
         settings.preallocation = try Preallocation.parse(
             request.options["preallocation"], allowed: Preallocation.allCases)
         if request.backing != nil, settings.preallocation != .off, !header.layout.isExtended {

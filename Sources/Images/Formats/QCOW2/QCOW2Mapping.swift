@@ -161,7 +161,7 @@ extension QCOW2Image {
         return isAllocated ? .normal : .unallocated
     }
 
-    func extent(at offset: UInt64, limit: UInt64) throws(ImageError) -> Extent {
+    public func extent(at offset: UInt64, limit: UInt64) throws(ImageError) -> Extent {
         access.lockShared()
         defer { access.unlock() }
         try checkRange(offset, 0)

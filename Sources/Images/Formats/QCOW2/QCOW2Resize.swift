@@ -1,6 +1,6 @@
 /// Growing, shrinking, preallocating, emptying, and changing the backing file.
 extension QCOW2Image: BackingChangeable {
-    func resize(to newSize: UInt64, preallocation: Preallocation) throws(ImageError) {
+    public func resize(to newSize: UInt64, preallocation: Preallocation) throws(ImageError) {
         try checkWritable()
         let target = (newSize + 511) & ~511
         let oldSize = header.size
@@ -112,7 +112,7 @@ extension QCOW2Image: BackingChangeable {
         }
     }
 
-    func makeEmpty() throws(ImageError) {
+    public func makeEmpty() throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
@@ -121,7 +121,7 @@ extension QCOW2Image: BackingChangeable {
         try truncateFile()
     }
 
-    func changeBacking(_ reference: BackingReference?) throws(ImageError) {
+    public func changeBacking(_ reference: BackingReference?) throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
@@ -171,7 +171,9 @@ extension QCOW2Image: BackingChangeable {
             // With subclusters a place can be set aside and the backing file still show through.
             let bitmap: UInt64 = header.backingFile == nil ? 0xffff_ffff : 0
             for step in 0..<got {
-                let value = (host + UInt64(step) << UInt64(layout.clusterBits)) | QCOW2Layout.copied
+                // Encrypted clusters that were never written would read as noise: they are marked as zeros.
+                let zero = header.cryptMethod != 0 && header.version >= 3 ? QCOW2Layout.zeroFlag : 0
+                let value = (host + UInt64(step) << UInt64(layout.clusterBits)) | QCOW2Layout.copied | zero
                 setEntry(slot, layout.l2Index(position) + step, value, bitmap: bitmap)
             }
             position += bytes

@@ -5,7 +5,7 @@ import Glibc
 /// A snapshot is a copy of the L1 table; everything that it reaches counts one reference more. References are raised
 /// before a table on disk relies on them and lowered after the last table that did is gone.
 extension QCOW2Image {
-    func createSnapshot(named name: String) throws(ImageError) {
+    public func createSnapshot(named name: String) throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
@@ -32,7 +32,7 @@ extension QCOW2Image {
         try replaceSnapshotTable(snapshots + [fresh])
     }
 
-    func deleteSnapshot(_ selector: String) throws(ImageError) {
+    public func deleteSnapshot(_ selector: String) throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
@@ -51,7 +51,7 @@ extension QCOW2Image {
         try updateCopiedFlags()
     }
 
-    func applySnapshot(_ selector: String) throws(ImageError) {
+    public func applySnapshot(_ selector: String) throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
