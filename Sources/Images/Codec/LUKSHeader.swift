@@ -22,7 +22,9 @@ struct LUKSHeader {
 
     var bytes: [UInt8]
 
-    private func text(_ start: Int) -> String { String(decoding: bytes[start..<start + 32].prefix { $0 != 0 }, as: UTF8.self) }
+    private func text(_ start: Int) -> String {
+        String(decoding: bytes[start..<start + 32].prefix { $0 != 0 }, as: UTF8.self)
+    }
     var cipherName: String { text(8) }
     var cipherMode: String { text(40) }
     var hash: String { text(72) }
@@ -40,14 +42,17 @@ struct LUKSHeader {
         guard cipherName == "aes", ["xts-plain64", "cbc-plain64"].contains(cipherMode) else {
             throw bad(.unsupported, "LUKS cipher \(cipherName)-\(cipherMode) is not supported")
         }
-        guard [16, 24, 32, 64].contains(keyBytes) else { throw bad(.corrupt, "LUKS key of \(keyBytes) bytes is invalid") }
+        guard [16, 24, 32, 64].contains(keyBytes) else {
+            throw bad(.corrupt, "LUKS key of \(keyBytes) bytes is invalid")
+        }
         guard Self.digest(hash) != nil else { throw bad(.unsupported, "LUKS hash '\(hash)' is not supported") }
         for slot in 0..<8 {
             let at = 208 + slot * 48
             guard bytes.be32(at) == Self.inUse || bytes.be32(at) == Self.free else {
                 throw bad(.corrupt, "Keyslot \(slot) state is \(UInt64(bytes.be32(at)).hex)")
             }
-            guard bytes.be32(at) == Self.free || (bytes.be32(at + 44) == UInt32(Self.stripes) && bytes.be32(at + 4) > 0) else {
+            guard bytes.be32(at) == Self.free || (bytes.be32(at + 44) == UInt32(Self.stripes) && bytes.be32(at + 4) > 0)
+            else {
                 throw bad(.corrupt, "Keyslot \(slot) has \(bytes.be32(at + 44)) stripes or no iterations")
             }
         }
@@ -66,10 +71,13 @@ struct LUKSHeader {
         SectorCipher(key: key, mode: cipherMode == "xts-plain64" ? .xtsPlain64 : .cbcPlain64)
     }
 
-    private static func derive(_ password: [UInt8], _ salt: [UInt8], _ iterations: Int, _ hash: String, _ count: Int) -> [UInt8] {
+    private static func derive(_ password: [UInt8], _ salt: [UInt8], _ iterations: Int, _ hash: String, _ count: Int)
+        -> [UInt8]
+    {
         var out = [UInt8](repeating: 0, count: count)
         let secret = password.map { CChar(bitPattern: $0) }
-        PKCS5_PBKDF2_HMAC(secret, Int32(secret.count), salt, Int32(salt.count), Int32(iterations), digest(hash), Int32(count), &out)
+        PKCS5_PBKDF2_HMAC(
+            secret, Int32(secret.count), salt, Int32(salt.count), Int32(iterations), digest(hash), Int32(count), &out)
         return out
     }
 
@@ -146,13 +154,17 @@ struct LUKSHeader {
 
     /// A new header and key material for one passphrase (AES-256-XTS, SHA-256), `areaBytes` long.
     /// `milliseconds` is the time that trying a passphrase shall take.
-    static func create(_ password: [UInt8], milliseconds: UInt64 = 2000) throws(ImageError) -> (area: [UInt8], cipher: SectorCipher) {
+    static func create(_ password: [UInt8], milliseconds: UInt64 = 2000) throws(ImageError) -> (
+        area: [UInt8], cipher: SectorCipher
+    ) {
         let name = "sha256"
         let count = 64
         let master = random(count), masterSalt = random(32), slotSalt = random(32)
         let iterations = max(1000, Int(Double(milliseconds) * iterationsPerMillisecond(name) / 2))
         let digestIterations = max(1000, iterations / 8)
-        func field(_ text: String, _ width: Int) -> [UInt8] { Array(text.utf8) + [UInt8](repeating: 0, count: width - text.utf8.count) }
+        func field(_ text: String, _ width: Int) -> [UInt8] {
+            Array(text.utf8) + [UInt8](repeating: 0, count: width - text.utf8.count)
+        }
         var head = magic
         head.putBE(UInt16(1))
         head += field("aes", 32) + field("xts-plain64", 32) + field(name, 32)

@@ -11,6 +11,9 @@ public struct LUKSFormat: ImageFormat {
         ]
     }
 
+    /// Ciphertext that was never written decrypts to noise.
+    public var newImagesReadAsZeros: Bool { false }
+
     public func probe(head: UnsafeRawBufferPointer, fileSize: UInt64, path: String) -> Int {
         head.count >= 592 && LUKSHeader.magic.elementsEqual(head.prefix(6)) ? 100 : 0
     }
@@ -18,13 +21,15 @@ public struct LUKSFormat: ImageFormat {
     public func open(storage: any Storage, options: OpenOptions) throws(ImageError) -> any BlockDevice {
         let header = try LUKSHeader(storage, at: 0)
         guard header.payloadOffset <= storage.byteCount else {
-            throw ImageError(.corrupt, "the LUKS payload lies beyond the file", format: name, path: storage.path, offset: 104)
+            throw ImageError(
+                .corrupt, "the LUKS payload lies beyond the file", format: name, path: storage.path, offset: 104)
         }
         var cipher: SectorCipher?
         if let passphrase = options.passphrase() {
             cipher = try header.unlock(passphrase, storage, at: 0)
         } else if !options.forCheck {
-            throw ImageError(.permission, "Parameter 'key-secret' is required for cipher", format: name, path: storage.path)
+            throw ImageError(
+                .permission, "Parameter 'key-secret' is required for cipher", format: name, path: storage.path)
         }
         return LUKSImage(storage, payload: header.payloadOffset, cipher: cipher)
     }
@@ -65,7 +70,9 @@ final class LUKSImage: BlockMappedImage, @unchecked Sendable {
         BlockRun(kind: .data, length: limit, host: payload + offset)
     }
 
-    override func readHost(into buffer: UnsafeMutableRawBufferPointer, host: UInt64, at offset: UInt64) throws(ImageError) {
+    override func readHost(into buffer: UnsafeMutableRawBufferPointer, host: UInt64, at offset: UInt64)
+        throws(ImageError)
+    {
         try EncryptedSectors(storage, cipher).read(into: buffer, host: host, vector: offset)
     }
 
@@ -86,7 +93,9 @@ struct EncryptedSectors {
     }
 
     private func unlocked() throws(ImageError) -> SectorCipher {
-        guard let cipher else { throw ImageError(.permission, "the image is encrypted and no secret was given", path: storage.path) }
+        guard let cipher else {
+            throw ImageError(.permission, "the image is encrypted and no secret was given", path: storage.path)
+        }
         return cipher
     }
 
@@ -95,7 +104,8 @@ struct EncryptedSectors {
         let lead = Int(host & 511)
         let whole = HeapBuffer((lead + buffer.count + 511) & ~511, zeroed: false)
         try storage.read(into: whole.bytes, at: host - UInt64(lead))
-        try cipher.transform(whole.readable, into: whole.bytes, firstSector: (vector - UInt64(lead)) / 512, encrypt: false)
+        try cipher.transform(
+            whole.readable, into: whole.bytes, firstSector: (vector - UInt64(lead)) / 512, encrypt: false)
         buffer.copyMemory(from: whole.readable.part(lead, buffer.count))
     }
 

@@ -7,7 +7,9 @@ extension QCOW2Image {
             throw bad("Cannot amend the backing file\nYou can use 'qemu-img rebase' instead.")
         }
         if let bits = try reader.number("refcount_bits"), bits != UInt64(layout.refcountBits) {
-            throw ImageError(.unsupported, "Changing the refcount width is not supported; convert the image instead", format: "qcow2", path: path)
+            throw ImageError(
+                .unsupported, "Changing the refcount width is not supported; convert the image instead",
+                format: "qcow2", path: path)
         }
         var version = header.version
         switch reader.text("compat") {
@@ -23,9 +25,11 @@ extension QCOW2Image {
         try settle()
         if let lazy = try reader.bool("lazy_refcounts") {
             guard !lazy || version >= 3 else {
-                throw bad("Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
+                throw bad(
+                    "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
             }
-            header.compatible = lazy ? header.compatible | QCOW2Header.lazyRefcounts : header.compatible & ~QCOW2Header.lazyRefcounts
+            header.compatible =
+                lazy ? header.compatible | QCOW2Header.lazyRefcounts : header.compatible & ~QCOW2Header.lazyRefcounts
         }
         if version < header.version { try downgrade() }
         header.version = version
@@ -43,7 +47,9 @@ extension QCOW2Image {
         guard dataStorage === storage else { throw refuse("an external data file") }
         guard header.compression == .zlib else { throw refuse("zstd compression") }
         guard header.bitmaps == nil else { throw refuse("persistent bitmaps") }
-        guard snapshots.isEmpty else { throw refuse("zero clusters that snapshots may hold; delete the snapshots first") }
+        guard snapshots.isEmpty else {
+            throw refuse("zero clusters that snapshots may hold; delete the snapshots first")
+        }
         header.compatible = 0
         let zeros = HeapBuffer(layout.clusterSize)
         var position: UInt64 = 0
@@ -72,13 +78,15 @@ extension DiskImage {
     public static func amend(_ device: any BlockDevice, _ options: [String: String]) throws(ImageError) {
         guard let image = device as? QCOW2Image else {
             throw ImageError(
-                .unsupported, "Format driver '\(device.formatName)' does not support option amendment", path: device.path)
+                .unsupported, "Format driver '\(device.formatName)' does not support option amendment",
+                path: device.path)
         }
         try image.amend(options)
     }
 
     /// Options that `amend` can change.
     public static let amendableOptions = [
-        "backing_file", "backing_fmt", "compat", "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits", "size",
+        "backing_file", "backing_fmt", "compat", "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits",
+        "size",
     ]
 }

@@ -19,24 +19,31 @@ public struct QCOW2Bitmap: Sendable {
     /// Reads the directory; bitmaps that may be stale are read too and marked in use.
     static func readDirectory(_ image: QCOW2Image) throws(ImageError) -> [QCOW2Bitmap] {
         guard let place = image.header.bitmaps else { return [] }
-        guard place.count <= maximumCount, place.directorySize <= maximumDirectory, place.directoryOffset <= image.storage.byteCount,
+        guard place.count <= maximumCount, place.directorySize <= maximumDirectory,
+            place.directoryOffset <= image.storage.byteCount,
             place.directorySize <= image.storage.byteCount
         else {
-            throw image.corrupt("bitmap directory of \(place.count) entries, \(place.directorySize) bytes is invalid", place.directoryOffset)
+            throw image.corrupt(
+                "bitmap directory of \(place.count) entries, \(place.directorySize) bytes is invalid",
+                place.directoryOffset)
         }
         let bytes = try image.storage.readBytes(at: place.directoryOffset, count: Int(place.directorySize))
         var bitmaps: [QCOW2Bitmap] = []
         var at = 0
         for _ in 0..<place.count {
-            guard at + 24 <= bytes.count else { throw image.corrupt("the bitmap directory is cut short", place.directoryOffset) }
+            guard at + 24 <= bytes.count else {
+                throw image.corrupt("the bitmap directory is cut short", place.directoryOffset)
+            }
             let nameLength = Int(bytes.be16(at + 18)), extraLength = Int(bytes.be32(at + 20))
             guard extraLength <= bytes.count, at + 24 + nameLength + extraLength <= bytes.count, bytes[at + 16] == 1,
-                (9...31).contains(bytes[at + 17]), nameLength > 0, nameLength <= 1023, UInt64(bytes.be32(at + 8)) * 8 <= 1 << 29
+                (9...31).contains(bytes[at + 17]), nameLength > 0, nameLength <= 1023,
+                UInt64(bytes.be32(at + 8)) * 8 <= 1 << 29
             else { throw image.corrupt("bitmap directory entry \(bitmaps.count) is invalid", place.directoryOffset) }
             let nameAt = at + 24 + extraLength
             bitmaps.append(
                 QCOW2Bitmap(
-                    name: String(decoding: bytes[nameAt..<nameAt + nameLength], as: UTF8.self), tableOffset: bytes.be64(at),
+                    name: String(decoding: bytes[nameAt..<nameAt + nameLength], as: UTF8.self),
+                    tableOffset: bytes.be64(at),
                     tableSize: bytes.be32(at + 8), flags: bytes.be32(at + 12), granularityBits: Int(bytes[at + 17]),
                     extra: Array(bytes[at + 24..<nameAt])))
             at += (24 + extraLength + nameLength + 7) & ~7
@@ -119,25 +126,34 @@ extension QCOW2Image {
         access.lockExclusive()
         defer { access.unlock() }
         try checkWritable()
-        func failure(_ message: String) -> ImageError { ImageError(.invalidArgument, message, format: "qcow2", path: path) }
+        func failure(_ message: String) -> ImageError {
+            ImageError(.invalidArgument, message, format: "qcow2", path: path)
+        }
         guard header.version >= 3 else { throw failure("Cannot store dirty bitmaps in qcow2 v2 files") }
         var bitmaps = try QCOW2Bitmap.readDirectory(self)
         let isConsistent = header.autoclear & QCOW2Header.autoclearBitmaps != 0
         let index = bitmaps.firstIndex { $0.name == name }
         if case .add(let granularity, let disabled) = action {
             guard index == nil else { throw failure("Bitmap already exists: \(name)") }
-            guard bitmaps.count < Int(QCOW2Bitmap.maximumCount) else { throw failure("Maximum number of persistent bitmaps is already reached") }
+            guard bitmaps.count < Int(QCOW2Bitmap.maximumCount) else {
+                throw failure("Maximum number of persistent bitmaps is already reached")
+            }
             guard !name.isEmpty, name.utf8.count <= 1023 else { throw failure("Bitmap name too long") }
             let size = granularity ?? UInt64(min(max(layout.clusterSize, 4096), 65536))
-            guard size.nonzeroBitCount == 1, size >= 512, size <= 2 << 30 else { throw failure("Granularity must be power of 2") }
+            guard size.nonzeroBitCount == 1, size >= 512, size <= 2 << 30 else {
+                throw failure("Granularity must be power of 2")
+            }
             let fresh = QCOW2Bitmap(
                 name: name, tableOffset: 0, tableSize: 0, flags: disabled ? 0 : QCOW2Bitmap.auto,
                 granularityBits: size.trailingZeroBitCount)
             bitmaps.append(fresh)
-            try store([UInt8](repeating: 0, count: bitmapBytes(fresh.granularityBits)), into: &bitmaps[bitmaps.count - 1])
+            try store(
+                [UInt8](repeating: 0, count: bitmapBytes(fresh.granularityBits)), into: &bitmaps[bitmaps.count - 1])
             return try replaceDirectory(bitmaps, freeing: [])
         }
-        guard let index else { throw ImageError(.notFound, "Dirty bitmap '\(name)' not found", format: "qcow2", path: path) }
+        guard let index else {
+            throw ImageError(.notFound, "Dirty bitmap '\(name)' not found", format: "qcow2", path: path)
+        }
         var freed: [(UInt64, UInt64)] = []
         if case .remove = action {
             freed = try ranges(of: bitmaps.remove(at: index))
@@ -163,7 +179,8 @@ extension QCOW2Image {
     }
 
     /// Sets every bit whose range a set bit of `source` touches.
-    private static func join(_ source: QCOW2BitmapContent, into bits: inout [UInt8], granularityBits: Int, size: UInt64) {
+    private static func join(_ source: QCOW2BitmapContent, into bits: inout [UInt8], granularityBits: Int, size: UInt64)
+    {
         for index in 0..<source.bits.count * 8 where source.bits[index / 8] >> UInt8(index % 8) & 1 != 0 {
             let start = UInt64(index) << UInt64(source.granularityBits)
             let end = min(start + 1 << UInt64(source.granularityBits), size)
@@ -226,7 +243,9 @@ extension QCOW2Image {
 
 extension DiskImage {
     /// Changes a persistent bitmap of a qcow2 image.
-    public static func changeBitmap(_ device: any BlockDevice, named name: String, _ action: QCOW2Image.BitmapAction) throws(ImageError) {
+    public static func changeBitmap(_ device: any BlockDevice, named name: String, _ action: QCOW2Image.BitmapAction)
+        throws(ImageError)
+    {
         guard let image = device as? QCOW2Image else {
             throw ImageError(.unsupported, "Format '\(device.formatName)' has no persistent bitmaps", path: device.path)
         }
@@ -234,7 +253,9 @@ extension DiskImage {
     }
 
     /// The bits of a persistent bitmap, to be merged into another.
-    public static func bitmapContent(_ device: any BlockDevice, named name: String) throws(ImageError) -> QCOW2Image.QCOW2BitmapContent {
+    public static func bitmapContent(_ device: any BlockDevice, named name: String) throws(ImageError)
+        -> QCOW2Image.QCOW2BitmapContent
+    {
         guard let image = device as? QCOW2Image else {
             throw ImageError(.unsupported, "Format '\(device.formatName)' has no persistent bitmaps", path: device.path)
         }

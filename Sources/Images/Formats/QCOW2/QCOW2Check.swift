@@ -188,7 +188,8 @@ struct QCOW2Check {
         var cluster: UInt64 = 0
         while cluster < end {
             let block = Int(cluster / entries)
-            let hasBlock = block < image.refcountTable.count
+            let hasBlock =
+                block < image.refcountTable.count
                 && image.refcountTable[block] & QCOW2Layout.refcountOffsetMask != 0
             if !hasBlock, cluster >= UInt64(found.count) {
                 cluster = UInt64(block + 1) * entries

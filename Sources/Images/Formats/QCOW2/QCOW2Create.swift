@@ -46,18 +46,25 @@ enum QCOW2Create {
         }
         if header.version < 3 {
             guard header.refcountOrder == 4 else {
-                throw bad("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)")
+                throw bad(
+                    "Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)"
+                )
             }
             guard header.compatible == 0 else {
-                throw bad("Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+                throw bad(
+                    "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)")
             }
             guard header.compression == .zlib else {
-                throw bad("Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+                throw bad(
+                    "Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+                )
             }
         }
         if let dataFile = options.text("data_file") {
             guard header.version >= 3 else {
-                throw bad("External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+                throw bad(
+                    "External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+                )
             }
             header.dataFile = dataFile
             header.incompatible |= QCOW2Header.Incompatible.dataFile

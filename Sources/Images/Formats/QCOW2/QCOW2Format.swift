@@ -70,7 +70,8 @@ public struct QCOW2Format: ImageFormat {
         }
         if header.cryptMethod == 1 { return SectorCipher.legacy(password: passphrase) }
         guard let place = header.cryptoHeader, place.offset < storage.byteCount else {
-            throw ImageError(.corrupt, "CRYPTO header for LUKS encrypted qcow2 is missing", format: name, path: storage.path)
+            throw ImageError(
+                .corrupt, "CRYPTO header for LUKS encrypted qcow2 is missing", format: name, path: storage.path)
         }
         return try LUKSHeader(storage, at: place.offset).unlock(passphrase, storage, at: place.offset)
     }

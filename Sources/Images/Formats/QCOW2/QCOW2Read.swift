@@ -65,10 +65,11 @@ extension QCOW2Image {
         defer { if byteCount <= layout.clusterSize { clusterPool.give(input) } }
         try storage.read(into: input.bytes.part(0, byteCount), at: host)
         let payload = input.readable.part(0, byteCount)
-        let isGood = switch header.compression {
-        case .zlib: Deflate.decompress(payload, into: output)
-        case .zstd: Zstandard.decompress(payload, into: output)
-        }
+        let isGood =
+            switch header.compression {
+            case .zlib: Deflate.decompress(payload, into: output)
+            case .zstd: Zstandard.decompress(payload, into: output)
+            }
         guard isGood else {
             throw ImageError(
                 .io, "compressed cluster at \(host.hex) does not decompress to \(layout.clusterSize) bytes",

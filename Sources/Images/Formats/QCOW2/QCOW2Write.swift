@@ -119,7 +119,9 @@ extension QCOW2Image {
         defer { cacheLock.unlock() }
         let slot: Int
         if oldOffset != 0 {
-            guard let loaded = try loadL2(l1Index) else { throw corrupt("L1 entry \(l1Index) vanished", header.l1Offset) }
+            guard let loaded = try loadL2(l1Index) else {
+                throw corrupt("L1 entry \(l1Index) vanished", header.l1Offset)
+            }
             slot = loaded
             l2Cache.move(slot, to: newOffset)
             freeLater(oldOffset, UInt64(layout.clusterSize))

@@ -2,7 +2,8 @@ import ArgumentParser
 import Images
 
 struct ImageAmend: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "amend", abstract: "Changes options of an existing image.")
+    static let configuration = CommandConfiguration(
+        commandName: "amend", abstract: "Changes options of an existing image.")
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("p"), help: "Show progress.") var progress = false

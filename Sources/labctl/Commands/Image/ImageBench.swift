@@ -34,7 +34,9 @@ struct ImageBench: ParsableCommand {
         let requestBytes = try bytes(size, "buffer size") ?? 4096
         let stepBytes = try bytes(step, "step size") ?? requestBytes
         let start = try bytes(offset, "offset") ?? 0
-        guard count > 0, depth > 0, requestBytes > 0, requestBytes <= 1 << 31 else { throw fail("Invalid request count or size") }
+        guard count > 0, depth > 0, requestBytes > 0, requestBytes <= 1 << 31 else {
+            throw fail("Invalid request count or size")
+        }
         let device = try source.open(filename, format: format, readOnly: !write, forceShare: forceShare)
         guard device.size >= requestBytes else { throw fail("Image is smaller than one request") }
         if !quiet {
@@ -54,7 +56,9 @@ struct ImageBench: ParsableCommand {
         let milliseconds = Int((Self.seconds() - begin) * 1000)
         let fraction = String(milliseconds % 1000)
         if !quiet {
-            print("Run completed in \(milliseconds / 1000).\(String(repeating: "0", count: 3 - fraction.count))\(fraction) seconds.")
+            print(
+                "Run completed in \(milliseconds / 1000).\(String(repeating: "0", count: 3 - fraction.count))\(fraction) seconds."
+            )
         }
         try? device.close()
     }

@@ -15,7 +15,8 @@ struct ImageBitmap: ParsableCommand {
     @Option(name: .customShort("b"), help: "Image that --merge takes its bitmap from.") var sourceFile: String?
     @Option(name: .customShort("F"), help: "Format of that image.") var sourceFormat: String?
     @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
-    @Option(name: [.customShort("g"), .customLong("granularity")], help: "Bytes per bit, with --add.") var granularity: String?
+    @Option(name: [.customShort("g"), .customLong("granularity")], help: "Bytes per bit, with --add.") var granularity:
+        String?
     @Argument(help: "The image, then the bitmap's name.") var arguments: [String] = []
 
     func run() throws {
@@ -29,7 +30,9 @@ struct ImageBitmap: ParsableCommand {
             guard let parsed = ByteCount.parse(granularity) else { throw fail("Invalid granularity specified") }
             bytes = parsed
         }
-        guard sourceFile == nil || !merge.isEmpty else { throw fail("Merge bitmap source file only supported with --merge") }
+        guard sourceFile == nil || !merge.isEmpty else {
+            throw fail("Merge bitmap source file only supported with --merge")
+        }
         let (filename, name) = (arguments[0], arguments[1])
         let device = try source.open(filename, format: format, readOnly: false, openBacking: false)
         func perform(_ verb: String, _ action: QCOW2Image.BitmapAction) throws {
