@@ -12,6 +12,8 @@ public struct ResolvedImage: Sendable, Equatable {
     public var format: String?
     /// Whether the file is there; one that is not can be made.
     public var isPresent: Bool
+    /// Whether somebody said the format, or we made the image; it was recognised otherwise.
+    public var isPinned = true
 }
 
 /// Finds the images of a lab, checks them against their digests and makes those that are missing.
@@ -63,7 +65,7 @@ struct ImageStore: Sendable {
         if let format { return ResolvedImage(path: path, format: format.rawValue, isPresent: true) }
         if path.lowercased().hasSuffix(".iso") { return ResolvedImage(path: path, format: "raw", isPresent: true) }
         let probed = try withImageErrors { () throws(ImageError) in try DiskImage.probe(path) }
-        return ResolvedImage(path: path, format: probed == "raw" ? nil : probed, isPresent: true)
+        return ResolvedImage(path: path, format: probed == "raw" ? nil : probed, isPresent: true, isPinned: false)
     }
 
     /// Every file of a golden image with its digest, the image itself first.
