@@ -69,6 +69,7 @@ public final class Machine: @unchecked Sendable {
         cpu.readTaskPriority = { [unowned apic] in apic.taskPriority }
         cpu.writeTaskPriority = { [unowned apic] in apic.taskPriority = $0 }
         cpu.tscNow = { clock.now }
+        apic.tscNow = { [unowned cpu] in cpu.timeStampCounter }
         connectMSRs()
         cpu.tripleFault = { [unowned self] in
             log("triple fault\n" + self.cpu.dump())

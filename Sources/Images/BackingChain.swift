@@ -38,8 +38,9 @@ public enum DiskImage {
         below.format = reference.format
         below.readOnly = true
         below.forCheck = false
+        below.lock = options.backingLock ?? options.lock
         do throws(ImageError) {
-            device.attach(backing: try open(backingPath, below, &visited))
+            try device.attach(backing: try open(backingPath, below, &visited))
         } catch {
             throw ImageError(
                 error.kind, "Could not open backing file: \(error.message)", format: device.formatName,
@@ -148,5 +149,12 @@ extension DiskImage {
 
 /// Formats with internal snapshots.
 public protocol SnapshotCapable: BlockDevice {
+    /// Lets the device read a snapshot (read-only devices).
     func loadSnapshot(_ selector: String) throws(ImageError)
+    /// Keeps the present state under a name.
+    func createSnapshot(named name: String) throws(ImageError)
+    /// Returns the disk to a snapshot's state.
+    func applySnapshot(_ selector: String) throws(ImageError)
+    /// Forgets a snapshot.
+    func deleteSnapshot(_ selector: String) throws(ImageError)
 }

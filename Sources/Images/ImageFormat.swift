@@ -65,6 +65,8 @@ public struct OpenOptions: Sendable {
     public var format: String?
     public var readOnly: Bool
     public var lock: LockMode
+    /// Lock of the images below; nil: the same as `lock`.
+    public var backingLock: LockMode?
     /// Open the chain below too. Without it unallocated parts read as zeros.
     public var openBacking: Bool
     /// Skip every fdatasync (temporary files that are synced once at the end).
@@ -102,6 +104,8 @@ public enum Preallocation: String, Sendable, CaseIterable {
 public struct CreateRequest: Sendable {
     /// Path of the new file, for formats with companion files.
     public var path: String
+    /// The name the file will have in the end, where it is written under another first.
+    public var finalPath: String?
     /// Virtual size in bytes.
     public var size: UInt64
     public var backing: BackingReference?

@@ -44,12 +44,16 @@ struct DecodingScope {
         report(.wrongType, "\(subject) \(shape.description), not \(node.kindDescription)", at: node.span, help: help)
     }
 
-    func reportConflict(_ first: String, _ second: String, because reason: String, _ spans: SectionSpans) {
-        let places = [(first, spans.key(first)), (second, spans.key(second))].sorted { $0.1.start < $1.1.start }
+    func reportConflict(
+        _ first: String, _ second: String, because reason: String, _ spans: SectionSpans, help: String? = nil
+    ) {
+        func name(_ path: String) -> String { path.split(separator: ".").last.map(String.init) ?? path }
+        let places = [first, second].map { (name: name($0), span: spans.place(ofKey: $0) ?? spans.name) }
+        let (early, late) =
+            places[0].span.start < places[1].span.start ? (places[0], places[1]) : (places[1], places[0])
         report(
-            .conflict, "'\(first)' and '\(second)' in \(place) \(reason)", at: places[1].1,
-            label: "'\(places[1].0)' is here",
-            notes: [Diagnostic.Note("'\(places[0].0)' is here", at: places[0].1)])
+            .conflict, "'\(places[0].name)' and '\(places[1].name)' in \(place) \(reason)", at: late.span,
+            label: "'\(late.name)' is here", notes: [.init("'\(early.name)' is here", at: early.span)], help: help)
     }
 
     /// Reports a key that does not exist. Returns the key that was probably meant.

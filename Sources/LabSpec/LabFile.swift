@@ -29,10 +29,18 @@ public enum LabFile {
         do {
             let bytes = try read(path)
             guard let text = String(validating: bytes, as: UTF8.self) else {
-                return failed(
-                    path, Diagnostic(.syntax, "the file is not UTF-8 text", at: .fileStart, help: "save it as UTF-8"))
+                // Repaired, the text shows where the first wrong byte is.
+                let source = SourceText(fileName: path, text: String(decoding: bytes, as: UTF8.self))
+                let before = source.text.utf8.distance(
+                    from: source.text.startIndex, to: source.text.firstIndex(of: "\u{FFFD}") ?? source.text.startIndex)
+                let place = source.position(utf8Offset: before)
+                let problem = Diagnostic(
+                    .syntax, "the file is not UTF-8 text", at: SourceSpan(start: place, end: place),
+                    help: "save it as UTF-8")
+                return LoadedLab(lab: nil, diagnostics: [problem], source: source)
             }
-            let real = Paths.real(path) ?? path
+            // A pipe (`/dev/stdin`) has no path of its own: its paths start at the current folder.
+            let real = Paths.real(path) ?? Paths.absolute("stdin", in: Paths.real(".") ?? "/")
             return load(
                 text: text, fileName: path, realPath: real, variables: variables, checksFiles: checksFiles)
         } catch {

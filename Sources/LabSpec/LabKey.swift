@@ -42,15 +42,15 @@ struct SectionTable<Section: Sendable>: Sendable {
     let spans: any WritableKeyPath<Section, SectionSpans> & Sendable
 
     init(
-        id: String, noun: String, plural: String, _ documentation: String,
+        id: String, noun: String, plural: String, title: String? = nil, _ documentation: String,
         spans: any WritableKeyPath<Section, SectionSpans> & Sendable, rules: [SectionRule] = [],
         ignoredPrefix: String? = nil, keys: [LabKey<Section>]
     ) {
         self.keys = keys
         self.spans = spans
         self.shape = SectionShape(
-            id: id, noun: noun, plural: plural, documentation: documentation, keys: keys.map(\.shape), rules: rules,
-            ignoredPrefix: ignoredPrefix)
+            id: id, noun: noun, plural: plural, title: title, documentation: documentation, keys: keys.map(\.shape),
+            rules: rules, ignoredPrefix: ignoredPrefix)
     }
 
     /// Decodes a mapping over `fresh`. Nil when it is not a mapping; mistakes inside it are reported and leave the
@@ -99,9 +99,9 @@ struct SectionTable<Section: Sendable>: Sendable {
                 for extra in present.dropFirst() {
                     scope.reportConflict(present[0], extra, because: "exclude one another", spans)
                 }
-            case .exclusive(let first, let second, let reason):
-                if entries[first] != nil, entries[second] != nil {
-                    scope.reportConflict(first, second, because: reason, spans)
+            case .exclusive(let first, let second, let reason, let help):
+                if spans.place(ofKey: first) != nil, spans.place(ofKey: second) != nil {
+                    scope.reportConflict(first, second, because: reason, spans, help: help)
                 }
             case .requires(let key, let needed):
                 if entries[key] != nil, entries[needed] == nil, !slips.contains(needed) {

@@ -53,6 +53,8 @@ public struct SectionShape: Sendable {
     public var noun: String
     /// Its plural: "VMs".
     public var plural: String
+    /// Heading in the guide; nil: made from the key that holds the section.
+    public var title: String?
     public var documentation: String
     public var keys: [KeyShape]
     public var rules: [SectionRule]
@@ -76,8 +78,8 @@ public struct KeyShape: Sendable {
 public enum SectionRule: Sendable {
     /// One of these keys, and not two of them.
     case exactlyOne([String])
-    /// At most one of these; `because` says why in a message.
-    case exclusive(String, String, because: String)
+    /// At most one of these; `because` says why in a message. `disks.hdc` is the key `hdc` in the section `disks`.
+    case exclusive(String, String, because: String, help: String)
     /// `key` has no meaning without `needed`.
     case requires(key: String, needed: String)
 }

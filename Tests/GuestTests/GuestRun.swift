@@ -27,11 +27,14 @@ final class GuestRun {
     }
 
     deinit {
-        if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+        // labctl may have started a process of its own, in the same group.
+        let pid = process.processIdentifier
+        if getpgid(pid) == pid { kill(-pid, SIGKILL) }
+        if process.isRunning { kill(pid, SIGKILL) }
     }
 
     /// Where the programs are: beside the test bundle.
-    static let programFolder = URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent()
+    static let programFolder = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
 
     /// How long a guest may take for one step. Generous: an emulator on a busy machine is slow, and a guest that hangs
     /// fails either way.

@@ -32,8 +32,11 @@ import Testing
             "999999999999999999999",
             "hdc: {base: a}", "cdrom: x", "replicas: 999", "depends_on: [a]", "#", "~", "\\", "@", "`",
         ]
-        var random = SplitMix64(state: 20_240_607)
-        for round in 0..<4000 {
+        // By hand for longer: LABCTL_FUZZ_ROUNDS=1000000 LABCTL_FUZZ_SEED=2.
+        let environment = ProcessInfo.processInfo.environment
+        let rounds = environment["LABCTL_FUZZ_ROUNDS"].flatMap { Int($0) } ?? 4000
+        var random = SplitMix64(state: environment["LABCTL_FUZZ_SEED"].flatMap { UInt64($0) } ?? 1)
+        for round in 0..<rounds {
             var scalars = Array(seeds[Int(random.next() % UInt64(seeds.count))].unicodeScalars)
             for _ in 0...Int(random.next() % 4) {
                 let place = Int(random.next() % UInt64(scalars.count + 1))
@@ -63,6 +66,9 @@ import Testing
         defer { try? FileManager.default.removeItem(atPath: path) }
         try Data([0x6C, 0x61, 0x62, 0x3A, 0xFF, 0xFE]).write(to: URL(fileURLWithPath: path))
         #expect(LabFile.load(path: path).diagnostics.map(\.code) == [.syntax])
+        try Data(Array("lab: a\nvms: # \u{E9}t".utf8) + [0xE9]).write(to: URL(fileURLWithPath: path))
+        let latin1 = try #require(LabFile.load(path: path).diagnostics.first)
+        #expect(latin1.code == .syntax && latin1.span.start.line == 2 && latin1.span.start.column == 10)
         try Data(repeating: 0x20, count: SyntaxLimits.fileBytes + 1).write(to: URL(fileURLWithPath: path))
         #expect(LabFile.load(path: path).diagnostics.map(\.code) == [.limit])
         #expect(LabFile.load(path: path + ".none").diagnostics.map(\.code) == [.unreadableFile])

@@ -42,7 +42,8 @@ import Testing
     @Test(arguments: [
         "vms: {m: {}}", "lab: a", "lab: a\nvms: {}", "lab: a\nvms: {m: {disk: {}}}", "lab: a\nvms: {m: {memory: 12Q}}",
         "lab: a\nvms: {m: {cpus: many}}", "lab: a\nvms: {m: {restart: never}}", "lab: a\nvms: {m: {boot: x}}",
-        "lab: a\nvms: {'m m': {}}", "lab: a\nvms: {m: {initrd: x}}", "lab: a\nvms: {m: {ready: {timeout: 1m}}}",
+        "lab: a\nvms: {'m m': {}}", "lab: a\nvms: {m: {initrd: x}}",
+        "lab: a\nvms: {m: {cdrom: a.iso, disks: {hdc: {base: b.qcow2}}}}", "lab: a\nvms: {m: {ready: {timeout: 1m}}}",
         "lab: a\nvms: {m: {ready: {console: x, timeout: 90}}}", "lab: a\nvms: {m: {depends_on: [b, b]}}",
         "lab: a\nvms: {m: {disks: {hda: {base: a, image: b}}}}", "lab: a\nimages: {i: {}}\nvms: {m: {}}",
         "lab: a\nimages: {i: {path: a, create: {size: 1G}}}\nvms: {m: {}}",

@@ -18,6 +18,8 @@ enum FirmwareDescription {
         fwCfg.set(.bootMenu, UInt16(0))
         fwCfg.set(.irq0Override, UInt32(1))
         fwCfg.setFile("etc/e820", e820(lowRAMBytes: lowRAMBytes, highRAMBytes: highRAMBytes))
+        let tables = ACPITables(base: 0, lowRAMEnd: lowRAMBytes, serialPortCount: config.serialPorts.count)
+        TableLoaderScript.install(tables, in: fwCfg)
     }
 
     /// The RAM map: 64-bit address, 64-bit length, 32-bit type per entry, little-endian.

@@ -29,83 +29,91 @@ struct LinuxLoader {
     /// "A boot loader without an assigned number".
     private static let loaderType: UInt8 = 0xFF
 
-    let memory: PhysicalMap
-    let linux: PCConfig.Linux
-    let serialPortCount: Int
+    private let memory: PhysicalMap
+    private let serialPortCount: Int
+    /// Kept open, so that a reset finds the same files again whatever happened to their names.
+    private let kernel: HostFile
+    private let initrd: HostFile?
+    private let header: LinuxSetupHeader
+    private let initrdBase: UInt64
+    private let tableBase: UInt64
+    private let commandLine: [UInt8]
 
-    /// Reads the files into guest memory. Called at power-on and again after every reset.
+    /// Opens the files and finds everything its place.
     /// - Throws: `badFile` when a file cannot be read, is no kernel, or does not fit into memory.
-    func load() throws(MachineError) -> BootEntry {
-        let kernel = try HostFile(linux.kernelPath)
-        let header = try LinuxSetupHeader(
-            prefix: kernel.read(LinuxSetupHeader.prefixBytes, at: 0), path: linux.kernelPath)
+    init(_ linux: PCConfig.Linux, memory: PhysicalMap, serialPortCount: Int) throws(MachineError) {
+        self.memory = memory
+        self.serialPortCount = serialPortCount
         guard memory.lowRAMBytes >= 16 << 20 else {
             throw .badConfiguration("a kernel needs at least 16 MiB of memory, not \(memory.lowRAMBytes >> 20) MiB")
         }
-        let tableBase = memory.lowRAMBytes - Place.tableBytes
-        let kernelEnd = try loadKernel(kernel, header, limit: tableBase)
-        let initrd = try loadInitrd(header, above: kernelEnd, limit: tableBase)
-        try storeCommandLine(header)
-        storeTables(at: tableBase)
-        storeDescriptors()
-        storeParameters(header, initrd: initrd, tableBase: tableBase)
-        return BootEntry(
-            instructionPointer: header.loadAddress, parameters: UInt32(Place.parameters), stackPointer: Place.stackTop,
-            gdtBase: UInt32(Place.gdt), gdtLimit: 4 * 8 - 1)
+        tableBase = memory.lowRAMBytes - Place.tableBytes
+        kernel = try HostFile(linux.kernelPath)
+        header = try LinuxSetupHeader(prefix: kernel.read(LinuxSetupHeader.prefixBytes, at: 0), path: kernel.path)
+        let kernelEnd = try Self.kernelEnd(kernel, header, limit: tableBase)
+        if let path = linux.initrdPath {
+            let file = try HostFile(path)
+            initrdBase = try Self.place(file, above: kernelEnd, below: min(tableBase, UInt64(header.initrdLimit) + 1))
+            initrd = file
+        } else {
+            initrdBase = 0
+            initrd = nil
+        }
+        commandLine = Array(linux.commandLine.utf8)
+        let limit = min(header.commandLineLimit, Place.commandLineBytes - 1)
+        guard commandLine.count <= limit else {
+            throw .badConfiguration(
+                "the kernel command line has \(commandLine.count) bytes; this kernel takes \(limit)")
+        }
     }
 
-    // MARK: Files
-
-    /// - Returns: the first address beyond what the kernel needs.
-    private func loadKernel(
+    /// - Returns: the first address beyond what the kernel needs before it knows the memory map.
+    private static func kernelEnd(
         _ kernel: HostFile, _ header: LinuxSetupHeader, limit: UInt64
     ) throws(MachineError) -> UInt64 {
         let size = kernel.sizeBytes - header.setupBytes
         guard size > 0 else { throw .badFile(path: kernel.path, reason: "the file ends inside its setup code") }
-        let base = UInt64(header.loadAddress)
-        let end = base + max(UInt64(size), UInt64(header.initBytes))
+        let end = UInt64(header.loadAddress) + max(UInt64(size), UInt64(header.initBytes))
         guard end <= limit else {
             throw .badFile(
                 path: kernel.path, reason: "the kernel needs \(end >> 20) MiB of memory, the machine has \(limit >> 20)"
             )
         }
-        try copy(kernel, from: header.setupBytes, count: size, to: base)
         return end
     }
 
-    private func loadInitrd(
-        _ header: LinuxSetupHeader, above kernelEnd: UInt64, limit: UInt64
-    ) throws(MachineError) -> (base: UInt64, sizeBytes: Int) {
-        guard let path = linux.initrdPath else { return (0, 0) }
-        let file = try HostFile(path)
-        let top = min(limit, UInt64(header.initrdLimit) + 1)
-        guard UInt64(file.sizeBytes) <= top, (top - UInt64(file.sizeBytes)) & ~0xFFF >= kernelEnd else {
+    private static func place(_ file: HostFile, above start: UInt64, below end: UInt64) throws(MachineError) -> UInt64 {
+        let size = UInt64(file.sizeBytes)
+        guard size <= end, (end - size) & ~0xFFF >= start else {
             throw .badFile(
-                path: path,
+                path: file.path,
                 reason:
-                    "\(file.sizeBytes >> 20) MiB do not fit between the kernel and \(top >> 20) MiB; give the machine more memory"
+                    "\(size >> 20) MiB do not fit between the kernel and \(end >> 20) MiB; give the machine more memory"
             )
         }
-        let base = (top - UInt64(file.sizeBytes)) & ~0xFFF
-        try copy(file, from: 0, count: file.sizeBytes, to: base)
-        return (base, file.sizeBytes)
+        return (end - size) & ~0xFFF
     }
 
-    /// Straight into guest RAM, without a copy in between. The caller has checked that the range is RAM.
-    private func copy(_ file: HostFile, from offset: Int, count: Int, to address: UInt64) throws(MachineError) {
-        guard count > 0, let target = memory.ramPointer(address), memory.ramPointer(address + UInt64(count) - 1) != nil
-        else { return }
+    /// Fills guest memory; at power-on and again after every reset.
+    /// - Throws: `badFile` when the host cannot read.
+    func load() throws(MachineError) -> BootEntry {
+        try copy(kernel, from: header.setupBytes, to: UInt64(header.loadAddress))
+        if let initrd { try copy(initrd, from: 0, to: initrdBase) }
+        store(commandLine + [0], at: Place.commandLine)
+        storeTables()
+        storeDescriptors()
+        storeParameters()
+        return BootEntry(
+            instructionPointer: header.loadAddress, parameters: UInt32(Place.parameters), stackPointer: Place.stackTop,
+            gdtBase: UInt32(Place.gdt), gdtLimit: 4 * 8 - 1)
+    }
+
+    /// The rest of a file straight into guest RAM, without a copy in between; `init` has checked that it fits.
+    private func copy(_ file: HostFile, from offset: Int, to address: UInt64) throws(MachineError) {
+        let count = file.sizeBytes - offset
+        guard count > 0, let target = memory.ramPointer(address) else { return }
         try file.read(into: UnsafeMutableRawBufferPointer(start: target, count: count), at: offset)
         memory.codeWritten(address, UInt64(count))
-    }
-
-    private func storeCommandLine(_ header: LinuxSetupHeader) throws(MachineError) {
-        let text = Array(linux.commandLine.utf8)
-        let limit = min(header.commandLineLimit, Place.commandLineBytes - 1)
-        guard text.count <= limit else {
-            throw .badConfiguration("the kernel command line has \(text.count) bytes; this kernel takes \(limit)")
-        }
-        store(text + [0], at: Place.commandLine)
     }
 
     // MARK: Structures
@@ -114,9 +122,9 @@ struct LinuxLoader {
         bytes.withUnsafeBytes { memory.write(address, from: $0) }
     }
 
-    private func storeTables(at base: UInt64) {
-        let acpi = ACPITables(base: base, lowRAMEnd: memory.lowRAMBytes, serialPortCount: serialPortCount)
-        store(acpi.tables, at: base)
+    private func storeTables() {
+        let acpi = ACPITables(base: tableBase, lowRAMEnd: memory.lowRAMBytes, serialPortCount: serialPortCount)
+        store(acpi.tables, at: tableBase)
         store(acpi.rsdp, at: Place.ebda)
         store(Array(littleEndianBytes: UInt16(Place.ebda >> 4)), at: 0x40E)
         store(Array(littleEndianBytes: UInt16(Place.ebda >> 10)), at: 0x413)
@@ -128,7 +136,7 @@ struct LinuxLoader {
         store(descriptors.flatMap { descriptor in Array(littleEndianBytes: descriptor) }, at: Place.gdt)
     }
 
-    private func memoryMap(tableBase: UInt64) -> [(start: UInt64, end: UInt64, type: UInt32)] {
+    private func memoryMap() -> [(start: UInt64, end: UInt64, type: UInt32)] {
         var map: [(start: UInt64, end: UInt64, type: UInt32)] = [
             (0, Place.ebda, E820.ram),
             (Place.ebda, 0xA_0000, E820.reserved),
@@ -143,8 +151,7 @@ struct LinuxLoader {
         return map
     }
 
-    private func storeParameters(_ header: LinuxSetupHeader, initrd: (base: UInt64, sizeBytes: Int), tableBase: UInt64)
-    {
+    private func storeParameters() {
         var page = [UInt8](repeating: 0, count: 4096)
         func put<T: FixedWidthInteger>(_ offset: Int, _ value: T) {
             page.replaceSubrange(offset..<offset + T.bitWidth / 8, with: Array(littleEndianBytes: value))
@@ -155,10 +162,10 @@ struct LinuxLoader {
         put(0x1E0, UInt32(extendedKiB))
         put(0x070, Place.ebda)
         page[0x210] = Self.loaderType
-        put(0x218, UInt32(initrd.base))
-        put(0x21C, UInt32(initrd.sizeBytes))
+        put(0x218, UInt32(initrdBase))
+        put(0x21C, UInt32(initrd?.sizeBytes ?? 0))
         put(0x228, UInt32(Place.commandLine))
-        let map = memoryMap(tableBase: tableBase)
+        let map = memoryMap()
         page[0x1E8] = UInt8(map.count)
         for (index, range) in map.enumerated() {
             put(0x2D0 + 20 * index, range.start)

@@ -25,9 +25,11 @@ final class PCBoard {
     let fwCfg: FwCfg
     let systemPorts: SystemPorts
     let uarts: [UART16550]
+    let dma: DMA8237
     let keyboardController: KBC8042
     let keys: KeyInjector
     private let firmware: FirmwareROM
+    private let linuxLoader: LinuxLoader?
     private var resettable: [any ResettableDevice] = []
 
     // MARK: For the machine
@@ -41,7 +43,7 @@ final class PCBoard {
     /// The firmware's log, a character at a time.
     var firmwareLog: (UInt8) -> Void = { _ in }
 
-    /// Where and how the processor begins; nil: at the reset vector.
+    /// Where and how the processor begins after `reset`; nil: at the reset vector.
     private(set) var bootEntry: BootEntry?
 
     /// - Parameters:
@@ -92,6 +94,7 @@ final class PCBoard {
         uarts = SerialPorts.make(config.serialPorts, scheduler: scheduler, wires: wires)
         keyboardController = KBC8042(a20: a20, keyboardIRQ: wires.line(1), mouseIRQ: wires.line(12))
         keys = KeyInjector(keyboard: keyboardController.keyboard, scheduler: scheduler)
+        dma = DMA8237(memory: memory)
         fwCfg = FwCfg(memory: memory)
 
         // PCI: the bridge's configuration ports first, so that CF9 inside them goes to the reset register.
@@ -114,16 +117,24 @@ final class PCBoard {
         pci.plug(power, slot: 1, function: 3)
         pci.plug(vga, slot: 2)
 
+        if let linux = config.linux {
+            linuxLoader = try LinuxLoader(linux, memory: memory, serialPortCount: config.serialPorts.count)
+        } else {
+            linuxLoader = nil
+        }
+
         pic.attach(to: ports)
         systemPorts.attach(to: ports)
         pit.attach(to: ports)
         rtc.attach(to: ports)
         uarts.forEach { $0.attach(to: ports) }
         keyboardController.attach(to: ports)
+        dma.attach(to: ports)
         fwCfg.attach(to: ports)
         isaBridge.attach(to: ports)
         resettable = [
-            pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, fwCfg, hostBridge, isaBridge,
+            pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, dma, fwCfg, hostBridge,
+            isaBridge,
             ide, power, vga,
         ]
         resettable += uarts
@@ -137,23 +148,17 @@ final class PCBoard {
         systemPorts.debugOutput = { [weak self] character in self?.firmwareLog(character) }
         power.powerOff = { [weak self] in self?.powerOff() }
         describeToFirmware()
-        try loadLinux()
     }
 
-    /// System reset: every device returns to its power-on state; memory and the clock keep their contents. A kernel that was
-    /// loaded without firmware is loaded again.
-    /// - Throws: `badFile` when that kernel is not there any more.
+    /// Power-on and system reset: every device returns to its power-on state; memory and the clock keep their contents. A
+    /// kernel that starts without firmware is put into memory, and `bootEntry` says where.
+    /// - Throws: `badFile` when the host cannot read that kernel any more.
     func reset() throws(MachineError) {
         a20.reset()
         keys.cancel()
         for device in resettable { device.reset() }
-        try loadLinux()
-    }
-
-    private func loadLinux() throws(MachineError) {
-        guard let linux = config.linux else { return }
-        let loader = LinuxLoader(memory: memory, linux: linux, serialPortCount: config.serialPorts.count)
-        bootEntry = try loader.load()
+        guard let linuxLoader else { return }
+        bootEntry = try linuxLoader.load()
         PlatformSetup.run(pci: pci, ports: ports, isaBridge: isaBridge, power: power)
     }
 

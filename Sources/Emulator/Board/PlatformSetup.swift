@@ -1,4 +1,5 @@
-/// Does what firmware leaves behind on the PCI bus, for a kernel that starts without it: addresses, interrupt routes, PM base.
+/// Does what firmware leaves behind on the PCI bus, for a kernel that starts without it: addresses, interrupt routes, PM base,
+/// and in the keyboard controller.
 enum PlatformSetup {
     private static let firstIOPort: UInt32 = 0xC000
     private static let firstMemory: UInt32 = 0xF000_0000
@@ -15,6 +16,9 @@ enum PlatformSetup {
         power.configWrite(0x80, size: 1, value: 1)
         power.configWrite(0x90, size: 4, value: smbusBase | 1)
         power.configWrite(0xD2, size: 1, value: 9)
+        // Keyboard translated to set 1 with its interrupt, mouse off: what drivers of old expect of a BIOS.
+        ports.write(0x64, size: 1, value: 0x60)
+        ports.write(0x60, size: 1, value: 0x61)
         assignAddresses(pci)
         power.configWrite(0x3C, size: 1, value: UInt32(ACPITables.sciInterrupt))
     }

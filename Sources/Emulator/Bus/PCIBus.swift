@@ -30,7 +30,8 @@ class PCIDevice {
     /// INTx# wire, set by the bus when the device is plugged in.
     var interrupt = IRQLine.unconnected()
 
-    init(name: String, vendor: UInt16, device: UInt16, classCode: UInt32, revision: UInt8 = 0, interruptPin: UInt8 = 0) {
+    init(name: String, vendor: UInt16, device: UInt16, classCode: UInt32, revision: UInt8 = 0, interruptPin: UInt8 = 0)
+    {
         self.name = name
         set16(0x00, vendor)
         set16(0x02, device)

@@ -37,6 +37,8 @@ final class CPU {
     /// MSRs that belong to the local APIC (IA32_APIC_BASE, IA32_TSC_DEADLINE); nil: not one of its.
     var readDeviceMSR: (UInt32) -> UInt64? = { _ in nil }
     var writeDeviceMSR: (UInt32, UInt64) -> Bool = { _, _ in false }
+    /// FERR#: an unmasked x87 exception with CR0.NE clear; the board raises IRQ 13.
+    var floatingPointError: () -> Void = {}
     /// A third fault while a double fault was delivered: the board resets (SDM vol. 3, 6.15).
     var tripleFault: () -> Void = {}
     /// Something that was never implemented or is worth a log line (`-d guest_errors,unimp`).

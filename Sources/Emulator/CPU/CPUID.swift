@@ -39,11 +39,18 @@ extension CPU {
             return CPUIDResult(ebx: features.word(.leaf7EBX), ecx: features.word(.leaf7ECX))
         case 0xD where features.has(.xsave): return extendedStateLeaf(subleaf)
         case 0x15:
-            // TSC = crystal * EBX / EAX, so that a kernel knows both rates without measuring them.
+            // TSC = crystal * EBX / EAX, so that a kernel knows both rates without measuring them. In lowest terms: Linux
+            // multiplies in 32 bits.
+            let divisor = Self.greatestCommonDivisor(features.busKilohertz, features.tscKilohertz)
             return CPUIDResult(
-                eax: features.busKilohertz, ebx: features.tscKilohertz, ecx: features.busKilohertz &* 1000)
+                eax: features.busKilohertz / divisor, ebx: features.tscKilohertz / divisor,
+                ecx: features.busKilohertz &* 1000)
         default: return CPUIDResult()
         }
+    }
+
+    private static func greatestCommonDivisor(_ a: UInt32, _ b: UInt32) -> UInt32 {
+        b == 0 ? max(a, 1) : greatestCommonDivisor(b, a % b)
     }
 
     /// 32 KiB L1 data and code, 512 KiB unified L2; 8 ways, 64-byte lines.

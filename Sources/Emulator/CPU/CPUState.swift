@@ -74,6 +74,8 @@ struct FPUState {
     var xmm = InlineArray<16, XMMRegister>(repeating: XMMRegister())
     var ymmHigh = InlineArray<16, XMMRegister>(repeating: XMMRegister())
     var mxcsr: UInt32 = 0x1F80
+    /// Where an SSE memory operand is put that does not lie in one page of the TLB.
+    var operand = XMMRegister()
 }
 
 /// An exception that an instruction raised and the CPU has yet to deliver.

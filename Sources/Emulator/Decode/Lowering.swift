@@ -40,10 +40,13 @@ struct Lowering {
         case .lea: op.code = .at(.lea16, UInt16(op.size) - 1)
         case .xchg:
             op.code = placeBinary() == .rr ? .at(.xchgRR8, UInt16(op.size)) : .at(.xchgMR8, UInt16(op.size))
-            if op.code == .xchgRR32 && op.reg == 0 && op.rm == 0 { op.code = .nop }
+            // 90h is NOP; 87 C0 is not: it clears the upper half.
+            if row.operands[0].method == .opcodeRegister, op.reg == 0, op.size >= 1 { op.code = .nop }
         case .bswap:
             placeSingle()
             op.code = op.size == 3 ? .bswap64 : .bswap32
+            // Undefined for 16 bits (SDM vol. 2, BSWAP); processors clear them.
+            if op.size == 1 { op.code = .movRI16 }
         case .mul, .imul, .div, .idiv: lowerMultiply(mnemonic)
         case .bt, .bts, .btr, .btc: lowerBitTest(kind: code - Mnemonic.bt.rawValue)
         case .bsf, .bsr, .popcnt:

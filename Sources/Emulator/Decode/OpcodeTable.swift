@@ -51,3 +51,10 @@ struct OpcodeTable {
         return names
     }
 }
+
+extension OpcodeTable {
+    /// The tables, in the order in which their rows are tried.
+    static let texts = [
+        OpcodeTableInteger.text, OpcodeTableSystem.text, OpcodeTableX87.text, OpcodeTableMMX.text, OpcodeTableSSE.text,
+    ]
+}

@@ -250,7 +250,7 @@ enum OpcodeTableInteger {
         FF /2        call     Ev         end f64
         FF /4        jmp      Ev         end f64
         FF /6        push     Ev         d64
-        0F 0D /r     nop      Ev
+        0F 0D /rm    nop      Ev
         0F 18 /r     nop      Ev
         0F 19 /r     nop      Ev
         0F 1A /r     nop      Ev

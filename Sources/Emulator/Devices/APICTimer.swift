@@ -7,7 +7,8 @@ final class APICTimer {
 
     private let scheduler: Scheduler
     private let tscHertz: UInt64
-    private let tscNow: () -> UInt64
+    /// The time-stamp counter as the guest reads it; guests may set it, so that it is not always the clock.
+    var tscNow: () -> UInt64
     private var alarm: Scheduler.Timer?
     private var startedAt: UInt64 = 0
     private var deadlineTicks: UInt64 = 0

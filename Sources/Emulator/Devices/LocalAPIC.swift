@@ -83,6 +83,12 @@ final class LocalAPIC: MMIODevice, ResettableDevice {
         set { timer.tscDeadline = newValue }
     }
 
+    /// The time-stamp counter that deadlines refer to: the processor connects its own.
+    var tscNow: () -> UInt64 {
+        get { timer.tscNow }
+        set { timer.tscNow = newValue }
+    }
+
     /// - Parameters:
     ///   - tscNow: the time-stamp counter.
     ///   - tscHertz: its frequency; with 1 GHz a tick is a guest nanosecond.

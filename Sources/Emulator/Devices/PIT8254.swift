@@ -45,7 +45,8 @@ final class PIT8254: PortDevice, ResettableDevice {
     private func scheduleInterrupt() {
         guard let timer else { return }
         let now = tick
-        if isInterruptEnabled { irq.set(counters[0].output(now)) }
+        // Disconnected, the wire must rest low: it is shared with the HPET, and a high level would hide its edges.
+        irq.set(isInterruptEnabled && counters[0].output(now))
         arm(timer, after: now)
     }
 

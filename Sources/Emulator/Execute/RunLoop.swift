@@ -20,6 +20,8 @@ extension CPU {
                 step()
             } else {
                 s.pointee.interruptShadow = 0
+                // RF holds for one instruction, and only breakpoints ask for it.
+                s.pointee.flagsRest &= ~RFLAGS.rf
                 _ = execute()
             }
         }
@@ -29,17 +31,18 @@ extension CPU {
     private var needsStepping: Bool {
         let s = state.pointee
         return s.flagsRest & RFLAGS.tf != 0 || s.interruptShadow != 0 && (s.interruptRequest || s.nmiRequest)
-            || s.codeBreakpoints || tracer?.items.contains(.exec) ?? false
+            || s.codeBreakpoints || s.dataBreakpoints || tracer?.items.contains(.exec) ?? false
     }
 
     /// Runs one instruction and raises the debug exceptions that belong to its boundary.
     func step() {
         let s = state
         beginStep()
-        if s.pointee.codeBreakpoints, s.pointee.flagsRest & RFLAGS.rf == 0 {
+        if s.pointee.codeBreakpoints {
             let linear = s.pointee.is64Bit ? s.pointee.rip : (s.pointee.segments[SegmentIndex.cs].base &+ s.pointee.rip) & 0xFFFF_FFFF
             if instructionBreakpointHit(linear) { return }
         }
+        s.pointee.flagsRest &= ~RFLAGS.rf
         s.pointee.interruptShadow = 0
         tracer?.instruction(self)
         let budget = s.pointee.budget
@@ -49,7 +52,6 @@ extension CPU {
         let stop = execute()
         singleStepping = false
         s.pointee.budget = min(s.pointee.budget, 0) + budget - 1
-        s.pointee.flagsRest &= ~RFLAGS.rf
         if case .fault = stop { return }
         endStep()
     }

@@ -29,6 +29,12 @@ final class PhysicalMap {
         func contains(_ address: UInt64) -> Bool { address &- base < length }
     }
 
+    private struct PlainRange {
+        let base: UInt64
+        let length: UInt64
+        let host: UnsafeMutableRawPointer
+    }
+
     /// Identifies a region for `unmap`.
     struct RegionID: Equatable { fileprivate let id: Int }
 
@@ -49,6 +55,8 @@ final class PhysicalMap {
     /// Where A20 is masked off, address bit 20 is forced to 0 (8042 output port, port 92h).
     var a20Mask: UInt64 = ~0 { didSet { if a20Mask != oldValue { layoutChanged() } } }
     private var regions: [Region] = []
+    /// RAM that no region covers, as guest range and host address: the answer to nearly every TLB miss.
+    private var plainRAM: [PlainRange] = []
     private var nextID = 1
 
     /// Called whenever a mapping changes: the CPU drops its TLBs and decoded blocks.
@@ -62,6 +70,26 @@ final class PhysicalMap {
         ram = try GuestRAM(sizeBytes: rounded)
         self.ramSizeBytes = rounded
         lowRAMBytes = min(rounded, Self.lowRAMLimit)
+        findPlainRAM()
+    }
+
+    /// Cuts the regions out of the two ranges of RAM.
+    private func findPlainRAM() {
+        plainRAM = []
+        let ranges = [(0, lowRAMBytes), (Self.highRAMBase, Self.highRAMBase + ramSizeBytes - lowRAMBytes)]
+        for (start, end) in ranges {
+            var at = start
+            for region in regions.sorted(by: { $0.base < $1.base }) where region.base < end {
+                if region.base > at { appendPlainRange(at, region.base) }
+                at = max(at, region.base + region.length)
+            }
+            if at < end { appendPlainRange(at, end) }
+        }
+    }
+
+    private func appendPlainRange(_ start: UInt64, _ end: UInt64) {
+        guard let host = ramPointer(start) else { return }
+        plainRAM.append(PlainRange(base: start, length: end - start, host: host))
     }
 
     // MARK: Layout
@@ -71,6 +99,7 @@ final class PhysicalMap {
         let region = Region(base: base, length: length, backing: backing, name: name, id: nextID)
         nextID += 1
         regions.append(region)
+        findPlainRAM()
         layoutChanged()
         return RegionID(id: region.id)
     }
@@ -85,6 +114,7 @@ final class PhysicalMap {
 
     func unmap(_ id: RegionID) {
         regions.removeAll { $0.id == id.id }
+        findPlainRAM()
         layoutChanged()
     }
 
@@ -100,6 +130,10 @@ final class PhysicalMap {
     /// Looks up the page at `address` (any byte of it; A20 is applied here).
     func target(ofPageAt address: UInt64) -> PageTarget {
         let page = address & ~(Self.pageSize - 1) & a20Mask
+        for range in plainRAM where page &- range.base < range.length {
+            let host = range.host + Int(page - range.base)
+            return PageTarget(read: host, write: host)
+        }
         if let region = regions.last(where: { $0.contains(page) }) {
             let offset = page - region.base
             switch region.backing {

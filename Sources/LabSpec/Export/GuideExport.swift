@@ -36,7 +36,8 @@ public enum LabGuide {
         _ value: ValueShape
     ) -> (section: SectionShape, title: (SectionShape, KeyShape) -> String)? {
         switch value {
-        case .section(let section): (section, { outer, key in "`\(key.name)` of a \(outer.noun)" })
+        case .section(let section):
+            (section, { outer, key in section.title ?? "`\(key.name)` of \(outer.nounWithArticle)" })
         case .named(let section, _): (section, { _, key in "An entry of `\(key.name)`" })
         case .list(let item, _): inner(item).map { inner in (inner.section, { _, key in "An item of `\(key.name)`" }) }
         case .oneOf(let section): (section, { _, key in "`\(key.name)`" })
@@ -66,8 +67,13 @@ public enum LabGuide {
         func list(_ names: [String]) -> String { names.map { "`\($0)`" }.joined(separator: ", ") }
         return switch rule {
         case .exactlyOne(let names): "Exactly one of \(list(names))."
-        case .exclusive(let first, let second, let reason): "Not both of \(list([first, second])): they \(reason)."
+        case .exclusive(let first, let second, let reason, _): "Not both \(list([first, second])): they \(reason)."
         case .requires(let key, let needed): "`\(key)` needs `\(needed)`."
         }
     }
+}
+
+extension SectionShape {
+    /// "a VM", "an image".
+    fileprivate var nounWithArticle: String { ("aeiou".contains(noun.prefix(1)) ? "an " : "a ") + noun }
 }

@@ -55,10 +55,18 @@ public enum LabSchema {
         func required(_ names: [String]) -> JSONText {
             .object([("required", .array(names.map { .string($0) }))])
         }
+        // `disks.hdc` is there where `disks` is there and has `hdc`.
+        func present(_ path: String) -> JSONText {
+            let parts = path.split(separator: ".").map(String.init)
+            let outer = ("required", JSONText.array([.string(parts[0])]))
+            guard parts.count > 1 else { return .object([outer]) }
+            return .object([outer, ("properties", .object([(parts[0], required([parts[1]]))]))])
+        }
         for rule in rules {
             switch rule {
             case .exactlyOne(let names): result.append(("oneOf", .array(names.map { required([$0]) })))
-            case .exclusive(let first, let second, _): result.append(("not", required([first, second])))
+            case .exclusive(let first, let second, _, _):
+                result.append(("not", .object([("allOf", .array([present(first), present(second)]))])))
             case .requires(let key, let needed): dependencies.append((key, .array([.string(needed)])))
             }
         }

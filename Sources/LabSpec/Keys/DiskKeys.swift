@@ -33,7 +33,7 @@ struct DiskDraft: Sendable {
     ]
 
     static let table = SectionTable<DiskDraft>(
-        id: "disk", noun: "disk", plural: "disks",
+        id: "disk", noun: "disk", plural: "disks", title: "A slot of `disks`",
         "What is in a slot: a copy-on-write overlay of a golden image (`base`), or an image itself (`image`).",
         spans: \.spans, rules: [.exactlyOne(["base", "image"])],
         keys: [

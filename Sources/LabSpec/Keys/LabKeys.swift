@@ -38,7 +38,7 @@ struct LabDraft: Sendable {
                 "vms",
                 .named(
                     VMDraft.table, minimumCount: 1, maximumCount: VMDraft.maximumCount, fresh: { VMDraft(name: $0) },
-                    finish: { $0.finish($1) }),
+                    finish: { vm, _ in vm.finish() }),
                 \.vms, required: true, "Virtual PCs by name.", synonyms: ["services", "machines", "hosts"]),
         ])
 

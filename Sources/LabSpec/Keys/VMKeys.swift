@@ -21,22 +21,19 @@ struct VMDraft: Sendable {
     ]
 
     /// Joins the parts of the VM.
-    mutating func finish(_ scope: DecodingScope) {
+    mutating func finish() {
         vm.disks = slots.disks
         vm.accelerator = cpu.accelerator
         if let kernel { vm.kernel = KernelBoot(kernel: kernel, initrd: initrd, append: append ?? "") }
-        if let hdc = slots.spans.entries["hdc"], let cdrom = vm.spans.entries["cdrom"] {
-            let places = [("hdc", hdc.key), ("cdrom", cdrom.key)].sorted { $0.1.start < $1.1.start }
-            scope.report(
-                .conflict, "'hdc' and 'cdrom' in \(scope.place) are both the secondary master", at: places[1].1,
-                label: "'\(places[1].0)' is here", notes: [.init("'\(places[0].0)' is here", at: places[0].1)],
-                help: "move the disk to `hdb` or `hdd`")
-        }
     }
 
     static let table = SectionTable<VMDraft>(
         id: "vm", noun: "VM", plural: "VMs", "A virtual PC, or a group of equal ones.", spans: \.vm.spans,
-        rules: [.requires(key: "initrd", needed: "kernel"), .requires(key: "append", needed: "kernel")],
+        rules: [
+            .exclusive(
+                "disks.hdc", "cdrom", because: "are both the secondary master", help: "move the disk to `hdb` or `hdd`"),
+            .requires(key: "initrd", needed: "kernel"), .requires(key: "append", needed: "kernel"),
+        ],
         keys: [
             LabKey(
                 "replicas", .integer(replicaCounts), \.vm.replicas,

@@ -53,11 +53,16 @@ struct Node {
         return false
     }
 
-    /// The words of a list with their places; the first of equal ones.
+    /// The words of a list, or the keys of a mapping, with their places; the first of equal ones.
     var words: [String: SourceSpan] {
-        guard case .sequence(let items) = content else { return [:] }
-        let words = items.compactMap { item in
-            if case .scalar(let scalar) = item.content { (scalar.text, item.span) } else { nil }
+        let words: [(String, SourceSpan)]
+        switch content {
+        case .scalar: return [:]
+        case .mapping(let pairs): words = pairs.map { ($0.key, $0.keySpan) }
+        case .sequence(let items):
+            words = items.compactMap { item in
+                if case .scalar(let scalar) = item.content { (scalar.text, item.span) } else { nil }
+            }
         }
         return Dictionary(words, uniquingKeysWith: { first, _ in first })
     }

@@ -48,7 +48,7 @@ public struct SectionSpans: Sendable, Equatable {
         public var key: SourceSpan
         /// What stands after it (`256M`).
         public var value: SourceSpan
-        /// Where the value is a list of words: the place of each.
+        /// Where the value is a list of words or a section: the place of each word or key.
         public var items: [String: SourceSpan]
 
         public init(key: SourceSpan, value: SourceSpan, items: [String: SourceSpan] = [:]) {
@@ -75,6 +75,13 @@ public struct SectionSpans: Sendable, Equatable {
 
     /// The place of a word in a key's list, or of the whole value.
     public func item(_ word: String, of name: String) -> SourceSpan { entries[name]?.items[word] ?? value(name) }
+
+    /// The place of `key`, or of `key.inner`; nil where it is not written.
+    func place(ofKey path: String) -> SourceSpan? {
+        let parts = path.split(separator: ".").map(String.init)
+        guard let entry = parts.first.flatMap({ entries[$0] }) else { return nil }
+        return parts.count > 1 ? entry.items[parts[1]] : entry.key
+    }
 
     public static func == (left: SectionSpans, right: SectionSpans) -> Bool { true }
 }

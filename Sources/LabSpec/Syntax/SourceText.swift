@@ -46,6 +46,17 @@ public struct SourceText: Sendable {
         lines.indices.contains(number - 1) ? lines[number - 1] : Substring.UnicodeScalarView()
     }
 
+    /// The place of a byte; the end of the text for one beyond it.
+    func position(utf8Offset: Int) -> SourcePosition {
+        let bytes = text.utf8
+        let index = bytes.index(bytes.startIndex, offsetBy: utf8Offset, limitedBy: bytes.endIndex) ?? bytes.endIndex
+        let line = lines.lastIndex { $0.startIndex <= index } ?? 0
+        let column = text.unicodeScalars.distance(from: lines[line].startIndex, to: index)
+        return SourcePosition(
+            line: line + 1, column: min(column, lines[line].count) + 1,
+            offset: text.unicodeScalars.distance(from: text.startIndex, to: index))
+    }
+
     /// The text under a span that stays on one line; nil for others.
     func excerpt(_ span: SourceSpan) -> String? {
         guard span.start.line == span.end.line, span.start.column <= span.end.column else { return nil }

@@ -20,6 +20,12 @@ enum SyntaxAdvice {
     ]
 
     static func diagnostic(for error: YAMLSyntaxError, in source: SourceText) -> Diagnostic {
+        if let offset = error.byteOffset {
+            let place = source.position(utf8Offset: offset)
+            return Diagnostic(
+                .syntax, "not valid YAML: \(error.problem)", at: SourceSpan(start: place, end: place),
+                help: "in double quotes such a character is written as an escape: \"\\x1B\"")
+        }
         let span = SourceSpan(start: error.position, end: error.position)
         let line = source.line(error.position.line)
         let indent = line.prefix { $0 == " " || $0 == "\t" }

@@ -28,6 +28,9 @@ struct YAMLSyntaxError: Error {
     /// What it was reading then ("while parsing a block mapping"), and where that began.
     var context: String?
     var contextPosition: SourcePosition?
+    /// Set for characters that YAML does not allow: their place in UTF-8 bytes. `position` is only near it, as libyaml
+    /// reads ahead of its marks.
+    var byteOffset: Int?
 }
 
 /// Reads events one at a time.
@@ -109,11 +112,11 @@ struct YAMLEventReader: ~Copyable {
         let state = parser.pointee
         // SAFETY: problem and context point to libyaml's static strings, or are null.
         let problem = state.problem.map { String(cString: $0) } ?? "the file is not YAML"
-        var position = SourcePosition(state.problem_mark)
         if state.error == YAML_READER_ERROR {
-            // The reader knows no mark, only where it stopped reading ahead.
-            position = SourcePosition(state.mark)
+            return YAMLSyntaxError(
+                problem: problem, position: SourcePosition(state.mark), byteOffset: Int(state.problem_offset))
         }
+        let position = SourcePosition(state.problem_mark)
         guard let context = state.context else { return YAMLSyntaxError(problem: problem, position: position) }
         return YAMLSyntaxError(
             problem: problem, position: position, context: String(cString: context),

@@ -58,6 +58,43 @@ import Testing
                 + [1, 0, 0, 0])
     }
 
+    /// Plays firmware: allocates, patches pointers, sums, and then reads the tables as an operating system would.
+    @Test func theTableLoaderScriptYieldsWorkingTables() throws {
+        let files = directory()
+        var places: [String: (base: Int, bytes: [UInt8])] = [:]
+        func contents(_ name: String) throws -> [UInt8] {
+            let file = try #require(files[name])
+            return read(file.selector, file.size)
+        }
+        func text(_ bytes: ArraySlice<UInt8>) -> String { String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self) }
+        func number(_ bytes: [UInt8], _ at: Int, _ size: Int) -> Int {
+            (0..<size).reduce(0) { $0 | Int(bytes[at + $1]) << (8 * $1) }
+        }
+        let script = try contents("etc/table-loader")
+        #expect(script.count % 128 == 0)
+        for at in stride(from: 0, to: script.count, by: 128) {
+            let command = Array(script[at..<at + 128])
+            let name = text(command[4..<60])
+            switch number(command, 0, 4) {
+            case 1: places[name] = (places.count == 0 ? 0xF_5000 : 0x1F0_0000, try contents(name))
+            case 2:
+                let target = try #require(places[text(command[60..<116])]).base
+                let (offset, size) = (number(command, 116, 4), number(command, 120, 1))
+                let value = number(try #require(places[name]).bytes, offset, size) + target
+                for byte in 0..<size {
+                    places[name]?.bytes[offset + byte] = UInt8(truncatingIfNeeded: value >> (8 * byte))
+                }
+            default:
+                let (offset, start, length) = (number(command, 60, 4), number(command, 64, 4), number(command, 68, 4))
+                let sum = try #require(places[name]).bytes[start..<start + length].reduce(0, &+)
+                places[name]?.bytes[offset] &-= sum
+            }
+        }
+        let expected = ACPITables(base: 0x1F0_0000, lowRAMEnd: 32 << 20, serialPortCount: 1)
+        #expect(places["etc/acpi/tables"]?.bytes == expected.tables)
+        #expect(places["etc/acpi/rsdp"]?.bytes == expected.rsdp)
+    }
+
     @Test func DMASelectsSkipsAndReads() {
         #expect(dma(0 << 16 | 0x0A, length: 4, to: 0xA000) == 0)
         #expect(rig.board.memory.read(0xA000, size: 4) == 0x554D_4551)

@@ -64,7 +64,7 @@ extension CPU {
         case .imul:
             let product = signedProduct(low, operand)
             (newLow, newHigh) = (product.low, product.high)
-            let fits = newHigh == (newLow.leadingZeroBitCount == 0 ? ~0 : 0)
+            let fits = newHigh == (newLow.leadingZeroBitCount == 0 ? T.max : T(0))
             state.setFlags(newLow, cf: !fits, of: !fits)
         case .div:
             // A quotient that does not fit is #DE: exactly when high >= divisor.

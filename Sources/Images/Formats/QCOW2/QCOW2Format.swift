@@ -3,7 +3,7 @@ public struct QCOW2Format: ImageFormat {
     public init() {}
     public var name: String { "qcow2" }
     public var capabilities: FormatCapabilities {
-        [.read, .write, .create, .backing, .compress, .resize, .check, .zeroes]
+        [.read, .write, .create, .backing, .compress, .snapshots, .resize, .check, .zeroes]
     }
 
     public var options: [CreateOption] {
@@ -65,7 +65,12 @@ public struct QCOW2Format: ImageFormat {
             data.close()
         }
         if settings.preallocation != .off {
-            throw ImageError(.unsupported, "preallocation is not supported", format: name)
+            let options = OpenOptions(format: name, readOnly: false, openBacking: false)
+            let device = try open(storage: storage, options: options)
+            guard let image = device as? QCOW2Image else { return }
+            try image.preallocate(from: 0, to: image.size, mode: settings.preallocation)
+            try image.flush()
+            try image.flush()
         }
     }
 

@@ -7,7 +7,8 @@ struct ImageCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "image", abstract: "Creates, converts and examines disk images (the verbs of qemu-img).",
         subcommands: [
-            ImageCreate.self, ImageInfo.self, ImageCheck.self, ImageConvert.self,
+            ImageCreate.self, ImageConvert.self, ImageInfo.self, ImageCheck.self, ImageMap.self, ImageSnapshot.self,
+            ImageCommit.self, ImageRebase.self, ImageResize.self, ImageCompare.self, ImageMeasure.self, ImageDD.self,
         ])
 }
 

@@ -25,6 +25,11 @@ struct InitCommand: ParsableCommand {
     @Flag(name: .shortAndLong, help: "Overwrites a file that exists.")
     var force = false
 
+    /// The file cannot be written.
+    private struct Failure: Error, CustomStringConvertible {
+        var description: String
+    }
+
     func run() throws {
         let text = StarterLab(name: name ?? folderName, image: image, cdrom: cdrom).text
         if file == "-" {
@@ -37,9 +42,9 @@ struct InitCommand: ParsableCommand {
         guard descriptor >= 0 else {
             let code = errno
             if code == EEXIST {
-                throw ValidationError("\(file) exists already; --force overwrites it")
+                throw Failure(description: "\(file) exists already; --force overwrites it")
             }
-            throw ValidationError("\(file) cannot be written: \(String(cString: strerror(code)))")
+            throw Failure(description: "\(file) cannot be written: \(String(cString: strerror(code)))")
         }
         let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
         try handle.write(contentsOf: Data(text.utf8))

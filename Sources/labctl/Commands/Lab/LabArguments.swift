@@ -47,11 +47,14 @@ struct LabArguments: ParsableArguments {
 
     /// The lab file's path, as written or as found in the current folder.
     func labFilePath() throws -> String {
-        if let file = files.first { return file }
-        let manager = FileManager.default
-        if manager.fileExists(atPath: "lab.yaml") { return "lab.yaml" }
-        let found = ((try? manager.contentsOfDirectory(atPath: ".")) ?? []).filter { $0.hasSuffix(".lab.yaml") }
-            .sorted()
+        try files.first ?? LabArguments.defaultFile(in: ".")
+    }
+
+    /// The lab file of a folder: `lab.yaml`, else the one `*.lab.yaml`.
+    static func defaultFile(in folder: String) throws -> String {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        if names.contains("lab.yaml") { return "lab.yaml" }
+        let found = names.filter { $0.hasSuffix(".lab.yaml") && !$0.hasPrefix(".") }.sorted()
         switch found.count {
         case 1: return found[0]
         case 0:

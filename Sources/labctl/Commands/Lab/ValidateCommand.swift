@@ -22,13 +22,15 @@ struct ValidateCommand: ParsableCommand {
     var strict = false
 
     func validate() throws {
-        if let name = lab.vmNames.first {
-            throw ValidationError("validate checks a whole lab file; '\(name)' does not end in .yaml or .yml")
+        if lab.arguments.count > 1 {
+            throw ValidationError("validate checks one lab file; give no names of VMs")
         }
     }
 
     func run() throws {
-        let loaded = LabFile.load(path: try lab.labFilePath(), variables: lab.variables, checksFiles: !skipFiles)
+        // No VM can be meant here, so the one argument is the file, whatever its name: /dev/stdin too.
+        let path = try lab.arguments.first ?? lab.labFilePath()
+        let loaded = LabFile.load(path: path, variables: lab.variables, checksFiles: !skipFiles)
         let text = loaded.rendered(as: format, usesColor: lab.color.isOn(for: STDOUT_FILENO))
         if !text.isEmpty { print(text) }
         if format == .pretty { print(verdict(loaded)) }

@@ -1,0 +1,180 @@
+/// Growing, shrinking, preallocating, emptying, and changing the backing file.
+extension QCOW2Image: BackingChangeable {
+    func resize(to newSize: UInt64, preallocation: Preallocation) throws(ImageError) {
+        try checkWritable()
+        let target = (newSize + 511) & ~511
+        let oldSize = header.size
+        if target == oldSize { return }
+        if target < oldSize {
+            guard preallocation == .off else {
+                throw ImageError(.invalidArgument, "Preallocation can't be used for shrinking an image", format: "qcow2")
+            }
+            return try shrink(to: target)
+        }
+        access.lockExclusive()
+        do throws(ImageError) {
+            try prepareForWriting()
+            try growL1(for: target)
+            header.size = target
+            try writeSize()
+        } catch {
+            access.unlock()
+            throw error
+        }
+        access.unlock()
+        // Bytes between the old end and the end of its cluster, or that a longer backing file would show.
+        let clusterEnd = min(target, (oldSize + layout.clusterMask) & ~layout.clusterMask)
+        let backedEnd = min(target, backing?.size ?? 0)
+        let zeroEnd = max(clusterEnd, backedEnd)
+        if zeroEnd > oldSize { try writeZeroes(at: oldSize, count: zeroEnd - oldSize, mayUnmap: true) }
+        if dataStorage !== storage { try dataStorage.resize(to: max(dataStorage.byteCount, target)) }
+        if preallocation != .off { try preallocate(from: oldSize, to: target, mode: preallocation) }
+        try flush()
+    }
+
+    private func growL1(for size: UInt64) throws(ImageError) {
+        let needed = layout.l1Entries(forSize: size)
+        guard needed > UInt64(l1.count) else { return }
+        guard needed * 8 <= QCOW2Layout.maximumL1Bytes else {
+            throw ImageError(.invalidArgument, "The image size is too large (L1 table above 32 MiB)", format: "qcow2", path: path)
+        }
+        try settle()
+        let table = l1 + [UInt64](repeating: 0, count: Int(needed) - l1.count)
+        let old = (header.l1Offset, UInt64(header.l1Size) * 8)
+        let offset = try writeTable(table)
+        try settle()
+        try switchL1(to: table, at: offset, size: header.size)
+        if old.1 > 0 { try freeNow(old.0, old.1) }
+    }
+
+    private func writeSize() throws(ImageError) {
+        var field: [UInt8] = []
+        field.putBE(header.size)
+        try storage.write(field, at: 24)
+        try storage.sync()
+    }
+
+    private func shrink(to size: UInt64) throws(ImageError) {
+        guard snapshots.isEmpty || header.version >= 3 else {
+            throw ImageError(.unsupported, "Can't resize a version 2 image which has snapshots", format: "qcow2", path: path)
+        }
+        access.lockExclusive()
+        defer { access.unlock() }
+        try prepareForWriting()
+        let first = (size + layout.clusterMask) & ~layout.clusterMask
+        let end = UInt64(l1.count) << UInt64(layout.clusterBits + layout.l2Bits)
+        let oldSize = header.size
+        header.size = size
+        try writeSize()
+        header.size = max(oldSize, size)
+        try unmapAll(from: first, to: end)
+        header.size = size
+        if dataStorage !== storage { try dataStorage.resize(to: size) }
+        try settle()
+        try truncateFile()
+    }
+
+    /// Clears every mapping of whole clusters in the range: afterwards the backing file shows through.
+    private func unmapAll(from first: UInt64, to end: UInt64) throws(ImageError) {
+        var position = first
+        while position < end {
+            let l1Index = layout.l1Index(position)
+            let tableEnd = UInt64(l1Index + 1) << UInt64(layout.clusterBits + layout.l2Bits)
+            if l1Index >= l1.count { return }
+            if l1[l1Index] & QCOW2Layout.offsetMask != 0 {
+                let slot = try writableL2(l1Index)
+                for index in layout.l2Index(position)..<layout.l2Entries { setEntry(slot, index, 0, bitmap: 0) }
+                if position & (layout.l2Coverage - 1) == 0 { try dropL2(l1Index) }
+            }
+            position = tableEnd
+        }
+    }
+
+    /// Gives up an L2 table that maps nothing.
+    private func dropL2(_ l1Index: Int) throws(ImageError) {
+        let offset = l1[l1Index] & QCOW2Layout.offsetMask
+        cacheLock.lock()
+        if let slot = l2Cache.find(l1Index) { l2Cache.drop(slot) }
+        cacheLock.unlock()
+        l1[l1Index] = 0
+        markL1Dirty(l1Index)
+        freeLater(offset, UInt64(layout.clusterSize))
+    }
+
+    /// Cuts free clusters off the end of the file.
+    private func truncateFile() throws(ImageError) {
+        var cluster = layout.clusters(storage.byteCount)
+        while cluster > 1, try refcount(cluster - 1) == 0 { cluster -= 1 }
+        let end = cluster << UInt64(layout.clusterBits)
+        if end < storage.byteCount {
+            try storage.resize(to: end)
+            highestAllocated = end
+        }
+    }
+
+    func makeEmpty() throws(ImageError) {
+        access.lockExclusive()
+        defer { access.unlock() }
+        try prepareForWriting()
+        try unmapAll(from: 0, to: UInt64(l1.count) << UInt64(layout.clusterBits + layout.l2Bits))
+        try settle()
+        try truncateFile()
+    }
+
+    func changeBacking(_ reference: BackingReference?) throws(ImageError) {
+        access.lockExclusive()
+        defer { access.unlock() }
+        try prepareForWriting()
+        guard reference == nil || header.autoclear & QCOW2Header.autoclearRawData == 0 else {
+            throw ImageError(
+                .invalidArgument, "a raw external data file and a backing file exclude each other", format: "qcow2", path: path)
+        }
+        try settle()
+        let old = header
+        header.backingFile = reference?.file
+        header.backingFormat = reference?.format
+        do throws(ImageError) {
+            try writeHeader()
+        } catch {
+            header = old
+            throw error
+        }
+        try storage.sync()
+    }
+
+    /// Maps every cluster of the range to host clusters of its own, one behind the other, and sets host space aside.
+    func preallocate(from start: UInt64, to end: UInt64, mode: Preallocation) throws(ImageError) {
+        access.lockExclusive()
+        defer { access.unlock() }
+        try prepareForWriting()
+        var position = layout.clusterStart(start)
+        while position < end {
+            let mapping = try map(position, limit: UInt64(layout.clusterSize))
+            guard mapping.kind == .unallocated || mapping.kind == .zeroPlain else {
+                position += UInt64(layout.clusterSize)
+                continue
+            }
+            let tableEnd = (position / layout.l2Coverage + 1) * layout.l2Coverage
+            let wanted = Int(layout.clusters(min(tableEnd, end) - position))
+            // The rest of this table, cut at the first cluster that is mapped already.
+            var count = 1
+            while count < wanted {
+                let next = try entry(at: position + UInt64(count) << UInt64(layout.clusterBits))
+                if next.entry != 0 || next.bitmap != 0 { break }
+                count += 1
+            }
+            let slot = try writableL2(layout.l1Index(position))
+            let (host, got): (UInt64, Int) = dataStorage !== storage ? (position, count) : try allocate(upTo: count)
+            let bytes = UInt64(got) << UInt64(layout.clusterBits)
+            if dataStorage === storage, host < storage.byteCount { try storage.zero(at: host, count: bytes, unmap: true) }
+            try Preallocation.fill(dataStorage, from: host, to: host + bytes, mode: mode)
+            // With subclusters a place can be set aside and the backing file still show through.
+            let bitmap: UInt64 = header.backingFile == nil ? 0xffff_ffff : 0
+            for step in 0..<got {
+                let value = (host + UInt64(step) << UInt64(layout.clusterBits)) | QCOW2Layout.copied
+                setEntry(slot, layout.l2Index(position) + step, value, bitmap: bitmap)
+            }
+            position += bytes
+        }
+    }
+}

@@ -1,0 +1,63 @@
+import ArgumentParser
+import Images
+
+struct ImageMeasure: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "measure", abstract: "Tells how large an image would become.")
+
+    @OptionGroup var source: ImageSourceOptions
+    @Option(help: "human or json.") var output: String?
+    @Option(name: .customShort("O"), help: "Format of the image to be.") var outputFormat = "raw"
+    @Option(name: .customShort("o"), help: "Its options, name=value,….") var options: [String] = []
+    @Option(help: "Size of an empty disk to measure.") var size: String?
+    @Option(name: .customShort("f"), help: "Format of the source (default: recognised).") var format: String?
+    @Option(name: .customShort("l"), help: "Snapshot of the source.") var snapshot: String?
+    @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the source is in use.")
+    var forceShare = false
+    @Argument(help: "The source.") var filename: String?
+
+    func run() throws {
+        let isJSON = try OutputFormat.isJSON(output)
+        if size != nil, filename != nil { throw fail("--size N cannot be used together with a filename.") }
+        guard size != nil || filename != nil else {
+            throw fail("Either --size N or one filename must be specified.")
+        }
+        guard FormatRegistry.format(named: outputFormat) != nil else {
+            throw fail("Unknown file format '\(outputFormat)'")
+        }
+        var values = try ImageOptions.parse(options, format: outputFormat)
+        values["backing_file"] = nil
+        values["backing_fmt"] = nil
+        var bytes: UInt64 = 0
+        var device: (any BlockDevice)?
+        if let size {
+            guard let parsed = ByteCount.parse(size) else { throw ImageOptions.badSize() }
+            bytes = parsed
+        } else if let filename {
+            let opened = try source.open(filename, format: format, readOnly: true, forceShare: forceShare)
+            do {
+                if let snapshot { try DiskImage.loadSnapshot(snapshot, of: opened) }
+            } catch {
+                throw fail("Failed to load snapshot: \(error.message)")
+            }
+            bytes = opened.size
+            device = opened
+        }
+        do {
+            let answer = try DiskImage.measure(format: outputFormat, options: values, size: bytes, source: device)
+            if isJSON {
+                var fields = [
+                    InfoField("required", .integer(Int64(clamping: answer.required))),
+                    InfoField("fully-allocated", .integer(Int64(clamping: answer.fullyAllocated))),
+                ]
+                if let bitmaps = answer.bitmaps { fields.append(InfoField("bitmaps", .integer(Int64(clamping: bitmaps)))) }
+                print(QEMUJSON.render(.object(fields)), terminator: "")
+            } else {
+                print("required size: \(answer.required)\nfully allocated size: \(answer.fullyAllocated)")
+                if let bitmaps = answer.bitmaps { print("bitmaps size: \(bitmaps)") }
+            }
+        } catch {
+            throw fail(error.message)
+        }
+    }
+}

@@ -1,0 +1,53 @@
+import ArgumentParser
+import Images
+
+struct ImageResize: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "resize", abstract: "Changes the size of a disk: a size, +size or -size.")
+
+    @OptionGroup var source: ImageSourceOptions
+    @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
+    @Flag(help: "Allow the disk to become smaller.") var shrink = false
+    @Option(help: "off, metadata, falloc or full.") var preallocation: String?
+    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
+    @Argument(parsing: .allUnrecognized, help: "The image, then the size.") var arguments: [String] = []
+
+    func run() throws {
+        let operands = arguments.filter { $0 != "--" }
+        guard operands.count == 2 else { throw failUsage(operands.count < 2 ? "Not enough arguments" : "Unexpected argument: \(operands[2])") }
+        let (filename, text) = (operands[0], operands[1])
+        var mode = Preallocation.off
+        if let preallocation {
+            guard let parsed = Preallocation(rawValue: preallocation) else {
+                throw fail("Invalid preallocation mode '\(preallocation)'")
+            }
+            mode = parsed
+        }
+        let sign = text.first.flatMap { $0 == "+" || $0 == "-" ? $0 : nil }
+        guard let amount = ByteCount.parse(sign == nil ? text : String(text.dropFirst())), amount <= UInt64(Int64.max) else {
+            throw fail(ImageOptions.badSizeParameter("size"))
+        }
+        let device = try source.open(filename, format: format, readOnly: false)
+        let size: UInt64
+        switch sign {
+        case "+": size = device.size + amount
+        case "-":
+            guard amount < device.size else { throw fail("New image size must be positive") }
+            size = device.size - amount
+        default: size = amount
+        }
+        if size < device.size, !shrink {
+            ImageOutput.error("Use the --shrink option to perform a shrink operation.")
+            throw fail(
+                "warning: Shrinking an image will delete all data beyond the shrunken image's end. "
+                    + "Before performing such an operation, make sure there is no important data there.")
+        }
+        do {
+            try device.resize(to: size, preallocation: mode)
+            try device.close()
+        } catch {
+            throw fail(error.message)
+        }
+        if !quiet { print("Image resized.") }
+    }
+}

@@ -1,0 +1,47 @@
+import ArgumentParser
+import Images
+
+struct ImageSnapshot: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "snapshot", abstract: "Lists, takes, applies and deletes internal snapshots.")
+
+    @OptionGroup var source: ImageSourceOptions
+    @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
+    @Flag(name: .customShort("l"), help: "List (the default).") var list = false
+    @Option(name: .customShort("a"), help: "Apply: return the disk to this snapshot.") var apply: String?
+    @Option(name: .customShort("c"), help: "Create a snapshot of this name.") var create: String?
+    @Option(name: .customShort("d"), help: "Delete this snapshot.") var delete: String?
+    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
+    @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
+    var forceShare = false
+    @Argument(help: "The image.") var filename: String?
+
+    func run() throws {
+        let actions = [apply, create, delete].compactMap { $0 }.count
+        guard actions <= 1, actions == 0 || !list else { throw failUsage("Cannot mix '-l', '-a', '-c', '-d'") }
+        guard let filename else { throw failUsage("Expecting one image file name") }
+        let device = try source.open(
+            filename, format: format, readOnly: actions == 0, forceShare: forceShare, openBacking: false)
+        if actions == 0 {
+            let snapshots = device.summary.snapshots
+            if list, !snapshots.isEmpty { print("Snapshot list:\n" + SnapshotTable.text(snapshots), terminator: "") }
+            return
+        }
+        do throws(ImageError) {
+            if let create { try capable(device).createSnapshot(named: create) }
+            if let apply { try capable(device).applySnapshot(apply) }
+            if let delete { try capable(device).deleteSnapshot(delete) }
+            try device.close()
+        } catch {
+            if let create { throw fail("Could not create snapshot '\(create)': \(error.message)") }
+            throw fail("Could not \(apply != nil ? "apply" : "delete") snapshot '\(apply ?? delete ?? "")': \(error.message)")
+        }
+    }
+
+    private func capable(_ device: any BlockDevice) throws(ImageError) -> any SnapshotCapable {
+        guard let capable = device as? any SnapshotCapable else {
+            throw ImageError(.unsupported, "-95 (Operation not supported)", format: device.formatName, path: device.path)
+        }
+        return capable
+    }
+}
