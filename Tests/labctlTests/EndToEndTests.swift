@@ -81,7 +81,9 @@ import VMProtocol
         let teacher: Int = try lab.value("processID", of: "teacher")
         let student: Int = try lab.value("processID", of: "student-01")
         try lab.type("wkept", on: "student-01")
-        try lab.write(Self.classroom.replacingOccurrences(of: "replicas: 2\n    memory: 16M", with: "replicas: 2\n    memory: 24M"))
+        try lab.write(
+            Self.classroom.replacingOccurrences(
+                of: "replicas: 2\n    memory: 16M", with: "replicas: 2\n    memory: 24M"))
         #expect(try lab.succeed("plan").contains("memory 16M → 24M"))
         try lab.succeed("up")
         #expect(try lab.value("processID", of: "teacher") == teacher)
@@ -138,7 +140,8 @@ import VMProtocol
         try lab.succeed("up")
         try lab.type("wmine", on: "alpha")
         try lab.succeed("down")
-        #expect(try FileManager.default.contentsOfDirectory(atPath: lab.labFolder).sorted() == ["golden.img", "lab.yaml"])
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: lab.labFolder).sorted() == ["golden.img", "lab.yaml"])
     }
 
     @Test func aGoldenImageThatChangedIsRefusedUntilReset() throws {
@@ -146,7 +149,8 @@ import VMProtocol
         try lab.succeed("up")
         try lab.succeed("down")
         // Another time, the same content: nothing is wrong.
-        try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: 1)], ofItemAtPath: lab.golden)
+        try FileManager.default.setAttributes(
+            [.modificationDate: Date(timeIntervalSince1970: 1)], ofItemAtPath: lab.golden)
         try lab.succeed("up")
         try lab.succeed("down")
         var changed = BootSectorGuest.image

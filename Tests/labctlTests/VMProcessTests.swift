@@ -50,7 +50,10 @@ import VMProtocol
             ask(
                 client, #"{"execute":"human-monitor-command","arguments":{"command-line":"info status"}}"#,
                 until: "VM status: running"))
-        #expect(ask(client, #"{"execute":"send-key","arguments":{"keys":[{"type":"qcode","data":"xx"}]}}"#, until: "unknown key"))
+        #expect(
+            ask(
+                client, #"{"execute":"send-key","arguments":{"keys":[{"type":"qcode","data":"xx"}]}}"#,
+                until: "unknown key"))
         #expect(ask(client, #"{"execute":"system_reset"}"#, until: #""event":"RESET""#))
         #expect(ask(client, #"{"execute":"quit"}"#, until: #""event":"SHUTDOWN""#))
         while try lab.states()["alpha"] == "ready" { usleep(10_000) }

@@ -38,7 +38,8 @@ struct ImageStore: Sendable {
                     if let sha256, golden.sha256 != sha256 {
                         throw OrchestratorError(
                             .image,
-                            "image '\(node.label)': \(path) has SHA-256 \(golden.sha256), the lab file asks for \(sha256)")
+                            "image '\(node.label)': \(path) has SHA-256 \(golden.sha256), the lab file asks for \(sha256)"
+                        )
                     }
                     contents[node.reference] = golden.sha256
                 } else if let name = node.contentName(inputDigests: node.inputs.compactMap { contents[$0] }) {
@@ -57,7 +58,9 @@ struct ImageStore: Sendable {
         return images
     }
 
-    private func file(_ path: String, _ format: DiskFormat?, of node: ImageNode) throws(OrchestratorError) -> ResolvedImage {
+    private func file(_ path: String, _ format: DiskFormat?, of node: ImageNode) throws(OrchestratorError)
+        -> ResolvedImage
+    {
         guard access(path, R_OK) == 0 else {
             throw OrchestratorError(
                 .image, "image '\(node.label)': \(path): \(String(cString: strerror(errno)))")
