@@ -43,7 +43,8 @@ let package = Package(
         .testTarget(
             name: "LabSpecTests", dependencies: ["LabSpec"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "ImagesTests", dependencies: ["Images"], swiftSettings: strict),
-        .testTarget(name: "EmulatorTests", dependencies: ["Emulator"], swiftSettings: strict),
+        .testTarget(
+            name: "EmulatorTests", dependencies: ["Emulator"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "OrchestratorTests", dependencies: ["Orchestrator"], swiftSettings: strict),
         .testTarget(name: "labctlTests", dependencies: ["labctl"], swiftSettings: strict),
         .testTarget(name: "GuestTests", dependencies: ["Emulator", "Images"], swiftSettings: strict),
