@@ -40,7 +40,7 @@ public enum DiskImage {
         below.forCheck = false
         below.lock = options.backingLock ?? options.lock
         do throws(ImageError) {
-            device.attach(backing: try open(backingPath, below, &visited))
+            try device.attach(backing: try open(backingPath, below, &visited))
         } catch {
             throw ImageError(
                 error.kind, "Could not open backing file: \(error.message)", format: device.formatName,

@@ -36,13 +36,15 @@ public protocol BlockDevice: AnyObject, Sendable {
     /// The opened backing file.
     var backing: (any BlockDevice)? { get }
     /// Joins an opened backing file; called once by `DiskImage.open`.
-    func attach(backing: any BlockDevice)
+    func attach(backing: any BlockDevice) throws(ImageError)
 
     /// Facts for `info`: the format's own name for its data, and fields in display order.
     var formatDetails: FormatDetails? { get }
     /// Fields that `info` shows for every format.
     var summary: ImageSummary { get }
 
+    /// The image takes whole compressed clusters in rising order and nothing else.
+    var needsCompressedWrites: Bool { get }
     /// Stores one whole cluster compressed, if the format can: the bytes come from `compress`. The range must be a
     /// cluster (or the disk's last part) that holds nothing yet.
     func writeCompressed(_ payload: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError)
@@ -155,7 +157,8 @@ extension BlockDevice {
     public var clusterSize: Int? { nil }
     public var backingReference: BackingReference? { nil }
     public var backing: (any BlockDevice)? { nil }
-    public func attach(backing: any BlockDevice) {}
+    public func attach(backing: any BlockDevice) throws(ImageError) {}
+    public var needsCompressedWrites: Bool { false }
     public var formatDetails: FormatDetails? { nil }
 
     public func writeCompressed(_ payload: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {

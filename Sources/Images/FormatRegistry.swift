@@ -3,6 +3,13 @@ public enum FormatRegistry {
     /// In the order in which equal confidence is decided; raw takes what nobody else knows.
     public static let formats: [any ImageFormat] = [
         QCOW2Format(),
+        QCOW1Format(),
+        VDIFormat(),
+        VHDFormat(),
+        VMDKFormat(),
+        VHDXFormat(),
+        COWFormat(),
+        CloopFormat(),
         RawFormat(),
     ]
 

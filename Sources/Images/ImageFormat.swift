@@ -104,6 +104,8 @@ public enum Preallocation: String, Sendable, CaseIterable {
 public struct CreateRequest: Sendable {
     /// Path of the new file, for formats with companion files.
     public var path: String
+    /// The name the file will have in the end, where it is written under another first.
+    public var finalPath: String?
     /// Virtual size in bytes.
     public var size: UInt64
     public var backing: BackingReference?

@@ -68,7 +68,8 @@
         func extended() -> X87Register {
             let exponent: UInt16 =
                 switch random.below(8) {
-                case 0, 1: random.pick([0, 0, 1, 2, 0x3FFF, 0x3FFE, 0x403E, 0x7FFE, 0x7FFF, 0x3C01, 0x3F81, 0x3BCD, 0x3F6A])
+                case 0, 1:
+                    random.pick([0, 0, 1, 2, 0x3FFF, 0x3FFE, 0x403E, 0x7FFE, 0x7FFF, 0x3C01, 0x3F81, 0x3BCD, 0x3F6A])
                 case 2: UInt16(random.next() & 0x7FFF)
                 default: UInt16(0x3FE0 + random.below(100))
                 }
@@ -141,7 +142,8 @@
             s.pointee.fpu.mxcsr = state.mxcsr
             for i in 0..<8 {
                 s.pointee.fpu.registers[bare.cpu.physical(UInt8(i))] = X87Register(
-                    significand: state.fx(32 + 16 * i, as: UInt64.self), signExponent: state.fx(40 + 16 * i, as: UInt16.self))
+                    significand: state.fx(32 + 16 * i, as: UInt64.self),
+                    signExponent: state.fx(40 + 16 * i, as: UInt16.self))
             }
             for i in 0..<16 { s.xmm[i] = V128(low: state.xmm(i).0, high: state.xmm(i).1) }
         }
@@ -167,7 +169,8 @@
         // MARK: Encodings
 
         /// One register and one memory encoding of a row, where it has them.
-        func encodings(of row: OpcodeRow, registers: (reg: UInt8, rm: UInt8), wide: Bool, immediate: UInt8) -> [[UInt8]] {
+        func encodings(of row: OpcodeRow, registers: (reg: UInt8, rm: UInt8), wide: Bool, immediate: UInt8) -> [[UInt8]]
+        {
             var prefix: [UInt8] = []
             switch row.prefix {
             case .p66: prefix = [0x66]

@@ -267,6 +267,20 @@ import Testing
         #expect(rig.inb(7) == 0x50)
     }
 
+    /// Linux tells an empty slot from a disk by status alone once the signature says "disk".
+    @Test func missingSlaveShowsADiskSignatureAfterReset() throws {
+        let rig = try IDETestRig([.disk(disk)])
+        rig.out(6, 0xB0)
+        rig.out(2, 0x55)
+        rig.out(3, 0xAA)
+        rig.ports.write(rig.control, size: 1, value: 0x0E)
+        rig.ports.write(rig.control, size: 1, value: 0x0A)
+        #expect(rig.inb(6) == 0xA0)
+        rig.out(6, 0xB0)
+        #expect(rig.taskFile == [0, 1, 1, 0, 0])
+        #expect(rig.inb(7) == 0)
+    }
+
     @Test func emptyChannelReadsZero() throws {
         let rig = try IDETestRig([.disk(disk)], channel: 1)
         #expect(rig.taskFile == [0, 0, 0, 0, 0] && rig.inb(6) == 0 && rig.inb(7) == 0)

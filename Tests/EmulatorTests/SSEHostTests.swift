@@ -17,14 +17,16 @@
             let lab = try FPUDifferential(seed: UInt64(row.code) &+ 1)
             for round in 0..<rounds {
                 var state = HostCPU.State()
-                for i in 0..<16 where i != 4 { state.gpr[i] = lab.random.below(3) == 0 ? UInt64(lab.random.below(20)) : lab.random.next() }
+                for i in 0..<16 where i != 4 {
+                    state.gpr[i] = lab.random.below(3) == 0 ? UInt64(lab.random.below(20)) : lab.random.next()
+                }
                 state.flags = 0x202 | lab.random.next() & 0x8D5
                 for i in 0..<16 {
                     let v = lab.vector()
                     state.setXMM(i, v.0, v.1)
                 }
                 if round & 1 != 0 {
-                    state.mxcsr = 0x1F80 | UInt32(lab.random.next()) & 0xE07F & ~0x1F80
+                    state.mxcsr = 0x1F80 | UInt32(truncatingIfNeeded: lab.random.next()) & 0xE07F
                 }
                 state.setFX(4, UInt8(0xFF))
                 for i in 0..<8 {
@@ -50,7 +52,8 @@
                     let result = lab.run(code, state, memory: memory)
                     if let text = compare(row, result) {
                         let hex = code.map { String($0, radix: 16) }.joined(separator: " ")
-                        return "\(row.mnemonic) [\(hex)] round \(round) mxcsr \(String(state.mxcsr, radix: 16)): \(text)"
+                        return
+                            "\(row.mnemonic) [\(hex)] round \(round) mxcsr \(String(state.mxcsr, radix: 16)): \(text)"
                     }
                 }
             }
@@ -69,7 +72,9 @@
             if r.guest.mxcsr != r.host.mxcsr {
                 return "mxcsr \(String(r.guest.mxcsr, radix: 16)) expected \(String(r.host.mxcsr, radix: 16))"
             }
-            if r.guestMemory != r.hostMemory { return "memory \(r.guestMemory[0..<24]) expected \(r.hostMemory[0..<24])" }
+            if r.guestMemory != r.hostMemory {
+                return "memory \(r.guestMemory[0..<24]) expected \(r.hostMemory[0..<24])"
+            }
             if r.guest.fx[0..<5] != r.host.fx[0..<5] { return "x87 \(r.guest.fx[0..<5]) expected \(r.host.fx[0..<5])" }
             for i in 0..<8 {
                 let range = 32 + 16 * i..<42 + 16 * i
@@ -79,7 +84,8 @@
             }
             let mask = UInt64(0x8D5 & ~row.flagsUndefined)
             if (r.guest.flags ^ r.host.flags) & mask != 0 {
-                return "flags \(String(r.guest.flags & 0x8D5, radix: 16)) expected \(String(r.host.flags & 0x8D5, radix: 16))"
+                return
+                    "flags \(String(r.guest.flags & 0x8D5, radix: 16)) expected \(String(r.host.flags & 0x8D5, radix: 16))"
             }
             return nil
         }

@@ -86,7 +86,8 @@
 
         // MARK: Traps
 
-        static let addps: [UInt8] = [0x0F, 0x58, 0xC1], paddb: [UInt8] = [0x0F, 0xFC, 0xC1], fadd: [UInt8] = [0xD8, 0xC1]
+        static let addps: [UInt8] = [0x0F, 0x58, 0xC1], paddb: [UInt8] = [0x0F, 0xFC, 0xC1],
+            fadd: [UInt8] = [0xD8, 0xC1]
 
         @Test("CR0.TS gives #NM, CR0.EM #UD for SSE and MMX and #NM for x87")
         func traps() throws {

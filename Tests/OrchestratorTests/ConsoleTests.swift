@@ -15,11 +15,15 @@ import VMProtocol
         let folder = try TemporaryFolder()
         let path = folder.path + "/console.log"
         var follower = ConsoleFollower(path: path, from: 0, lookingFor: "login: ")
-        #expect(!follower.find())
+        var isFound: Bool
+        isFound = follower.find()
+        #expect(!isFound)
         try append("Debian\r\nhost log", to: path)
-        #expect(!follower.find())
+        isFound = follower.find()
+        #expect(!isFound)
         try append("in: root", to: path)
-        #expect(follower.find())
+        isFound = follower.find()
+        #expect(isFound)
         // The place behind the text: where the next look begins.
         #expect(follower.offset == UInt64("Debian\r\nhost login: ".utf8.count))
     }
@@ -29,9 +33,12 @@ import VMProtocol
         let path = folder.path + "/console.log"
         try append("login: ", to: path)
         var follower = ConsoleFollower(path: path, from: 7, lookingFor: "login: ")
-        #expect(!follower.find())
+        var isFound: Bool
+        isFound = follower.find()
+        #expect(!isFound)
         try append("login: ", to: path)
-        #expect(follower.find())
+        isFound = follower.find()
+        #expect(isFound)
     }
 
     @Test(arguments: [

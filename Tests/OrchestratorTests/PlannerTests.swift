@@ -12,7 +12,7 @@ import VMProtocol
         var spec = VM(name: "alpha")
         spec.disks[.hda] = Disk(image: .named("golden"))
         change(&spec)
-        return VMInstance(name: "alpha", number: nil, spec: spec, dependsOn: [])
+        return Lab(name: "lab", vms: [spec]).instances()[0]
     }
 
     private func definition(_ instance: VMInstance) throws -> VMDefinition {
@@ -63,7 +63,9 @@ import VMProtocol
 
     @Test func whatSaysThatAVMIsReadyIsNotPartOfItsDefinition() throws {
         let changed = vm { $0.ready = Readiness(console: "other", timeout: .seconds(1)) }
-        #expect(try definition(changed).digest == definition(vm()).digest)
+        let same = try definition(vm()).digest
+        let digest = try definition(changed).digest
+        #expect(digest == same)
     }
 
     @Test func anOverlayWithoutARecordIsMadeAgain() throws {
@@ -106,18 +108,25 @@ import VMProtocol
         #expect(!plan.hasChanges)
     }
 
+    /// How a run that began at second 100 ended, and what that makes the VM.
+    struct Ending: Sendable {
+        var exit: ExitRecord?
+        var stopRequested = false
+        var phase: VMPhase
+    }
+
     @Test(arguments: [
-        (ExitRecord(reason: .guestPowerOff, endedAt: 200), false, VMPhase.stopped),
-        (ExitRecord(reason: .failed, message: "no firmware", endedAt: 200), false, .failed),
-        (nil, false, .killed),
-        (nil, true, .stopped),
+        Ending(exit: ExitRecord(reason: .guestPowerOff, endedAt: 200), phase: .stopped),
+        Ending(exit: ExitRecord(reason: .failed, message: "no firmware", endedAt: 200), phase: .failed),
+        Ending(exit: nil, phase: .killed),
+        Ending(exit: nil, stopRequested: true, phase: .stopped),
         // A record of an earlier run says nothing about this one.
-        (ExitRecord(reason: .guestPowerOff, endedAt: 50), false, .killed),
+        Ending(exit: ExitRecord(reason: .guestPowerOff, endedAt: 50), phase: .killed),
     ])
-    func howARunEndedDecidesItsPhase(exit: ExitRecord?, stopRequested: Bool, phase: VMPhase) throws {
+    func howARunEndedDecidesItsPhase(ending: Ending) throws {
         var record = try record(vm())
-        record.run?.stopRequested = stopRequested
-        #expect(VMObservation(record: record, exit: exit).phase == phase)
+        record.run?.stopRequested = ending.stopRequested
+        #expect(VMObservation(record: record, exit: ending.exit).phase == ending.phase)
     }
 
     @Test func whatThisVersionCannotDoIsNamedOncePerVM() {

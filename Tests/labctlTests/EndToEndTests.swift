@@ -58,7 +58,7 @@ import VMProtocol
         let down = try lab.run(["down"])
         #expect(down.status == 0)
         #expect(!down.errors.contains("force"), "\(down.errors)")
-        #expect(try lab.states().values.allSatisfy { $0 == "stopped" })
+        #expect(try lab.allStates() == ["stopped"])
         try lab.succeed("up")
         #expect(try lab.type("r", on: "student-01").contains("disk: mine"))
 
@@ -70,7 +70,7 @@ import VMProtocol
         #expect(try lab.value("processID", of: "student-02") == other)
 
         try lab.succeed("destroy", "--yes")
-        #expect(try lab.states().values.allSatisfy { $0 == "absent" })
+        #expect(try lab.allStates() == ["absent"])
         #expect(FileManager.default.contents(atPath: lab.golden) == golden)
         #expect(try FileManager.default.contentsOfDirectory(atPath: lab.folder + "/home/labs").isEmpty)
     }
@@ -100,7 +100,7 @@ import VMProtocol
             _ = try lab.states()
         }
         try lab.succeed("up")
-        #expect(try lab.states().values.allSatisfy { $0 == "ready" })
+        #expect(try lab.allStates() == ["ready"])
         #expect(try lab.run(["plan", "--exit-code"]).status == 0)
     }
 

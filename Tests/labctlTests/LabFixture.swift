@@ -111,6 +111,9 @@ final class LabFixture {
         return states
     }
 
+    /// The states that occur.
+    func allStates() throws -> Set<String> { Set(try states().values) }
+
     func value<Value>(_ key: String, of vm: String) throws -> Value {
         let entry = try #require(try status().first { $0["name"] as? String == vm })
         return try #require(entry[key] as? Value)

@@ -40,7 +40,7 @@ extension CPU {
         case 0xD where features.has(.xsave): return extendedStateLeaf(subleaf)
         case 0x15:
             // TSC = crystal * EBX / EAX, so that a kernel knows both rates without measuring them. In lowest terms: Linux
-            // multiplies kilohertz by EBX in 32 bits.
+            // multiplies in 32 bits.
             let divisor = Self.greatestCommonDivisor(features.busKilohertz, features.tscKilohertz)
             return CPUIDResult(
                 eax: features.busKilohertz / divisor, ebx: features.tscKilohertz / divisor,

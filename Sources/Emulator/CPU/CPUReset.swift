@@ -6,6 +6,7 @@ extension CPU {
         state.pointee = CPUState(readTLB: tlb.reads(user: false), writeTLB: tlb.writes(user: false))
         state.pointee.owner = owner
         state.pointee.instructionCount = executed
+        state.flags = RFLAGS.fixed1
         state.pointee.gpr[Register.rdx] = UInt64(features.signature)
         let data = Segment(selector: 0, attributes: Self.realAttributes, limit: 0xFFFF, base: 0)
         for index in 0..<6 { state.pointee.segments[index] = data }

@@ -21,7 +21,6 @@ extension CPU {
             let second = state.pointee.fault
             if current.vector == Vector.df, Self.isContributory(second.vector) || second.vector == Vector.pf {
                 state.pointee.fault.isPending = false
-                log("triple fault\n" + dump())
                 tripleFault()
                 return
             }

@@ -175,12 +175,18 @@ extension CPU {
 
     /// Loads 1–8 bytes at any linear address with the privilege of the running code; fills the TLB.
     @inline(never) func loadSlow(_ linear: UInt64, size: Int) -> UInt64? {
-        load(linear, size: size, user: isUser, fillTLB: true)
+        guard state.pointee.dataBreakpoints else { return load(linear, size: size, user: isUser, fillTLB: true) }
+        guard let value = load(linear, size: size, user: isUser, fillTLB: !isWatched(page: linear)) else { return nil }
+        checkDataBreakpoints(linear, size: size, write: false)
+        return value
     }
 
     /// Stores likewise. All pages are checked before the first byte is written.
     @inline(never) func storeSlow(_ linear: UInt64, _ value: UInt64, size: Int) -> Bool {
-        store(linear, value, size: size, user: isUser, fillTLB: true)
+        guard state.pointee.dataBreakpoints else { return store(linear, value, size: size, user: isUser, fillTLB: true) }
+        guard store(linear, value, size: size, user: isUser, fillTLB: !isWatched(page: linear)) else { return false }
+        checkDataBreakpoints(linear, size: size, write: true)
+        return true
     }
 
     /// An implicit supervisor access (descriptor tables, TSS, interrupt stacks of CPL 0–2): load.

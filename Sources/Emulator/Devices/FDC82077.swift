@@ -13,38 +13,38 @@
 /// result phase; an interrupt announces the result, or the end of a seek.
 final class FDC82077: PortDevice, ResettableDevice {
     static let base: UInt16 = 0x3F0
-    private static let commandNanoseconds: UInt64 = 20_000
-    private static let sectorNanoseconds: UInt64 = 100_000
+    static let commandNanoseconds: UInt64 = 20_000
+    static let sectorNanoseconds: UInt64 = 100_000
 
     enum Phase { case idle, command, executing, hostReads, hostWrites, result }
 
     let drives: [FloppyDrive]
     private let irq: IRQLine
-    private let dma: any FloppyDMA
+    let dma: any FloppyDMA
     private let scheduler: Scheduler
     private var timer: Scheduler.Timer?
     private var pending: (() -> Void)?
 
-    private var phase = Phase.idle
+    var phase = Phase.idle
     private var output: UInt8 = 0
     private var tape: UInt8 = 0
     private var rate: UInt8 = 2
     /// Command bytes, data of one sector in transfers without DMA, or result bytes.
-    private var fifo: [UInt8] = []
-    private var fifoAt = 0
-    private var bytesExpected = 0
+    var fifo: [UInt8] = []
+    var fifoAt = 0
+    var bytesExpected = 0
     /// Status 0 of seeks and resets that SENSE INTERRUPT will report, by drive.
     private var interruptCauses: [UInt8?] = [nil, nil, nil, nil]
     private var seeking: UInt8 = 0
     // SPECIFY, CONFIGURE, PERPENDICULAR and LOCK.
     private var stepAndUnload: UInt8 = 0
-    private var loadAndDMA: UInt8 = 0
-    private var configuration: UInt8 = 0x20
+    var loadAndDMA: UInt8 = 0
+    var configuration: UInt8 = 0x20
     private var precompensationTrack: UInt8 = 0
     private var perpendicular: UInt8 = 0
     private var isLocked = false
-    private var lastSectorCount: UInt8 = 0
-    private var transfer: FDCTransfer?
+    var lastSectorCount: UInt8 = 0
+    var transfer: FDCTransfer?
 
     /// - Parameter drives: A and B.
     init(drives: [FloppyDrive], irq: IRQLine, dma: any FloppyDMA, scheduler: Scheduler) {
@@ -110,7 +110,7 @@ final class FDC82077: PortDevice, ResettableDevice {
 
     private var selected: FloppyDrive { drives[Int(output & 3)] }
     private var isRunning: Bool { output & 4 != 0 }
-    private var usesDMA: Bool { loadAndDMA & 1 == 0 && output & 8 != 0 }
+    var usesDMA: Bool { loadAndDMA & 1 == 0 && output & 8 != 0 }
 
     private var mainStatus: UInt8 {
         guard isRunning else { return 0 }
@@ -157,9 +157,9 @@ final class FDC82077: PortDevice, ResettableDevice {
         }
     }
 
-    private func interrupt() { if output & 8 != 0 { irq.set(true) } }
+    func interrupt() { if output & 8 != 0 { irq.set(true) } }
 
-    private func later(_ nanoseconds: UInt64, _ work: @escaping () -> Void) {
+    func later(_ nanoseconds: UInt64, _ work: @escaping () -> Void) {
         guard let timer else { return }
         pending = work
         scheduler.arm(timer, at: scheduler.nowNanoseconds &+ nanoseconds)
@@ -197,13 +197,13 @@ final class FDC82077: PortDevice, ResettableDevice {
         phase == .command ? execute(fifo) : continueTransfer()
     }
 
-    private func endResult() {
+    func endResult() {
         phase = .idle
         fifo = []
         fifoAt = 0
     }
 
-    private func respond(_ bytes: [UInt8], interrupting: Bool = false) {
+    func respond(_ bytes: [UInt8], interrupting: Bool = false) {
         fifo = bytes
         fifoAt = 0
         phase = .result
@@ -289,7 +289,7 @@ final class FDC82077: PortDevice, ResettableDevice {
     }
 
     /// There is a disk and the controller samples it at its rate.
-    private func isReadable(_ drive: FloppyDrive) -> Bool {
+    func isReadable(_ drive: FloppyDrive) -> Bool {
         drive.kind != .absent && drive.disk != nil && drive.format.rate == rate
     }
 
@@ -298,146 +298,5 @@ final class FDC82077: PortDevice, ResettableDevice {
             stepAndUnload, loadAndDMA, lastSectorCount, (isLocked ? 0x80 : 0) | perpendicular, configuration,
             precompensationTrack,
         ]
-    }
-
-    // MARK: Commands with data
-
-    private func beginTransfer(_ bytes: [UInt8]) {
-        var job = FDCTransfer(bytes)
-        let drive = drives[job.drive]
-        if configuration & 0x40 != 0, job.command != .format { drive.step(to: job.cylinder) }
-        lastSectorCount = job.lastSector
-        if !isReadable(drive) {
-            job.fail(FDCStatus.missingAddressMark)
-        } else if job.isWrite, drive.disk?.isReadOnly ?? true {
-            job.fail(FDCStatus.notWritable)
-        } else if job.command != .format, job.cylinder != drive.track {
-            job.fail(FDCStatus.noData, FDCStatus.wrongCylinder)
-        }
-        transfer = job
-        later(Self.sectorNanoseconds) { [unowned self] in job.hasFailed ? endTransfer() : step() }
-    }
-
-    /// One sector, or for FORMAT one sector's header.
-    private func step() {
-        guard let job = transfer else { return }
-        phase = .executing
-        if job.command == .format {
-            if job.sectorsLeftToFormat == 0 { return endTransfer() }
-            return usesDMA ? takeFromDMA(4) : requestFromHost(4)
-        }
-        guard job.size == 2, job.headMatches,
-            let offset = drives[job.drive].offset(head: job.head, sector: Int(job.sector))
-        else {
-            transfer?.fail(FDCStatus.noData)
-            return endTransfer()
-        }
-        if job.isWrite { return usesDMA ? takeFromDMA(512) : requestFromHost(512) }
-        guard let data = readSector(drives[job.drive], offset) else { return endTransfer() }
-        if job.command == .verify { return nextSector(terminated: false) }
-        guard usesDMA else {
-            fifo = data
-            fifoAt = 0
-            phase = .hostReads
-            return interrupt()
-        }
-        let (moved, isEnd) = data.withUnsafeBytes { dma.deviceToMemory($0) }
-        if moved < data.count, !isEnd {
-            transfer?.fail(FDCStatus.overrun)
-            return endTransfer()
-        }
-        nextSector(terminated: isEnd)
-    }
-
-    private func requestFromHost(_ count: Int) {
-        fifo = []
-        fifoAt = 0
-        bytesExpected = count
-        phase = .hostWrites
-        interrupt()
-    }
-
-    private func takeFromDMA(_ count: Int) {
-        var data = [UInt8](repeating: 0, count: count)
-        let (moved, isEnd) = data.withUnsafeMutableBytes { dma.memoryToDevice($0) }
-        if moved < count, !isEnd {
-            transfer?.fail(FDCStatus.overrun)
-            return endTransfer()
-        }
-        store(data, terminated: isEnd)
-    }
-
-    /// The host has moved a whole sector through the FIFO.
-    private func continueTransfer() {
-        guard let job = transfer else { return endResult() }
-        phase = .executing
-        if job.isWrite { store(fifo, terminated: false) } else { nextSector(terminated: false) }
-    }
-
-    private func store(_ data: [UInt8], terminated: Bool) {
-        guard let job = transfer else { return }
-        if job.command == .format {
-            if !data.isEmpty { fill(job, header: data) }
-            transfer?.sectorsLeftToFormat -= 1
-            if terminated { transfer?.sectorsLeftToFormat = 0 }
-            return later(Self.commandNanoseconds) { [unowned self] in step() }
-        }
-        let drive = drives[job.drive]
-        guard let offset = drive.offset(head: job.head, sector: Int(job.sector)),
-            writeSector(drive, offset, data)
-        else { return endTransfer() }
-        nextSector(terminated: terminated)
-    }
-
-    private func fill(_ job: FDCTransfer, header: [UInt8]) {
-        let drive = drives[job.drive]
-        guard let offset = drive.offset(head: job.head, sector: Int(header[2])) else {
-            transfer?.fail(FDCStatus.noData)
-            return
-        }
-        _ = writeSector(drive, offset, [UInt8](repeating: job.fillByte, count: 512))
-    }
-
-    private func nextSector(terminated: Bool) {
-        guard var job = transfer else { return }
-        let isOver = job.advance(terminated: terminated)
-        transfer = job
-        if isOver { return endTransfer() }
-        later(Self.commandNanoseconds) { [unowned self] in step() }
-    }
-
-    private func endTransfer() {
-        guard let job = transfer else { return endResult() }
-        transfer = nil
-        respond(job.result, interrupting: true)
-    }
-
-    private func readSector(_ drive: FloppyDrive, _ offset: UInt64) -> [UInt8]? {
-        guard let disk = drive.disk else { return nil }
-        let sector = UnsafeMutableRawBufferPointer.allocate(byteCount: 512, alignment: 16)
-        defer { sector.deallocate() }
-        do throws(DiskBackendError) { try disk.read(into: sector, at: offset) } catch {
-            transfer?.fail(FDCStatus.dataError, FDCStatus.dataErrorInField)
-            return nil
-        }
-        return Array(sector)
-    }
-
-    private func writeSector(_ drive: FloppyDrive, _ offset: UInt64, _ data: [UInt8]) -> Bool {
-        guard let disk = drive.disk else { return false }
-        // An image shorter than its format has no place for the last sectors.
-        guard offset + 512 <= disk.sizeBytes else {
-            transfer?.fail(FDCStatus.noData)
-            return false
-        }
-        do {
-            try data.withUnsafeBytes { bytes in
-                try disk.write(from: UnsafeRawBufferPointer(rebasing: bytes[0..<512]), at: offset)
-            }
-        } catch {
-            transfer?.fail(FDCStatus.dataError, FDCStatus.dataErrorInField)
-            return false
-        }
-        return true
     }
 }

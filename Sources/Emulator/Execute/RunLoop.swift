@@ -31,7 +31,7 @@ extension CPU {
     private var needsStepping: Bool {
         let s = state.pointee
         return s.flagsRest & RFLAGS.tf != 0 || s.interruptShadow != 0 && (s.interruptRequest || s.nmiRequest)
-            || s.codeBreakpoints || tracer?.items.contains(.exec) ?? false
+            || s.codeBreakpoints || s.dataBreakpoints || tracer?.items.contains(.exec) ?? false
     }
 
     /// Runs one instruction and raises the debug exceptions that belong to its boundary.

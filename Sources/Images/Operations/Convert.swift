@@ -74,6 +74,7 @@ extension DiskImage {
             path: try localPath(request.targetPath), size: source.size, backing: request.backing, options: request.options)
         creation.secrets = request.secrets
         let place = try ResultFile(creation.path, inPlace: driver.hasCompanionFiles(creation))
+        creation.finalPath = creation.path
         creation.path = place.workPath
         do throws(ImageError) {
             try createForConvert(creation, driver, request.targetPath)

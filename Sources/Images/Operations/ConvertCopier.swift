@@ -13,6 +13,7 @@ final class ConvertCopier: @unchecked Sendable {
     /// Zero runs are looked for in steps of this.
     private let granularity: Int
     private let pieceBytes: Int
+    private let isCompressed: Bool
 
     // Shared by the workers, under `lock`.
     private let lock = Lock()
@@ -36,14 +37,16 @@ final class ConvertCopier: @unchecked Sendable {
         self.target = target
         self.request = request
         self.isFresh = isFresh
+        let isCompressed = request.isCompressed || target.needsCompressedWrites
+        self.isCompressed = isCompressed
         let cluster = target.clusterSize ?? 4096
         alignment = max(cluster, 4096)
-        if request.isCompressed || target.clusterSize != nil {
+        if isCompressed || (target.clusterSize ?? 0) > 0 && cluster >= 4096 && cluster <= 1 << 16 {
             granularity = cluster
         } else {
             granularity = max(512, request.sparseBytes & ~511)
         }
-        pieceBytes = max(alignment, request.isCompressed ? 512 << 10 : 2 << 20)
+        pieceBytes = max(alignment, isCompressed ? 512 << 10 : 2 << 20)
     }
 
     func run() throws(ImageError) {
@@ -58,7 +61,7 @@ final class ConvertCopier: @unchecked Sendable {
 
     private func work(inOrder: Bool) {
         let buffer = HeapBuffer(pieceBytes, zeroed: false)
-        let packed = request.isCompressed ? HeapBuffer(pieceBytes, zeroed: false) : nil
+        let packed = isCompressed ? HeapBuffer(pieceBytes, zeroed: false) : nil
         while true {
             do throws(ImageError) {
                 guard let piece = try takePiece() else { return }

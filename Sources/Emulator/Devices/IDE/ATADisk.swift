@@ -58,11 +58,7 @@ final class ATADisk: IDEDrive {
     }
 
     override func setSignature() {
-        registers.count = 1
-        registers.lbaLow = 1
-        registers.lbaMid = 0
-        registers.lbaHigh = 0
-        registers.device &= 0xF0
+        super.setSignature()
         registers.error = 1
         registers.status = IDEStatus.idle
     }

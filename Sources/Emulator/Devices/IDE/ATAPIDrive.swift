@@ -93,11 +93,9 @@ final class ATAPIDrive: IDEDrive {
     }
 
     override func setSignature() {
-        registers.count = 1
-        registers.lbaLow = 1
+        super.setSignature()
         registers.lbaMid = 0x14
         registers.lbaHigh = 0xEB
-        registers.device &= 0xF0
         registers.error = 1
         // Not ready until the first command: that tells it from a disk.
         registers.status = 0

@@ -67,9 +67,10 @@ final class IDEChannel: PortDevice {
 
     // MARK: For drives
 
-    /// Runs `work` after some guest time; a reset forgets it.
+    /// Runs `work` after some guest time; a reset forgets it. A host that polls with interrupts off gets it at once:
+    /// no handler can run too early, and firmware that reads sector by sector waits for nothing.
     func later(_ nanoseconds: UInt64, _ work: @escaping () -> Void) {
-        guard let timer else { return }
+        guard let timer, isInterruptEnabled || busMaster.isActive else { return work() }
         pending = work
         scheduler.arm(timer, at: scheduler.nowNanoseconds &+ nanoseconds)
     }
@@ -218,10 +219,7 @@ final class IDEChannel: PortDevice {
                 drive.setBusy()
             }
         } else if wasReset, !isReset {
-            selectedIndex = 0
-            later(IDETiming.softReset) { [unowned self] in
-                for drive in drives { drive.reset(powerOn: false) }
-            }
+            later(IDETiming.softReset) { [unowned self] in resetDrives() }
         }
     }
 
@@ -248,11 +246,18 @@ final class IDEChannel: PortDevice {
     /// EXECUTE DEVICE DIAGNOSTIC (8.11): both drives test themselves, the master interrupts.
     private func runDiagnostics() {
         guard pending == nil else { return }
-        selectedIndex = 0
         for drive in drives where drive.isPresent { drive.setBusy() }
         later(IDETiming.softReset) { [unowned self] in
-            for drive in drives { drive.reset(powerOn: false) }
+            resetDrives()
             raiseInterrupt()
+        }
+    }
+
+    private func resetDrives() {
+        selectedIndex = 0
+        for drive in drives {
+            drive.registers.device = 0xA0
+            drive.reset(powerOn: false)
         }
     }
 }

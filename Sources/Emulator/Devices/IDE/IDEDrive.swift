@@ -36,8 +36,15 @@ class IDEDrive {
     func windowDone() {}
     /// The bus master runs and a DMA command waits for it.
     func dmaStarted() {}
-    /// Fills the registers as after a reset or diagnostics (9.12): the class of device is told by them.
-    func setSignature() {}
+    /// Fills the registers as after a reset or diagnostics (9.12): the class of device is told by them. For an empty
+    /// slot the other drive answers with a disk's signature, and only the status says that nothing is there.
+    func setSignature() {
+        registers.count = 1
+        registers.lbaLow = 1
+        registers.lbaMid = 0
+        registers.lbaHigh = 0
+        registers.device &= 0xF0
+    }
     /// Forgets the running command and the modes that a reset clears.
     func resetState(powerOn: Bool) {}
 

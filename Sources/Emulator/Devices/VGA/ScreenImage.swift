@@ -19,6 +19,16 @@ public struct ScreenImage: Sendable, Equatable {
         return Array(rgba[at..<at + 3])
     }
 
+    /// Three bytes per pixel, red first; rows from the top, no padding.
+    public var rgb: [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: width * height * 3) { buffer, count in
+            for pixel in 0..<width * height {
+                for component in 0..<3 { buffer[pixel * 3 + component] = rgba[pixel * 4 + component] }
+            }
+            count = width * height * 3
+        }
+    }
+
     /// Calls `body` with the pixels as little-endian words: red in the low byte, FFh in the high one.
     mutating func withPixels(_ body: (UnsafeMutableBufferPointer<UInt32>) -> Void) {
         rgba.withUnsafeMutableBytes { body($0.bindMemory(to: UInt32.self)) }

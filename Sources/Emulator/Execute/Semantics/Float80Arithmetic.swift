@@ -44,7 +44,11 @@ enum FloatArithmetic {
         guard context.isMasked(FloatFlag.overflow) else {
             let wrapped = exponent - wrap
             // Only FSCALE goes further than the bias can bring back: infinity then.
-            if wrapped > format.maxExponent { return .infinity(sign: sign) }
+            if wrapped > format.maxExponent {
+                context.flags |= FloatFlag.inexact
+                context.roundedUp = true
+                return .infinity(sign: sign)
+            }
             return FloatParts(sign: sign, exponent: wrapped, significand: significand)
         }
         context.flags |= FloatFlag.inexact
@@ -69,7 +73,10 @@ enum FloatArithmetic {
             context.flags |= FloatFlag.underflow
             var result = ideal
             result.exponent += wrap
-            if result.exponent < format.minExponent { return .zero(sign: sign) }
+            if result.exponent < format.minExponent {
+                context.flags |= FloatFlag.inexact
+                return .zero(sign: sign)
+            }
             return result
         }
         if isTiny && context.flushToZero {

@@ -128,7 +128,9 @@ extension CPU {
         case .pxor_mm: return mmx(op) { V128($0.q ^ $1.q) }
         case .shufps: return packed(op) { Packed.shuffle32($0, $1, control) }
         case .shufpd:
-            return packed(op) { V128(low: control & 1 != 0 ? $0.high : $0.low, high: control & 2 != 0 ? $1.high : $1.low) }
+            return packed(op) {
+                V128(low: control & 1 != 0 ? $0.high : $0.low, high: control & 2 != 0 ? $1.high : $1.low)
+            }
         case .pshufd: return packed(op) { _, b in Packed.shuffle32(b, b, control) }
         case .pshufhw: return packed(op) { _, b in V128(low: b.low, high: Packed.shuffle16(b.high, control)) }
         case .pshuflw: return packed(op) { _, b in V128(low: Packed.shuffle16(b.low, control), high: b.high) }
@@ -171,27 +173,36 @@ extension CPU {
         case .pinsrw_mm: return insertWordMMX(op)
         case .pextrw: return extractWord(op, state.xmm[Int(op.pointee.rm)])
         case .pextrw_mm:
-            return extractWord(op, V128(low: state.pointee.fpu.registers[Int(op.pointee.rm)].significand, high: 0), mask: 3)
+            return extractWord(
+                op, V128(low: state.pointee.fpu.registers[Int(op.pointee.rm)].significand, high: 0), mask: 3)
         case .pextrb, .pextrw_store, .pextrd, .extractps: return extract(op, code)
         case .insertps: return insertSingle(op)
         case .pmovsxbw: return widen64(op) { V128(SIMD8<Int16>(truncatingIfNeeded: V128(low: $0, high: 0).i8.lowHalf)) }
         case .pmovsxbd:
-            return widen32(op) { V128(SIMD4<Int32>(truncatingIfNeeded: V128(low: UInt64($0), high: 0).i8.lowHalf.lowHalf)) }
+            return widen32(op) {
+                V128(SIMD4<Int32>(truncatingIfNeeded: V128(low: UInt64($0), high: 0).i8.lowHalf.lowHalf))
+            }
         case .pmovsxwd:
             return widen64(op) { V128(SIMD4<Int32>(truncatingIfNeeded: V128(low: $0, high: 0).i16.lowHalf)) }
         case .pmovsxwq:
-            return widen32(op) { V128(SIMD2<Int64>(truncatingIfNeeded: V128(low: UInt64($0), high: 0).i16.lowHalf.lowHalf)) }
+            return widen32(op) {
+                V128(SIMD2<Int64>(truncatingIfNeeded: V128(low: UInt64($0), high: 0).i16.lowHalf.lowHalf))
+            }
         case .pmovsxdq:
             return widen64(op) { V128(SIMD2<Int64>(truncatingIfNeeded: V128(low: $0, high: 0).i32.lowHalf)) }
         case .pmovsxbq: return widenBytesToQuads(op, signed: true)
         case .pmovzxbw:
             return widen64(op) { V128(SIMD8<UInt16>(truncatingIfNeeded: V128(low: $0, high: 0).u8.lowHalf)) }
         case .pmovzxbd:
-            return widen32(op) { V128(SIMD4<UInt32>(truncatingIfNeeded: V128(low: UInt64($0), high: 0).u8.lowHalf.lowHalf)) }
+            return widen32(op) {
+                V128(SIMD4<UInt32>(truncatingIfNeeded: V128(low: UInt64($0), high: 0).u8.lowHalf.lowHalf))
+            }
         case .pmovzxwd:
             return widen64(op) { V128(SIMD4<UInt32>(truncatingIfNeeded: V128(low: $0, high: 0).u16.lowHalf)) }
         case .pmovzxwq:
-            return widen32(op) { V128(SIMD2<UInt64>(truncatingIfNeeded: V128(low: UInt64($0), high: 0).u16.lowHalf.lowHalf)) }
+            return widen32(op) {
+                V128(SIMD2<UInt64>(truncatingIfNeeded: V128(low: UInt64($0), high: 0).u16.lowHalf.lowHalf))
+            }
         case .pmovzxdq:
             return widen64(op) { V128(SIMD2<UInt64>(truncatingIfNeeded: V128(low: $0, high: 0).u32.lowHalf)) }
         case .pmovzxbq: return widenBytesToQuads(op, signed: false)
@@ -360,16 +371,22 @@ extension CPU {
         case .maskmovq: return storeMaskedMMX(op)
         case .pmovmskb_mm:
             enterMMX()
-            state.setRegister(op.pointee.reg, UInt32(truncatingIfNeeded: Packed.byteSigns(state.pointee.fpu.registers[Int(op.pointee.rm)].significand)))
+            state.setRegister(
+                op.pointee.reg,
+                UInt32(
+                    truncatingIfNeeded: Packed.byteSigns(state.pointee.fpu.registers[Int(op.pointee.rm)].significand)))
             return .next
-        case .emms: state.pointee.fpu.top = 0
+        case .emms:
+            state.pointee.fpu.top = 0
             state.pointee.fpu.emptyMask = 0xFF
             return .next
         case .movq2dq:
             enterMMX()
-            state.xmm[Int(op.pointee.reg)] = V128(low: state.pointee.fpu.registers[Int(op.pointee.rm)].significand, high: 0)
+            state.xmm[Int(op.pointee.reg)] = V128(
+                low: state.pointee.fpu.registers[Int(op.pointee.rm)].significand, high: 0)
             return .next
-        case .movdq2q: setMMX(op.pointee.reg, state.xmm[Int(op.pointee.rm)].low)
+        case .movdq2q:
+            setMMX(op.pointee.reg, state.xmm[Int(op.pointee.rm)].low)
             return .next
 
         // State

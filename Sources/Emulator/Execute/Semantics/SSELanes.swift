@@ -133,8 +133,9 @@ extension CPU {
     @inline(__always) func signedSource(_ op: Op) -> Int64? {
         let isMemory = op.pointee.prefixes.contains(.memory)
         if op.pointee.prefixes.contains(.rexW) {
-            guard let value = isMemory
-                ? state.load(op, as: UInt64.self) : state.register(op.pointee.rm, as: UInt64.self)
+            guard
+                let value = isMemory
+                    ? state.load(op, as: UInt64.self) : state.register(op.pointee.rm, as: UInt64.self)
             else { return nil }
             return Int64(bitPattern: value)
         }
@@ -258,7 +259,9 @@ extension CPU {
         let control = UInt8(truncatingIfNeeded: op.pointee.immediate)
         return wholeFloat(op) { c, a, b in
             var products = SIMD4<UInt32>()
-            for i in 0..<4 where control >> UInt8(4 + i) & 1 != 0 { products[i] = c.single(.multiply, a.u32[i], b.u32[i]) }
+            for i in 0..<4 where control >> UInt8(4 + i) & 1 != 0 {
+                products[i] = c.single(.multiply, a.u32[i], b.u32[i])
+            }
             let sum = c.single(
                 .add, c.single(.add, products[0], products[1]), c.single(.add, products[2], products[3]))
             var r = SIMD4<UInt32>()

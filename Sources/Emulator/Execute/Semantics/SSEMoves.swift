@@ -28,8 +28,9 @@ extension CPU {
     @inline(__always) func moveScalar(_ op: Op, single: Bool) -> Outcome {
         let destination = state.xmm + Int(op.pointee.reg)
         if op.pointee.prefixes.contains(.memory) {
-            guard let value = single
-                ? state.load(op, as: UInt32.self).map(UInt64.init) : state.load(op, as: UInt64.self)
+            guard
+                let value = single
+                    ? state.load(op, as: UInt32.self).map(UInt64.init) : state.load(op, as: UInt64.self)
             else { return .fault }
             destination.pointee = V128(low: value, high: 0)
             return .next
@@ -122,7 +123,8 @@ extension CPU {
 
     /// PUNPCKLxx on MMX reads only 32 bits of memory.
     @inline(__always) func mmxLow(_ op: Op, _ body: (UInt64, UInt64) -> UInt64) -> Outcome {
-        let source = op.pointee.prefixes.contains(.memory)
+        let source =
+            op.pointee.prefixes.contains(.memory)
             ? state.load(op, as: UInt32.self).map(UInt64.init)
             : state.pointee.fpu.registers[Int(op.pointee.rm)].significand
         guard let source else { return .fault }
@@ -189,7 +191,8 @@ extension CPU {
     }
 
     func insertByte(_ op: Op) -> Outcome {
-        let source = op.pointee.prefixes.contains(.memory)
+        let source =
+            op.pointee.prefixes.contains(.memory)
             ? state.load(op, as: UInt8.self)
             : UInt8(truncatingIfNeeded: state.register(op.pointee.rm, as: UInt32.self))
         guard let source else { return .fault }
@@ -262,7 +265,8 @@ extension CPU {
 
     /// PMOVSXBQ, PMOVZXBQ.
     func widenBytesToQuads(_ op: Op, signed: Bool) -> Outcome {
-        let source = op.pointee.prefixes.contains(.memory)
+        let source =
+            op.pointee.prefixes.contains(.memory)
             ? state.load(op, as: UInt16.self)
             : UInt16(truncatingIfNeeded: state.xmm[Int(op.pointee.rm)].low)
         guard let source else { return .fault }

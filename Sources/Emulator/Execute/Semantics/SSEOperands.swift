@@ -92,8 +92,9 @@ extension CPU {
     }
 
     @inline(__always) func loadPackedUnaligned(_ op: Op) -> Outcome {
-        guard let source = op.pointee.prefixes.contains(.memory)
-            ? memorySource128(op, aligned: false) : UnsafeRawPointer(state.xmm + Int(op.pointee.rm))
+        guard
+            let source = op.pointee.prefixes.contains(.memory)
+                ? memorySource128(op, aligned: false) : UnsafeRawPointer(state.xmm + Int(op.pointee.rm))
         else { return .fault }
         state.xmm[Int(op.pointee.reg)] = source.loadUnaligned(as: V128.self)
         return .next

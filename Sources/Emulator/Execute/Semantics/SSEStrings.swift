@@ -18,18 +18,28 @@ struct StringCompare {
         count = control & 1 != 0 ? 8 : 16
     }
 
-    private func element(_ v: V128, _ i: Int) -> Int32 {
-        switch control & 3 {
-        case 0: Int32(v.u8[i])
-        case 1: Int32(v.u16[i])
-        case 2: Int32(v.i8[i])
-        default: Int32(v.i16[i])
+    /// A register's elements, widened.
+    typealias Elements = InlineArray<16, Int32>
+
+    func elements(_ v: V128) -> Elements {
+        var r = Elements(repeating: 0)
+        for i in 0..<count {
+            let bit = UInt64(i * (control & 1 != 0 ? 16 : 8))
+            let raw = (bit < 64 ? v.low : v.high) >> (bit & 63)
+            r[i] =
+                switch control & 3 {
+                case 0: Int32(UInt8(truncatingIfNeeded: raw))
+                case 1: Int32(UInt16(truncatingIfNeeded: raw))
+                case 2: Int32(Int8(truncatingIfNeeded: raw))
+                default: Int32(Int16(truncatingIfNeeded: raw))
+                }
         }
+        return r
     }
 
     /// Length of a string that ends with a zero element.
-    func implicitLength(_ v: V128) -> Int {
-        for i in 0..<count where element(v, i) == 0 { return i }
+    func implicitLength(_ v: Elements) -> Int {
+        for i in 0..<count where v[i] == 0 { return i }
         return count
     }
 
@@ -37,7 +47,7 @@ struct StringCompare {
     func explicitLength(_ value: Int64) -> Int { Int(min(value.magnitude, UInt64(count))) }
 
     /// IntRes2: one bit for each element of the second string.
-    func compare(_ a: V128, _ lengthA: Int, _ b: V128, _ lengthB: Int) -> UInt32 {
+    func compare(_ a: Elements, _ lengthA: Int, _ b: Elements, _ lengthB: Int) -> UInt32 {
         var result: UInt32 = 0
         for j in 0..<count where matches(a, lengthA, b, lengthB, at: j) { result |= 1 << UInt32(j) }
         let all: UInt32 = (1 << UInt32(count)) - 1
@@ -48,27 +58,27 @@ struct StringCompare {
         }
     }
 
-    private func matches(_ a: V128, _ lengthA: Int, _ b: V128, _ lengthB: Int, at j: Int) -> Bool {
+    private func matches(_ a: Elements, _ lengthA: Int, _ b: Elements, _ lengthB: Int, at j: Int) -> Bool {
         switch control >> 2 & 3 {
         case 0:
             if j >= lengthB { return false }
-            let value = element(b, j)
-            for i in 0..<lengthA where element(a, i) == value { return true }
+            let value = b[j]
+            for i in 0..<lengthA where a[i] == value { return true }
             return false
         case 1:
             if j >= lengthB { return false }
-            let value = element(b, j)
-            for i in stride(from: 0, to: lengthA - 1, by: 2) where value >= element(a, i) && value <= element(a, i + 1) {
+            let value = b[j]
+            for i in stride(from: 0, to: lengthA - 1, by: 2) where value >= a[i] && value <= a[i + 1] {
                 return true
             }
             return false
         case 2:
             if j >= lengthA || j >= lengthB { return j >= lengthA && j >= lengthB }
-            return element(a, j) == element(b, j)
+            return a[j] == b[j]
         default:
             // The first string at place j of the second; past the register's end it cannot fail.
             for i in 0..<lengthA where j + i < count {
-                if j + i >= lengthB || element(a, i) != element(b, j + i) { return false }
+                if j + i >= lengthB || a[i] != b[j + i] { return false }
             }
             return true
         }
@@ -96,11 +106,13 @@ struct StringCompare {
 extension CPU {
     func stringCompare(_ op: Op, explicit: Bool, mask: Bool) -> Outcome {
         let isMemory = op.pointee.prefixes.contains(.memory)
-        guard let source = isMemory
-            ? memorySource128(op, aligned: false) : UnsafeRawPointer(state.xmm + Int(op.pointee.rm))
+        guard
+            let source = isMemory
+                ? memorySource128(op, aligned: false) : UnsafeRawPointer(state.xmm + Int(op.pointee.rm))
         else { return .fault }
-        let a = state.xmm[Int(op.pointee.reg)], b = source.loadUnaligned(as: V128.self)
         let unit = StringCompare(control: UInt8(truncatingIfNeeded: op.pointee.immediate))
+        let a = unit.elements(state.xmm[Int(op.pointee.reg)])
+        let b = unit.elements(source.loadUnaligned(as: V128.self))
         let lengthA: Int, lengthB: Int
         if explicit {
             func length(_ register: Int) -> Int {

@@ -196,11 +196,19 @@ enum Packed {
 
     // MARK: Shuffles
 
-    static func shuffleBytes(_ a: V128, _ b: V128, mask: UInt8) -> V128 {
-        let source = a.u8, control = b.u8
-        var r = SIMD16<UInt8>()
-        for i in 0..<16 where control[i] & 0x80 == 0 { r[i] = source[Int(control[i] & mask)] }
-        return V128(r)
+    static func shuffleBytes(_ a: V128, _ b: V128, mask: UInt64) -> V128 {
+        let low = a.low, high = a.high
+        /// Eight bytes picked by eight control bytes.
+        @inline(__always) func pick(_ control: UInt64) -> UInt64 {
+            var result: UInt64 = 0
+            for shift in stride(from: UInt64(0), to: 64, by: 8) {
+                let index = control &>> shift
+                let byte = (index & mask & 8 != 0 ? high : low) &>> ((index & 7) &* 8) & 0xFF
+                result |= (index & 0x80 != 0 ? 0 : byte) &<< shift
+            }
+            return result
+        }
+        return V128(low: pick(b.low), high: pick(b.high))
     }
     @inline(__always) static func shuffle32(_ low: V128, _ high: V128, _ control: UInt8) -> V128 {
         let a = low.u32, b = high.u32

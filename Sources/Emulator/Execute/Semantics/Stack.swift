@@ -193,7 +193,8 @@ extension CPU {
         }
         let frame = state.gpr64(UInt8(Register.rbp))
         guard push(frame, size: size) else { return fail() }
-        let newFrame = stackPointer
+        // The whole register: on a 16-bit stack a 32-bit ENTER keeps the upper half of ESP in EBP.
+        let newFrame = state.gpr64(UInt8(Register.rsp))
         if level > 0 {
             var link = frame
             for _ in 1..<max(level, 1) {

@@ -75,15 +75,16 @@ extension CPU {
     func adjustRPL(_ op: Op) -> Outcome {
         guard !state.pointee.usesRealSegments else { return undefinedOpcode() }
         let wanted = state.register(op.pointee.reg, as: UInt16.self) & 3
-        var raised = false
-        func adjust(_ selector: UInt16) -> UInt16 {
-            raised = selector & 3 < wanted
-            return raised ? selector & ~3 | wanted : selector
-        }
-        if op.pointee.prefixes.contains(.memory) {
-            guard state.modify(op, as: UInt16.self, adjust) else { return .fault }
-        } else {
-            state.setRegister(op.pointee.rm, adjust(state.register(op.pointee.rm, as: UInt16.self)))
+        guard let selector = loadWord(op) else { return .fault }
+        let raised = selector & 3 < wanted
+        if raised {
+            // The destination is written only when it changes, so that read-only memory is no fault otherwise.
+            let adjusted = selector & ~3 | wanted
+            if op.pointee.prefixes.contains(.memory) {
+                guard state.store(op, adjusted) else { return .fault }
+            } else {
+                state.setRegister(op.pointee.rm, adjusted)
+            }
         }
         setZeroFlag(raised)
         return .next

@@ -99,7 +99,9 @@ extension CPU {
     func store80(_ op: Op, _ value: X87Register) -> Bool {
         guard let address = state.linear(op, size: 10, write: true) else { return false }
         if (address &+ 9) >> 12 != address >> 12 {
-            guard loadForStore(address, size: 1) != nil, loadForStore(address &+ 9, size: 1) != nil else { return false }
+            guard loadForStore(address, size: 1) != nil, loadForStore(address &+ 9, size: 1) != nil else {
+                return false
+            }
         }
         return state.store(address, value.significand) && state.store(address &+ 8, value.signExponent)
     }
@@ -124,8 +126,11 @@ extension CPU {
             var context = x87Context
             context.flags = value.isDenormal ? FloatFlag.denormal : FloatFlag.invalid
             note(context)
-            if isSuppressed(context) { return .next }
-            if !value.isDenormal { value = value.quieted }
+            // A denormal is pushed even where its exception is not masked.
+            if !value.isDenormal {
+                if isSuppressed(context) { return .next }
+                value = value.quieted
+            }
         }
         return push(raw: value.extended)
     }
@@ -176,8 +181,9 @@ extension CPU {
         } else {
             value = FloatArithmetic.renormalize(source, format, &context)
         }
-        if isSuppressed(context, also: FloatFlag.overflow | FloatFlag.underflow) {
-            note(context)
+        let forbidding = FloatFlag.overflow | FloatFlag.underflow
+        if isSuppressed(context, also: forbidding) {
+            note(context, suppressing: forbidding)
             return .next
         }
         guard write(value) else { return .fault }
@@ -242,7 +248,8 @@ extension CPU {
     ) -> SSEContext.Relation {
         let limit = FloatParts.Category.infinity.rawValue
         if a.category.rawValue > limit || b.category.rawValue > limit {
-            let bothQuiet = (a.category == .quietNaN || a.category.rawValue <= limit)
+            let bothQuiet =
+                (a.category == .quietNaN || a.category.rawValue <= limit)
                 && (b.category == .quietNaN || b.category.rawValue <= limit)
             if !quiet || !bothQuiet { context.flags |= FloatFlag.invalid }
             return .unordered
@@ -252,16 +259,17 @@ extension CPU {
         return order < 0 ? .less : order == 0 ? .equal : .greater
     }
 
-    /// FCOM and its kin: result in C3, C2, C0. `other` nil: that operand is an empty register.
+    /// FCOM and its kin: result in C3, C2, C0, also after an unmasked exception. `other` nil: that operand is an empty register.
     func compare(_ other: FloatParts?, quiet: Bool = false, pops: Int = 0) -> Outcome {
         var relation = SSEContext.Relation.unordered
+        var mayPop = true
         if let other, !isEmpty(0) {
             var context = x87Context
             relation = self.relation(st(0), other, quiet: quiet, &context)
             note(context)
-            if isSuppressed(context) { return .next }
-        } else if !stackFault(overflow: false) {
-            return .next
+            mayPop = !isSuppressed(context)
+        } else {
+            mayPop = stackFault(overflow: false)
         }
         let bits: UInt16 =
             switch relation {
@@ -272,7 +280,7 @@ extension CPU {
             }
         state.pointee.fpu.status =
             state.pointee.fpu.status & ~(X87Status.c3 | X87Status.c2 | X87Status.c0) | bits
-        for _ in 0..<pops { popX87() }
+        if mayPop { for _ in 0..<pops { popX87() } }
         return .next
     }
 
@@ -288,13 +296,14 @@ extension CPU {
     /// FCOMI and its kin: result in ZF, PF, CF.
     func compareToFlags(_ i: UInt8, quiet: Bool, pop: Bool) -> Outcome {
         var relation = SSEContext.Relation.unordered
+        var mayPop = true
         if isEmpty(0) || isEmpty(i) {
-            if !stackFault(overflow: false) { return .next }
+            mayPop = stackFault(overflow: false)
         } else {
             var context = x87Context
             relation = self.relation(st(0), st(i), quiet: quiet, &context)
             note(context)
-            if isSuppressed(context) { return .next }
+            mayPop = !isSuppressed(context)
         }
         switch relation {
         case .unordered: state.setArithmeticFlags(RFLAGS.zf | RFLAGS.pf | RFLAGS.cf)
@@ -302,7 +311,7 @@ extension CPU {
         case .equal: state.setArithmeticFlags(RFLAGS.zf)
         case .greater: state.setArithmeticFlags(0)
         }
-        if pop { popX87() }
+        if pop && mayPop { popX87() }
         return .next
     }
 
@@ -312,7 +321,6 @@ extension CPU {
             if stackFault(overflow: false) { setST(0, .indefinite) }
             return .next
         }
-        clearC1()
         if condition { setST(0, raw: state.pointee.fpu.registers[physical(i)]) }
         return .next
     }

@@ -194,10 +194,13 @@ extension CPU {
         guard let address = fxAddress(op, write: true) else { return .fault }
         let fpu = state.pointee.fpu
         let isWide = op.pointee.prefixes.contains(.rexW)
-        let selectors = isWide ? (UInt64(0), UInt64(0))
+        let selectors =
+            isWide
+            ? (UInt64(0), UInt64(0))
             : (UInt64(fpu.lastInstructionSelector) << 32, UInt64(fpu.lastOperandSelector) << 32)
         let pointerMask: UInt64 = isWide ? ~0 : 0xFFFF_FFFF
-        let head = UInt64(fpu.control) | UInt64(statusWord) << 16 | UInt64(~fpu.emptyMask) << 32
+        let head =
+            UInt64(fpu.control) | UInt64(statusWord) << 16 | UInt64(~fpu.emptyMask) << 32
             | UInt64(fpu.lastOpcode & 0x7FF) << 48
         guard state.store(address, head), state.store(address &+ 8, fpu.lastInstruction & pointerMask | selectors.0),
             state.store(address &+ 16, fpu.lastOperand & pointerMask | selectors.1),

@@ -140,9 +140,11 @@ extension CPU {
         case .fchs: return changeSign { $0 ^ 0x8000 }
         case .fabs: return changeSign { $0 & 0x7FFF }
         case .ffree:
+            clearC1()
             s.pointee.fpu.emptyMask |= 1 << UInt8(physical(i))
             return .next
         case .ffreep:
+            clearC1()
             s.pointee.fpu.emptyMask |= 1 << UInt8(physical(i))
             popX87()
             return .next
@@ -186,7 +188,8 @@ extension CPU {
         case .fprem1: return remainder(nearest: true)
         case .fscale: return scale()
         case .fxtract: return extract()
-        case .fwait, .fnop, .fnstcw, .fnstsw_m16, .fnstsw_ax, .fnclex, .fninit, .fnstenv, .fnsave, .fneni, .fndisi, .fnsetpm,
+        case .fwait, .fnop, .fnstcw, .fnstsw_m16, .fnstsw_ax, .fnclex, .fninit, .fnstenv, .fnsave, .fneni, .fndisi,
+            .fnsetpm,
             .fldcw, .fldenv, .frstor:
             return .next
         }

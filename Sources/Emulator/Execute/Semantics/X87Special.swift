@@ -4,6 +4,7 @@ extension CPU {
 
     func remainder(nearest: Bool) -> Outcome {
         if isEmpty(0) || isEmpty(1) {
+            state.pointee.fpu.status &= ~X87Status.c2
             if stackFault(overflow: false) { setST(0, .indefinite) }
             return .next
         }
@@ -25,7 +26,8 @@ extension CPU {
             }
         }
         note(context)
-        state.pointee.fpu.status = state.pointee.fpu.status & ~(X87Status.c0 | X87Status.c2 | X87Status.c3)
+        // A NaN has no quotient: C0 and C3 stay.
+        state.pointee.fpu.status &= ~(result.isNaN ? X87Status.c2 : X87Status.c0 | X87Status.c2 | X87Status.c3)
         if isSuppressed(context) { return .next }
         state.pointee.fpu.status = state.pointee.fpu.status & ~X87Status.c1 | bits
         setST(0, result)
@@ -70,7 +72,8 @@ extension CPU {
         if significand == 0 { return .zero(sign: sign) }
         let shift = significand.leadingZeroBitCount
         return FloatArithmetic.round(
-            sign: sign, exponent: exponent - Int32(shift), high: significand << UInt64(shift), low: 0, .extended, &context)
+            sign: sign, exponent: exponent - Int32(shift), high: significand << UInt64(shift), low: 0, .extended,
+            &context)
     }
 
     // MARK: FSCALE, FXTRACT

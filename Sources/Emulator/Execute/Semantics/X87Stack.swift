@@ -51,11 +51,24 @@ extension CPU {
     @inline(__always) func clearC1() { state.pointee.fpu.status &= ~X87Status.c1 }
 
     /// Enters an operation's flags and C1 into the status word.
-    @inline(__always) func note(_ context: FloatContext) {
+    /// - Parameter suppressing: flags beyond `FloatFlag.before` that, unmasked, forbid the result.
+    @inline(__always) func note(_ context: FloatContext, suppressing: UInt8 = 0) {
+        if context.flags & ~context.masks != 0 { return noteUnmasked(context, suppressing) }
         var status = state.pointee.fpu.status & ~X87Status.c1 | UInt16(context.flags)
         if context.roundedUp { status |= X87Status.c1 }
         state.pointee.fpu.status = status
-        if context.flags & ~context.masks != 0 { signalX87() }
+    }
+
+    /// A result that is not stored was not rounded either: what rounding found is not reported.
+    @inline(never) private func noteUnmasked(_ context: FloatContext, _ suppressing: UInt8) {
+        var flags = context.flags, roundedUp = context.roundedUp
+        if isSuppressed(context, also: suppressing) {
+            flags &= isSuppressed(context) ? FloatFlag.before : ~FloatFlag.inexact
+            roundedUp = false
+        }
+        state.pointee.fpu.status =
+            state.pointee.fpu.status & ~X87Status.c1 | UInt16(flags) | (roundedUp ? X87Status.c1 : 0)
+        signalX87()
     }
 
     /// Whether an unmasked exception forbids the result.

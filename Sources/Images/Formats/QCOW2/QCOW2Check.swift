@@ -118,7 +118,8 @@ struct QCOW2Check {
                 continue
             }
             let host = entry & QCOW2Layout.offsetMask
-            if host == 0 { continue }
+            let isExternal = image.dataStorage !== image.storage
+            if host == 0, !(isExternal && entry & QCOW2Layout.copied != 0) { continue }
             guard host & layout.clusterMask == 0 else {
                 corruption("offset=\(String(host, radix: 16)): Cluster is not properly aligned; L2 entry corrupted.")
                 continue

@@ -92,7 +92,7 @@ struct ImageCheck: ParsableCommand {
 
     /// A share with two decimals.
     private static func percent(_ part: UInt64, _ whole: UInt64) -> String {
-        let hundredths = UInt64((Double(part) * 10000 / Double(whole)).rounded())
+        let hundredths = UInt64((Double(part) * 10000 / Double(whole)).rounded(.toNearestOrEven))
         let rest = String(hundredths % 100)
         return "\(hundredths / 100)." + (rest.count < 2 ? "0" : "") + rest
     }

@@ -24,7 +24,7 @@ struct ImageSnapshot: ParsableCommand {
             filename, format: format, readOnly: actions == 0, forceShare: forceShare, openBacking: false)
         if actions == 0 {
             let snapshots = device.summary.snapshots
-            if !snapshots.isEmpty { print("Snapshot list:\n" + SnapshotTable.text(snapshots), terminator: "") }
+            if list, !snapshots.isEmpty { print("Snapshot list:\n" + SnapshotTable.text(snapshots), terminator: "") }
             return
         }
         do throws(ImageError) {

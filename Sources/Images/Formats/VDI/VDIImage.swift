@@ -1,0 +1,90 @@
+/// An open VDI image.
+final class VDIImage: BlockMappedImage, @unchecked Sendable {
+    private let map: EntryTable
+    private let dataOffset: UInt64
+    /// Place of the next new block, in blocks.
+    private var nextPlace: UInt64
+    private var allocated: UInt64
+
+    init(_ storage: any Storage, size: UInt64, map: EntryTable, dataOffset: UInt64) {
+        self.map = map
+        self.dataOffset = dataOffset
+        nextPlace = 0
+        allocated = 0
+        for index in 0..<map.count where map[index] < VDIFormat.zero {
+            nextPlace = max(nextPlace, map[index] + 1)
+            allocated += 1
+        }
+        super.init(storage: storage, formatName: "vdi", size: size, blockBytes: VDIFormat.blockBytes)
+    }
+
+    private func host(_ place: UInt64) -> UInt64 { dataOffset + place << 20 }
+
+    override func locate(_ offset: UInt64, limit: UInt64) throws(ImageError) -> BlockRun {
+        let inBlock = offset & 0xf_ffff
+        var index = Int(offset >> 20)
+        let first = map[index]
+        var length = UInt64(blockBytes) - inBlock
+        index += 1
+        let isPlaced = first < VDIFormat.zero
+        var expected = first
+        while length < limit, index < map.count {
+            if isPlaced { expected += 1 }
+            if map[index] != expected { break }
+            length += UInt64(blockBytes)
+            index += 1
+        }
+        switch first {
+        case VDIFormat.free: return BlockRun(kind: .unallocated, length: length)
+        case VDIFormat.zero: return BlockRun(kind: .zero, length: length)
+        default:
+            guard first < UInt64(map.count) else {
+                throw corrupt("VDI block \(offset >> 20) lies at place \(first), but there are only \(map.count) blocks", offset)
+            }
+            return BlockRun(kind: .data, length: length, host: host(first) + inBlock)
+        }
+    }
+
+    override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
+        let place = nextPlace
+        guard place + UInt64(count) <= UInt64(map.count) else { throw corrupt("the VDI image has more blocks than its map") }
+        nextPlace += UInt64(count)
+        try storage.resize(to: max(storage.byteCount, host(nextPlace)))
+        return (host(place), count)
+    }
+
+    override func link(_ index: UInt64, host: UInt64) throws(ImageError) {
+        map[Int(index)] = (host - dataOffset) >> 20
+        allocated += 1
+    }
+
+    override var hasDirtyTables: Bool { !map.dirtyPages.isEmpty }
+
+    override func writeTables() throws(ImageError) {
+        try map.writeBack()
+        var count = [UInt8](repeating: 0, count: 4)
+        for byte in 0..<4 { count[byte] = UInt8(truncatingIfNeeded: allocated >> UInt64(byte * 8)) }
+        try storage.write(count, at: 388)
+    }
+
+    /// Two blocks at one place, or a place beyond the file.
+    func check() -> CheckResult {
+        var result = CheckResult()
+        var seen = [Bool](repeating: false, count: map.count)
+        result.totalClusters = UInt64(map.count)
+        for index in 0..<map.count where map[index] < VDIFormat.zero {
+            let place = Int(map[index])
+            result.allocatedClusters += 1
+            if place >= map.count || host(UInt64(place)) >= storage.byteCount {
+                result.corruptions += 1
+                result.findings.append("ERROR: block index \(index) out of range, is \(place)")
+            } else if seen[place] {
+                result.corruptions += 1
+                result.findings.append("ERROR: block index \(index) also used by another block (place \(place))")
+            } else {
+                seen[place] = true
+            }
+        }
+        return result
+    }
+}
