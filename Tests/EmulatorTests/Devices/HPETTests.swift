@@ -72,7 +72,7 @@ import Testing
     @Test func aOneShotTimerFiresOnceOnItsRoute() {
         write(0x10, 1)
         write(0x120, 0x0404)
-        write(0x128, 500)
+        write(0x128, 500, size: 8)
         rig.clock.advance(by: 4990)
         #expect(!takeInterrupt())
         rig.clock.advance(by: 10)
@@ -84,7 +84,7 @@ import Testing
     @Test func levelTriggeredTimersHoldTheirWireUntilTheStatusIsCleared() {
         write(0x10, 1)
         write(0x120, 0x0406)
-        write(0x128, 500)
+        write(0x128, 500, size: 8)
         rig.clock.advance(by: 5000)
         #expect(read(0x20) == 2)
         write(0x20, 2)
