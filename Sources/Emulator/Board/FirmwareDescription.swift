@@ -18,7 +18,9 @@ enum FirmwareDescription {
         fwCfg.set(.bootMenu, UInt16(0))
         fwCfg.set(.irq0Override, UInt32(1))
         fwCfg.setFile("etc/e820", e820(lowRAMBytes: lowRAMBytes, highRAMBytes: highRAMBytes))
-        let tables = ACPITables(base: 0, lowRAMEnd: lowRAMBytes, serialPortCount: config.serialPorts.count)
+        let tables = ACPITables(
+            base: 0, lowRAMEnd: lowRAMBytes, serialPortCount: config.serialPorts.count,
+            hasFloppy: !config.floppies.isEmpty)
         TableLoaderScript.install(tables, in: fwCfg)
     }
 

@@ -26,6 +26,8 @@ final class PCBoard {
     let systemPorts: SystemPorts
     let uarts: [UART16550]
     let dma: DMA8237
+    /// Nil on a PC without floppy drives.
+    let floppyController: FDC82077?
     let keyboardController: KBC8042
     let keys: KeyInjector
     private let firmware: FirmwareROM
@@ -95,6 +97,12 @@ final class PCBoard {
         keyboardController = KBC8042(a20: a20, keyboardIRQ: wires.line(1), mouseIRQ: wires.line(12))
         keys = KeyInjector(keyboard: keyboardController.keyboard, scheduler: scheduler)
         dma = DMA8237(memory: memory)
+        floppyController =
+            config.floppies.isEmpty
+            ? nil
+            : FDC82077(
+                drives: config.floppies.prefix(2).map { FloppyDrive(kind: .highDensity, disk: $0) },
+                irq: wires.line(6), dma: FloppyDMAChannel(dma), scheduler: scheduler)
         fwCfg = FwCfg(memory: memory)
 
         // PCI: the bridge's configuration ports first, so that CF9 inside them goes to the reset register.
@@ -130,6 +138,7 @@ final class PCBoard {
         uarts.forEach { $0.attach(to: ports) }
         keyboardController.attach(to: ports)
         dma.attach(to: ports)
+        floppyController?.attach(to: ports)
         fwCfg.attach(to: ports)
         isaBridge.attach(to: ports)
         resettable = [
@@ -138,6 +147,7 @@ final class PCBoard {
             ide, power, vga,
         ]
         resettable += uarts
+        if let floppyController { resettable.append(floppyController) }
 
         if let port = config.debugExitPort {
             ports.claim(port, count: 4, by: DebugExitPort { [weak self] status in self?.debugExit(status) })
@@ -165,7 +175,10 @@ final class PCBoard {
     private func describeToFirmware() {
         let lowRAM = memory.lowRAMBytes
         let highRAM = memory.ramSizeBytes - lowRAM
-        CMOSContents.install(in: rtc, lowRAMBytes: lowRAM, highRAMBytes: highRAM, bootOrder: config.bootOrder)
+        let drives = floppyController?.drives.map(\.kind.rawValue) ?? [0, 0]
+        CMOSContents.install(
+            in: rtc, lowRAMBytes: lowRAM, highRAMBytes: highRAM, bootOrder: config.bootOrder,
+            floppyTypes: (a: drives[0], b: drives[1]))
         CMOSContents.setDiskTranslations(in: rtc, ide.geometries.map { $0?.translation.rawValue })
         FirmwareDescription.install(in: fwCfg, config: config, lowRAMBytes: lowRAM, highRAMBytes: highRAM)
     }

@@ -33,6 +33,8 @@ public struct PCConfig {
     public var firmwarePath: String?
     /// hda, hdb (primary master and slave), hdc, hdd (secondary).
     public var drives: [Drive?] = [nil, nil, nil, nil]
+    /// Floppy drives A and B, at most two; nil: a drive without a disk.
+    public var floppies: [(any DiskBackend)?] = []
     /// QEMU's boot letters in order: a floppy, c disk, d CD-ROM, n network.
     public var bootOrder = "cad"
     public var linux: Linux?

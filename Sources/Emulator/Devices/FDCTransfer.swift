@@ -83,6 +83,24 @@ struct FDCTransfer {
     }
 }
 
+/// Channel 2 of the board's DMA controller.
+final class FloppyDMAChannel: FloppyDMA {
+    private static let channel = 2
+    private let controller: DMA8237
+
+    init(_ controller: DMA8237) { self.controller = controller }
+
+    func deviceToMemory(_ data: UnsafeRawBufferPointer) -> (moved: Int, isTerminal: Bool) {
+        let (count, isDone) = controller.write(Self.channel, from: data)
+        return (count, isDone)
+    }
+
+    func memoryToDevice(_ data: UnsafeMutableRawBufferPointer) -> (moved: Int, isTerminal: Bool) {
+        let (count, isDone) = controller.read(Self.channel, into: data)
+        return (count, isDone)
+    }
+}
+
 /// DMA channel 2 as the floppy controller sees it.
 protocol FloppyDMA: AnyObject {
     /// Moves bytes to memory. `moved` may be less than offered: the channel is masked, or its count has run out, which

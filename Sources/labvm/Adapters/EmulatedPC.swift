@@ -25,8 +25,8 @@ final class EmulatedPC: GuestMachine {
             config.linux = PCConfig.Linux(
                 kernelPath: kernel, initrdPath: description.initrd, commandLine: description.append ?? "")
         }
-        guard description.floppy == nil else {
-            throw .badConfiguration("'\(description.name)' has a floppy drive, which this version does not support")
+        if description.floppy != nil {
+            config.floppies = [drives.first { $0.name == Drive.floppyName }?.medium?.backend]
         }
         guard description.accelerator != .verify else {
             throw .badConfiguration("accel 'verify' is not supported by this version; use jit or interp")

@@ -41,6 +41,8 @@ struct Drive {
 
     /// QEMU's names of hda, hdb, hdc and hdd.
     static let diskNames = ["ide0-hd0", "ide0-hd1", "ide1-hd0", "ide1-hd1"]
+    /// QEMU's name of floppy drive A.
+    static let floppyName = "floppy0"
 
     static func name(of slot: VMDescription.Disk.Slot) -> String {
         switch slot {
@@ -104,6 +106,10 @@ enum DriveSet {
             let format = description.cdromFormat ?? (path.lowercased().hasSuffix(".iso") ? "raw" : nil)
             let medium = path.isEmpty ? nil : try Medium.open(path: path, format: format, readOnly: true)
             drives.append(Drive(name: RemovableDrive.cdrom.rawValue, removable: .cdrom, medium: medium))
+        }
+        if let path = description.floppy {
+            let medium = path.isEmpty ? nil : try Medium.open(path: path, format: "raw", readOnly: true)
+            drives.append(Drive(name: Drive.floppyName, removable: nil, medium: medium))
         }
         return (drives, warnings)
     }
