@@ -12,6 +12,7 @@ public final class FileStorage: Storage, @unchecked Sendable {
     private let unwritten = Atomic<Int>(0)
     private static let writebackBytes = 64 << 20
     private let skipSync: Bool
+    private let writesBackEarly: Bool
     private let isDevice: Bool
     private let lock: LockMode
     /// Device and inode: tells whether two paths are one file.
@@ -25,13 +26,14 @@ public final class FileStorage: Storage, @unchecked Sendable {
 
     /// Opens an existing file and takes the image lock that `lock` asks for.
     public static func open(
-        _ path: String, readOnly: Bool, lock: LockMode = .normal, unsafeCache: Bool = false
+        _ path: String, readOnly: Bool, lock: LockMode = .normal, unsafeCache: Bool = false, syncsAtEnd: Bool = false
     ) throws(ImageError) -> FileStorage {
         let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
         let descriptor = Glibc.open(path, flags)
         guard descriptor >= 0 else { throw .system(errno, "Could not open '\(path)'", path: path) }
         return try FileStorage(
-            adopting: descriptor, path: path, readOnly: readOnly, lock: lock, unsafeCache: unsafeCache)
+            adopting: descriptor, path: path, readOnly: readOnly, lock: lock, unsafeCache: unsafeCache,
+            syncsAtEnd: syncsAtEnd)
     }
 
     /// Makes an empty file, or empties an existing one after its lock has been had.
@@ -48,7 +50,8 @@ public final class FileStorage: Storage, @unchecked Sendable {
     }
 
     private init(
-        adopting descriptor: Int32, path: String, readOnly: Bool, lock: LockMode, unsafeCache: Bool
+        adopting descriptor: Int32, path: String, readOnly: Bool, lock: LockMode, unsafeCache: Bool,
+        syncsAtEnd: Bool = false
     ) throws(ImageError) {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else {
@@ -67,6 +70,7 @@ public final class FileStorage: Storage, @unchecked Sendable {
         self.descriptor = descriptor
         isReadOnly = readOnly
         skipSync = unsafeCache
+        writesBackEarly = unsafeCache && syncsAtEnd
         self.lock = lock
         identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
         var bytes = UInt64(status.st_size)
@@ -135,7 +139,7 @@ public final class FileStorage: Storage, @unchecked Sendable {
             }
         }
         raiseLength(to: offset + UInt64(done))
-        if skipSync { startWriteback(done) }
+        if writesBackEarly { startWriteback(done) }
     }
 
     /// Files that are synced once at the end are handed to the disk while they are being written, so that the last
