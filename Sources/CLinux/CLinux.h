@@ -14,3 +14,4 @@ static inline int linux_name_thread(const char *name) { return prctl(PR_SET_NAME
 // The signal that this process gets when the thread that started it ends.
 static inline int linux_signal_at_parent_death(int number) { return prctl(PR_SET_PDEATHSIG, (unsigned long)number, 0UL, 0UL, 0UL); }
 #endif
+int sync_file_range(int descriptor, off_t offset, off_t length, unsigned int flags);

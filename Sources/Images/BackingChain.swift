@@ -17,7 +17,8 @@ public enum DiskImage {
     ) throws(ImageError) -> any BlockDevice {
         let path = try localPath(name)
         let storage = try FileStorage.open(
-            path, readOnly: options.readOnly, lock: options.lock, unsafeCache: options.unsafeCache)
+            path, readOnly: options.readOnly, lock: options.lock, unsafeCache: options.unsafeCache,
+            syncsAtEnd: options.syncsAtEnd)
         guard visited.insert(storage.identity).inserted else {
             throw ImageError(.corrupt, "Backing file '\(path)' creates an infinite loop.", path: path)
         }

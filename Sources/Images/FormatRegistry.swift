@@ -9,6 +9,8 @@ public enum FormatRegistry {
         VMDKFormat(),
         VHDXFormat(),
         COWFormat(),
+        ParallelsFormat(),
+        BochsFormat(),
         CloopFormat(),
         LUKSFormat(),
         RawFormat(),

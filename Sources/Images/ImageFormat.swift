@@ -74,6 +74,8 @@ public struct OpenOptions: Sendable {
     public var openBacking: Bool
     /// Skip every fdatasync (temporary files that are synced once at the end).
     public var unsafeCache: Bool
+    /// With `unsafeCache`: the file is synced once at the end, so writing it out may begin early.
+    public var syncsAtEnd = false
     /// Accept an image marked dirty or corrupt without repairing (for `check` and `info`).
     public var forCheck: Bool
     /// Set when the format was recognised rather than named: protects a raw disk from turning into another format.

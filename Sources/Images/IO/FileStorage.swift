@@ -9,7 +9,10 @@ public final class FileStorage: Storage, @unchecked Sendable {
     private let descriptor: Int32
     private let length: Atomic<UInt64>
     private let isOpen = Atomic<Bool>(true)
+    private let unwritten = Atomic<Int>(0)
+    private static let writebackBytes = 64 << 20
     private let skipSync: Bool
+    private let writesBackEarly: Bool
     private let isDevice: Bool
     private let lock: LockMode
     /// Device and inode: tells whether two paths are one file.
@@ -23,13 +26,14 @@ public final class FileStorage: Storage, @unchecked Sendable {
 
     /// Opens an existing file and takes the image lock that `lock` asks for.
     public static func open(
-        _ path: String, readOnly: Bool, lock: LockMode = .normal, unsafeCache: Bool = false
+        _ path: String, readOnly: Bool, lock: LockMode = .normal, unsafeCache: Bool = false, syncsAtEnd: Bool = false
     ) throws(ImageError) -> FileStorage {
         let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
         let descriptor = Glibc.open(path, flags)
         guard descriptor >= 0 else { throw .system(errno, "Could not open '\(path)'", path: path) }
         return try FileStorage(
-            adopting: descriptor, path: path, readOnly: readOnly, lock: lock, unsafeCache: unsafeCache)
+            adopting: descriptor, path: path, readOnly: readOnly, lock: lock, unsafeCache: unsafeCache,
+            syncsAtEnd: syncsAtEnd)
     }
 
     /// Makes an empty file, or empties an existing one after its lock has been had.
@@ -46,7 +50,8 @@ public final class FileStorage: Storage, @unchecked Sendable {
     }
 
     private init(
-        adopting descriptor: Int32, path: String, readOnly: Bool, lock: LockMode, unsafeCache: Bool
+        adopting descriptor: Int32, path: String, readOnly: Bool, lock: LockMode, unsafeCache: Bool,
+        syncsAtEnd: Bool = false
     ) throws(ImageError) {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else {
@@ -65,6 +70,7 @@ public final class FileStorage: Storage, @unchecked Sendable {
         self.descriptor = descriptor
         isReadOnly = readOnly
         skipSync = unsafeCache
+        writesBackEarly = unsafeCache && syncsAtEnd
         self.lock = lock
         identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
         var bytes = UInt64(status.st_size)
@@ -133,6 +139,16 @@ public final class FileStorage: Storage, @unchecked Sendable {
             }
         }
         raiseLength(to: offset + UInt64(done))
+        if writesBackEarly { startWriteback(done) }
+    }
+
+    /// Files that are synced once at the end are handed to the disk while they are being written, so that the last
+    /// step has little left to wait for.
+    private func startWriteback(_ bytes: Int) {
+        let total = unwritten.add(bytes, ordering: .relaxed).newValue
+        guard total >= Self.writebackBytes else { return }
+        unwritten.store(0, ordering: .relaxed)
+        _ = sync_file_range(descriptor, 0, 0, SYNC_FILE_RANGE_WRITE)
     }
 
     private func raiseLength(to end: UInt64) {
@@ -225,5 +241,6 @@ public final class FileStorage: Storage, @unchecked Sendable {
 let SEEK_DATA: Int32 = 3
 let SEEK_HOLE: Int32 = 4
 let FALLOC_FL_KEEP_SIZE: Int32 = 0x01
+let SYNC_FILE_RANGE_WRITE: UInt32 = 2
 let FALLOC_FL_PUNCH_HOLE: Int32 = 0x02
 let FALLOC_FL_ZERO_RANGE: Int32 = 0x10

@@ -29,6 +29,8 @@ public struct ConvertRequest: Sendable {
     public var salvage = false
     /// `-r`: bytes per second, 0 for no limit.
     public var rateLimit: UInt64 = 0
+    /// `-t unsafe` switches off: the result is on stable storage before it gets its name.
+    public var syncsResult = true
     /// Called with bytes done and total, from any thread, one at a time.
     public var progress: (@Sendable (UInt64, UInt64) -> Void)?
     /// Asked between pieces of work.
@@ -83,6 +85,7 @@ extension DiskImage {
         do throws(ImageError) {
             try createForConvert(creation, driver, request.targetPath)
             var options = OpenOptions(format: driver.name, readOnly: false, lock: .none, unsafeCache: true)
+            options.syncsAtEnd = request.syncsResult
             options.secrets = request.secrets
             options.keySecret = request.options["encrypt.key-secret"] ?? request.options["key-secret"]
             options.openBacking = request.backing != nil
@@ -95,7 +98,7 @@ extension DiskImage {
                 throw error
             }
             try target.close()
-            try place.commit()
+            try place.commit(syncing: request.syncsResult)
         } catch {
             place.abandon()
             throw error
@@ -138,24 +141,30 @@ struct ResultFile {
     }
 
     /// Syncs the work file and gives it its name.
-    func commit() throws(ImageError) {
+    func commit(syncing: Bool) throws(ImageError) {
         guard workPath != finalPath else { return }
-        let file = try FileStorage.open(workPath, readOnly: false, lock: .none)
-        try file.syncAlways()
-        file.close()
+        if syncing {
+            let file = try FileStorage.open(workPath, readOnly: false, lock: .none)
+            try file.syncAlways()
+            file.close()
+        }
         var status = stat()
         if oldFile != nil, stat(finalPath, &status) == 0 { chmod(workPath, status.st_mode & 0o7777) }
         guard rename(workPath, finalPath) == 0 else {
             throw .system(errno, "Could not rename '\(workPath)' to '\(finalPath)'", path: finalPath)
         }
-        // The name is durable once the folder is.
+        if syncing { syncFolder() }
+        oldFile?.close()
+    }
+
+    /// The name is durable once the folder is.
+    private func syncFolder() {
         let folder = FilePath.folder(of: finalPath)
         let descriptor = Glibc.open(folder.isEmpty ? "." : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         if descriptor >= 0 {
             fsync(descriptor)
             Glibc.close(descriptor)
         }
-        oldFile?.close()
     }
 
     func abandon() {

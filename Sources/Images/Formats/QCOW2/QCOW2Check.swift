@@ -18,6 +18,11 @@ struct QCOW2Check {
         self.image = image
         layout = image.layout
         fileClusters = layout.clusters(image.storage.byteCount)
+        guard fileClusters <= 1 << 30 else {
+            throw ImageError(
+                .unsupported, "the file has \(fileClusters) clusters, too many to check", format: "qcow2",
+                path: image.path)
+        }
         // One counter per cluster of the file; a hole-riddled huge file is bounded by the format itself.
         found = [UInt16](repeating: 0, count: Int(fileClusters))
     }

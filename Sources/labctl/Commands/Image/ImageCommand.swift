@@ -9,7 +9,7 @@ struct ImageCommand: ParsableCommand {
         subcommands: [
             ImageCreate.self, ImageConvert.self, ImageInfo.self, ImageCheck.self, ImageMap.self, ImageSnapshot.self,
             ImageCommit.self, ImageRebase.self, ImageResize.self, ImageCompare.self, ImageMeasure.self, ImageDD.self,
-            ImageBitmap.self, ImageAmend.self, ImageBench.self,
+            ImageBitmap.self, ImageAmend.self, ImageBench.self, ImageFormats.self,
         ])
 }
 
@@ -27,6 +27,11 @@ enum QEMUImgLink {
             exit(0)
         }
         if arguments.isEmpty { arguments = ["--help"] }
+        let verbs = ImageCommand.configuration.subcommands.compactMap { $0.configuration.commandName }
+        if let verb = arguments.first, !verb.hasPrefix("-"), !verbs.contains(verb), verb != "help" {
+            ImageOutput.error("Command not found: \(verb)\nTry 'qemu-img --help' for more information")
+            exit(1)
+        }
         do {
             var command = try ImageCommand.parseAsRoot(arguments)
             try command.run()
@@ -40,11 +45,20 @@ enum QEMUImgLink {
             }
             if !text.isEmpty {
                 let line = text.split(separator: "\n").first.map(String.init) ?? text
-                ImageOutput.error(line.replacing("Error: ", with: "") + "\nTry 'qemu-img --help' for more information")
+                ImageOutput.error(Self.wording(line) + "\nTry 'qemu-img --help' for more information")
             }
             // Usage errors have code 64 in labctl, 1 in qemu-img.
             exit(code == ExitCode.validationFailure.rawValue ? 1 : code)
         }
+    }
+
+    /// The parser's complaints in qemu-img's words.
+    private static func wording(_ line: String) -> String {
+        var text = line.replacing("Error: ", with: "").replacing("Unknown option", with: "unrecognized option")
+        if text.hasPrefix("Unexpected argument '"), text.hasSuffix("'") {
+            text = "Unexpected argument: " + text.dropFirst(21).dropLast()
+        }
+        return text
     }
 
     private static func basename(_ path: String) -> String {

@@ -29,7 +29,7 @@ struct ImageConvert: ParsableCommand {
         String?
     @Option(name: .customShort("l"), help: "Snapshot to read: name, id, or snapshot.id=…,snapshot.name=….")
     var snapshot: String?
-    @Option(name: .customShort("t"), help: "Cache mode of the target (accepted, the result is always synced).")
+    @Option(name: .customShort("t"), help: "Cache mode of the target; unsafe: do not wait until the result is on disk.")
     var cache: String?
     @Option(name: .customShort("T"), help: "Cache mode of the sources (accepted, no effect).") var sourceCache: String?
     @Option(name: .customShort("r"), help: "Bytes per second at most.") var rateLimit: String?
@@ -46,6 +46,15 @@ struct ImageConvert: ParsableCommand {
         guard filenames.count >= 2, let target = filenames.last else { throw fail("Must specify image file name") }
         guard FormatRegistry.format(named: outputFormat) != nil else {
             throw fail("Unknown file format '\(outputFormat)'")
+        }
+        var sparseBytes: Int?
+        if let sparse {
+            guard let bytes = ByteCount.parse(sparse), bytes <= 1 << 30, bytes % 512 == 0 else {
+                ImageOutput.error(
+                    "Invalid buffer size for sparse output specified. You may use k, M, G, T, P or E suffixes for")
+                throw fail("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.")
+            }
+            sparseBytes = Int(bytes)
         }
         if targetIsZero, !skipCreate { throw fail("--target-is-zero requires use of -n flag") }
         var values = try ImageOptions.parse(options, format: outputFormat)
@@ -90,14 +99,8 @@ struct ImageConvert: ParsableCommand {
         request.outOfOrder = outOfOrder
         request.workers = workers
         request.salvage = salvage
-        if let sparse {
-            guard let bytes = ByteCount.parse(sparse), bytes <= 1 << 30, bytes % 512 == 0 else {
-                ImageOutput.error(
-                    "Invalid buffer size for sparse output specified. You may use k, M, G, T, P or E suffixes for")
-                throw fail("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.")
-            }
-            request.sparseBytes = Int(bytes)
-        }
+        request.syncsResult = cache != "unsafe"
+        if let sparseBytes { request.sparseBytes = sparseBytes }
         if let rateLimit {
             guard let rate = ByteCount.parse(rateLimit) else {
                 throw fail("Invalid rate limit specified: \(rateLimit)")

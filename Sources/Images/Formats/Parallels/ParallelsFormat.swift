@@ -1,0 +1,181 @@
+/// Parallels disks (QEMU docs/interop/parallels.txt). Little-endian.
+///
+///     offset size
+///          0   16  "WithoutFreeSpace" (table entries are sectors) or "WithouFreSpacExt" (entries are clusters)
+///         16    4  version 2           20  8  heads, cylinders
+///         28    4  sectors of a cluster                        32  4  table entries
+///         36    8  sectors of the disk (4 bytes count in the first kind)
+///         44    4  in use: 0x746f6e59 while open for writing   48  4  first sector of data, 0: behind the table
+///         52    4  flags               56  8  format extension
+///         64       table: one 32-bit number per cluster, 0 not there
+public struct ParallelsFormat: ImageFormat {
+    static let plain = Array("WithoutFreeSpace".utf8)
+    static let extended = Array("WithouFreSpacExt".utf8)
+    static let inUse: UInt32 = 0x746f_6e59
+
+    public init() {}
+    public var name: String { "parallels" }
+    public var capabilities: FormatCapabilities { [.read, .write, .create, .check] }
+    public var options: [CreateOption] {
+        [
+            CreateOption("size", .size, "Virtual disk size"),
+            CreateOption("cluster_size", .size, default: "1048576", "Parallels image cluster size"),
+        ]
+    }
+
+    public func probe(head: UnsafeRawBufferPointer, fileSize: UInt64, path: String) -> Int {
+        guard head.count >= 64, let base = head.baseAddress, base.le32(16) == 2 else { return 0 }
+        return Self.plain.elementsEqual(head.prefix(16)) || Self.extended.elementsEqual(head.prefix(16)) ? 100 : 0
+    }
+
+    public func open(storage: any Storage, options: OpenOptions) throws(ImageError) -> any BlockDevice {
+        let head = try storage.readBytes(at: 0, count: 64)
+        func bad(_ kind: ImageError.Kind, _ message: String, _ offset: UInt64) -> ImageError {
+            ImageError(kind, message, format: name, path: storage.path, offset: offset)
+        }
+        let isExtended = Array(head[0..<16]) == Self.extended
+        guard isExtended || Array(head[0..<16]) == Self.plain, head.le32(16) == 2 else {
+            throw bad(.corrupt, "Image not in Parallels format", 0)
+        }
+        let sectors = UInt64(head.le32(28)), entries = UInt64(head.le32(32))
+        guard sectors > 0, sectors <= (1 << 31) / 513 else {
+            throw bad(.corrupt, "Invalid image: cluster of \(sectors) sectors", 28)
+        }
+        let diskSectors = isExtended ? head.le64(36) : UInt64(head.le32(36))
+        guard diskSectors <= entries * sectors else {
+            throw bad(.corrupt, "Invalid image: \(diskSectors) sectors do not fit \(entries) clusters", 36)
+        }
+        guard 64 + entries * 4 <= storage.byteCount else {
+            throw bad(.corrupt, "Catalog too large: \(entries) entries leave the file", 32)
+        }
+        if head.le32(44) == Self.inUse, !options.readOnly, !options.forCheck {
+            throw bad(.corrupt, "parallels: Image was not closed correctly; cannot be opened read/write", 44)
+        }
+        let table = try EntryTable(storage, at: 64, count: Int(entries), width: 4, bigEndian: false)
+        return ParallelsImage(
+            storage, size: diskSectors * 512, clusterSectors: sectors, table: table, unit: isExtended ? sectors : 1,
+            dataStart: UInt64(head.le32(48)))
+    }
+
+    public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
+        let cluster = try OptionReader(request.options).size("cluster_size") ?? 1 << 20
+        let size = (request.size + 511) & ~511
+        guard cluster >= 512, cluster % 512 == 0, cluster <= 256 << 20 else {
+            throw ImageError(.invalidArgument, "Cluster size must be a multiple of 512 up to 256M", format: name)
+        }
+        let entries = (size + cluster - 1) / cluster
+        guard entries <= 1 << 28 else {
+            throw ImageError(.invalidArgument, "Image size is too large for this cluster size")
+        }
+        let dataStart = (64 + entries * 4).rounded(toMultipleOf: cluster)
+        let head = HeapBuffer(512)
+        head.bytes.part(0, 16).copyBytes(from: Self.extended)
+        head.base.putLE32(2, 16)
+        head.base.putLE32(16, 20)
+        head.base.putLE32(UInt32(min(size / 512 / 16 / 32, UInt64(UInt32.max))), 24)
+        head.base.putLE32(UInt32(cluster / 512), 28)
+        head.base.putLE32(UInt32(entries), 32)
+        head.base.putLE64(size / 512, 36)
+        head.base.putLE32(UInt32(dataStart / 512), 48)
+        try storage.resize(to: dataStart)
+        try storage.write(from: head.readable.part(0, 64), at: 0)
+    }
+
+    public func check(
+        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
+    ) throws(ImageError) -> CheckResult {
+        guard let image = device as? ParallelsImage else {
+            throw ImageError(.invalidArgument, "not a Parallels image", format: name, path: device.path)
+        }
+        return image.check()
+    }
+
+    public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }
+}
+
+/// An open Parallels image.
+final class ParallelsImage: BlockMappedImage, @unchecked Sendable {
+    private let table: EntryTable
+    /// Sectors that one step of a table entry means.
+    private let unit: UInt64
+    private var nextHost: UInt64
+
+    init(
+        _ storage: any Storage, size: UInt64, clusterSectors: UInt64, table: EntryTable, unit: UInt64, dataStart: UInt64
+    ) {
+        self.table = table
+        self.unit = unit
+        let cluster = clusterSectors * 512
+        var end = max(dataStart * 512, 64 + UInt64(table.byteCount)).rounded(toMultipleOf: cluster)
+        for index in 0..<table.count where table[index] != 0 { end = max(end, table[index] * unit * 512 + cluster) }
+        nextHost = end
+        super.init(storage: storage, formatName: "parallels", size: size, blockBytes: Int(cluster))
+    }
+
+    override var clusterSize: Int? { nil }
+
+    override func locate(_ offset: UInt64, limit: UInt64) throws(ImageError) -> BlockRun {
+        let block = UInt64(blockBytes)
+        let entry = table[Int(offset / block)]
+        let length = block - offset % block
+        if entry == 0 { return BlockRun(kind: .unallocated, length: length) }
+        let host = entry * unit * 512
+        guard host < storage.byteCount else {
+            throw corrupt("cluster \(offset / block) at \(host.hex) lies beyond the file", host)
+        }
+        return BlockRun(kind: .data, length: length, host: host + offset % block)
+    }
+
+    override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
+        let host = nextHost
+        nextHost += UInt64(count * blockBytes)
+        try storage.resize(to: max(nextHost, storage.byteCount))
+        return (host, count)
+    }
+
+    override func link(_ index: UInt64, host: UInt64) throws(ImageError) {
+        guard host / 512 / unit <= UInt64(UInt32.max) else {
+            throw ImageError(.outOfSpace, "the image cannot grow further", format: formatName, path: path)
+        }
+        table[Int(index)] = host / 512 / unit
+    }
+
+    private func setInUse(_ value: UInt32) throws(ImageError) {
+        try storage.write((0..<4).map { UInt8(truncatingIfNeeded: value >> UInt32($0 * 8)) }, at: 44)
+    }
+
+    override func willWrite() throws(ImageError) {
+        try setInUse(ParallelsFormat.inUse)
+        try storage.sync()
+    }
+
+    override func finish() throws(ImageError) {
+        try storage.sync()
+        try setInUse(0)
+    }
+
+    override var hasDirtyTables: Bool { !table.dirtyPages.isEmpty }
+    override func writeTables() throws(ImageError) { try table.writeBack() }
+
+    /// Clusters beyond the file, or shared by two entries.
+    func check() -> CheckResult {
+        var result = CheckResult()
+        var seen: Set<UInt64> = []
+        var end = nextHost
+        result.totalClusters = UInt64(table.count)
+        for index in 0..<table.count where table[index] != 0 {
+            result.allocatedClusters += 1
+            let host = table[index] * unit * 512
+            end = max(end, host + UInt64(blockBytes))
+            if host >= storage.byteCount {
+                result.corruptions += 1
+                result.findings.append("ERROR cluster \(index) is outside image")
+            } else if !seen.insert(host).inserted {
+                result.corruptions += 1
+                result.findings.append("ERROR cluster \(index) is shared with another (offset \(host.hex))")
+            }
+        }
+        result.imageEndOffset = end
+        return result
+    }
+}

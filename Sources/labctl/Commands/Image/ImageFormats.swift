@@ -1,0 +1,9 @@
+import ArgumentParser
+import Images
+
+struct ImageFormats: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "formats", abstract: "Lists the image formats and what can be done with each.")
+
+    func run() throws { print(FormatRegistry.capabilityTable(), terminator: "") }
+}
