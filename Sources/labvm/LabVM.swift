@@ -24,6 +24,8 @@ enum LabVM {
             reporter.say(.failed("the description on descriptor \(arguments.description) is incomplete"))
             exit(1)
         }
+        // All paths are absolute; a process that stays for days must not keep somebody's folder busy.
+        if description.stateFolder != nil { _ = chdir("/") }
         let end = Launch.run(description, inheritedLock: arguments.lock, reporter: reporter)
         exit(Launch.record(end, of: description))
     }

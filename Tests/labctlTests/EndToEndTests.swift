@@ -122,6 +122,15 @@ import VMProtocol
         #expect(try lab.type("r", on: "alpha").contains("disk: kept"))
     }
 
+    @Test func aVMWhoseSocketsAreGoneIsStillStopped() throws {
+        let lab = try LabFixture(Self.single())
+        try lab.succeed("up")
+        try FileManager.default.removeItem(atPath: lab.folder + "/run/labctl")
+        #expect(try lab.states()["alpha"] == "ready")
+        try lab.succeed("down")
+        #expect(try lab.states()["alpha"] == "stopped")
+    }
+
     @Test func twoUpsAtOnceDoNotMix() throws {
         let lab = try LabFixture(Self.single())
         let (first, _, _) = try lab.start(["up", "--progress", "quiet"])

@@ -46,13 +46,10 @@ struct Stopper {
         } catch {
             if !vm.isRunning { return }
         }
-        // A process without a voice. The socket's peer is the process that listens, not one that got its number later.
-        processID = processID ?? listeningProcess(vm)
-        guard let processID else {
+        // A process without a voice: the one that has the lock open is the one.
+        guard let processID = processID ?? lockHolder(vm) else {
             throw OrchestratorError(
-                .vm,
-                "\(vm.name) runs but cannot be reached (its sockets are gone); end its process by hand: "
-                    + "'fuser \(vm.file(.lock))' names it")
+                .vm, "\(vm.name) runs, but its process cannot be reached nor found; 'fuser \(vm.file(.lock))' may name it")
         }
         kill(processID, SIGKILL)
         guard wait(for: vm, milliseconds: Self.quitMilliseconds) else {
@@ -60,12 +57,15 @@ struct Stopper {
         }
     }
 
-    private func listeningProcess(_ vm: VMFolder) -> Int32? {
-        guard let socket = try? UnixSocket.connect(to: vm.qmpSocket) else { return nil }
-        var credentials: (Int32, UInt32, UInt32) = (0, 0, 0)
-        var length = socklen_t(MemoryLayout.size(ofValue: credentials))
-        guard getsockopt(socket.raw, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0 else { return nil }
-        return credentials.0 > 1 ? credentials.0 : nil
+    /// The process of this user that has a VM's lock open.
+    private func lockHolder(_ vm: VMFolder) -> Int32? {
+        guard let lock = realpath(vm.file(.lock), nil) else { return nil }
+        defer { free(lock) }
+        let path = String(cString: lock)
+        return Folder.names(in: "/proc").lazy.compactMap { Int32($0) }.first { number in
+            number != getpid()
+                && Folder.names(in: "/proc/\(number)/fd").contains { Folder.link("/proc/\(number)/fd/\($0)") == path }
+        }
     }
 
     private func wait(for vm: VMFolder, milliseconds: UInt64) -> Bool {

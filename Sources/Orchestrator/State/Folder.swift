@@ -29,6 +29,14 @@ public enum Folder {
         return lstat(path, &status) == 0
     }
 
+    /// Where a symbolic link points; nil for anything else.
+    public static func link(_ path: String) -> String? {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+        let length = readlink(path, &buffer, buffer.count - 1)
+        guard length >= 0 else { return nil }
+        return String(decoding: buffer[..<length].map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+
     /// Names in a folder, sorted; empty when there is no such folder.
     public static func names(in path: String) -> [String] {
         guard let folder = opendir(path) else { return [] }

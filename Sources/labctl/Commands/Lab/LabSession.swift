@@ -109,13 +109,19 @@ struct VMArguments: ParsableArguments {
 
     /// The lab file, the VM's name and the rest.
     func parts() throws -> (lab: LabArguments, vm: String, rest: [String]) {
+        try VMArguments.parts(of: words, options: assignments.flatMap { ["--set", $0] } + ["--color", color.rawValue])
+    }
+
+    /// - Parameter options: what the lab file is read with.
+    static func parts(
+        of words: [String], options: [String]
+    ) throws -> (lab: LabArguments, vm: String, rest: [String]) {
         var rest = words[...]
         var file: [String] = []
         if let first = rest.first?.lowercased(), first.hasSuffix(".yaml") || first.hasSuffix(".yml") {
             file = [String(rest.removeFirst())]
         }
         guard let vm = rest.popFirst() else { throw ValidationError("give the name of a VM") }
-        let options = assignments.flatMap { ["--set", $0] } + ["--color", color.rawValue]
         return (try LabArguments.parse(file + options), vm, Array(rest))
     }
 }

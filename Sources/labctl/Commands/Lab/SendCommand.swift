@@ -97,16 +97,25 @@ struct ExecCommand: ParsableCommand {
         commandName: "exec", abstract: "Runs a command in the shell on a VM's console and ends with its exit code.",
         discussion: """
             Somebody must be logged in at the console, with a POSIX shell at its prompt. The command is typed there; \
-            what it prints goes to standard output.
+            what it prints goes to standard output. Options of labctl stand before the VM's name, what stands behind it \
+            is the command's.
             """)
 
-    @OptionGroup var words: VMArguments
+    @Argument(
+        parsing: .captureForPassthrough,
+        help: ArgumentHelp("The lab file (optional), the VM, and the command.", valueName: "words"))
+    var words: [String] = []
+
+    @Option(
+        name: .customLong("set"),
+        help: ArgumentHelp("Sets a variable of the lab file, over the environment.", valueName: "NAME=VALUE"))
+    var assignments: [String] = []
 
     @Option(help: "How long the command may take.")
     var timeout: TimeLimit = TimeLimit(milliseconds: 60_000)
 
     func run() throws {
-        let (lab, name, command) = try words.parts()
+        let (lab, name, command) = try VMArguments.parts(of: words, options: assignments.flatMap { ["--set", $0] })
         guard !command.isEmpty else { throw ValidationError("give the command to run") }
         try LabSession.run(lab, progress: .quiet) { session in
             let result = try ConsoleSession(try session.vm(name)).execute(
