@@ -6,7 +6,8 @@ public enum DiskImage {
     /// Opens an image and, unless told otherwise, its backing chain (always read-only).
     ///
     /// Throws `.notFound`, `.permission`, `.locked`, `.corrupt` or `.unsupported`, naming file and field.
-    public static func open(_ path: String, options: OpenOptions = OpenOptions()) throws(ImageError) -> any BlockDevice {
+    public static func open(_ path: String, options: OpenOptions = OpenOptions()) throws(ImageError) -> any BlockDevice
+    {
         var visited: Set<FileStorage.FileIdentity> = []
         return try open(path, options, &visited)
     }
@@ -53,8 +54,9 @@ public enum DiskImage {
     static func resolve(
         _ reference: BackingReference, from image: String, confinedTo: String?
     ) throws(ImageError) -> String {
-        let path = try localPath(FilePath.scheme(of: reference.file) == nil
-            ? FilePath.resolve(reference.file, from: image) : reference.file)
+        let path = try localPath(
+            FilePath.scheme(of: reference.file) == nil
+                ? FilePath.resolve(reference.file, from: image) : reference.file)
         guard let confinedTo else { return path }
         guard let root = FilePath.real(confinedTo), let real = FilePath.real(path), real.hasPrefix(root + "/") else {
             throw ImageError(
@@ -120,7 +122,8 @@ extension DiskImage {
         }
         var recorded = format
         if opensBacking {
-            let path = try localPath(FilePath.scheme(of: file) == nil ? FilePath.resolve(file, from: request.path) : file)
+            let path = try localPath(
+                FilePath.scheme(of: file) == nil ? FilePath.resolve(file, from: request.path) : file)
             do throws(ImageError) {
                 if recorded == nil {
                     let found = try probe(path)
@@ -138,7 +141,8 @@ extension DiskImage {
                 request.openedBacking = below
             } catch {
                 if format == nil, error.kind == .invalidArgument { throw error }
-                throw ImageError(error.kind, "\(error.message)\nCould not open backing image.", path: path, code: error.code)
+                throw ImageError(
+                    error.kind, "\(error.message)\nCould not open backing image.", path: path, code: error.code)
             }
         } else if size == nil {
             throw ImageError(.invalidArgument, "Image creation needs a size parameter")

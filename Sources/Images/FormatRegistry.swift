@@ -10,6 +10,7 @@ public enum FormatRegistry {
         VHDXFormat(),
         COWFormat(),
         CloopFormat(),
+        LUKSFormat(),
         RawFormat(),
     ]
 
@@ -24,6 +25,23 @@ public enum FormatRegistry {
             throw ImageError(.invalidArgument, "Unknown file format '\(name)'")
         }
         return format
+    }
+
+    /// The table of docs/FORMATS.md: what each registered format can do.
+    public static func capabilityTable() -> String {
+        let columns: [(String, FormatCapabilities)] = [
+            ("read", .read), ("write in place", .write), ("create", .create), ("backing file", .backing),
+            ("compress", .compress), ("snapshots", .snapshots), ("encryption", .encryption), ("resize", .resize),
+            ("check", .check), ("zero blocks", .zeroes), ("written once", .writeOnce),
+        ]
+        var lines = ["| format | " + columns.map(\.0).joined(separator: " | ") + " | options |"]
+        lines.append(String(repeating: "| --- ", count: columns.count + 2) + "|")
+        for format in formats {
+            let cells = columns.map { format.capabilities.contains($0.1) ? "✓" : "–" }
+            let options = format.options.map(\.name).filter { $0 != "size" }.map { "`\($0)`" }.joined(separator: " ")
+            lines.append("| `\(format.name)` | " + cells.joined(separator: " | ") + " | \(options) |")
+        }
+        return lines.joined(separator: "\n") + "\n"
     }
 
     /// How many leading bytes of a file the probes see.

@@ -20,6 +20,8 @@ public protocol ImageFormat: Sendable {
     func check(_ device: any BlockDevice, repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult
     /// The size an image will really have when `requested` bytes are asked for (vpc rounds to its geometry).
     func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64
+    /// Whether a new image reads as zeros before anything is written.
+    var newImagesReadAsZeros: Bool { get }
     /// Whether the image will consist of several files that name each other.
     func hasCompanionFiles(_ request: CreateRequest) -> Bool
 }
@@ -38,6 +40,7 @@ extension ImageFormat {
     }
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { requested }
+    public var newImagesReadAsZeros: Bool { true }
     public func hasCompanionFiles(_ request: CreateRequest) -> Bool { false }
 }
 

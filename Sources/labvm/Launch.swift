@@ -25,7 +25,10 @@ enum Launch {
             holder.session = session
             Confinement.apply(endsWithParent: description.console == .stdio)
             reporter.say(.started(warnings: warnings))
+            let flusher = DiskFlusher(drives)
+            try flusher.start()
             let end = try session.run()
+            flusher.stop()
             closeImages(drives)
             return end
         } catch {

@@ -67,7 +67,9 @@ final class MachineControl {
     func press(_ names: [String], holdMilliseconds: Int64) throws(QMPError) {
         guard !names.isEmpty else { throw .generic("no keys are given") }
         let hold = Int(min(max(holdMilliseconds, 1), 10_000))
-        if let unknown = machine.pressKeys(names, holdMilliseconds: hold) { throw .generic("unknown key: '\(unknown)'") }
+        if let unknown = machine.pressKeys(names, holdMilliseconds: hold) {
+            throw .generic("unknown key: '\(unknown)'")
+        }
     }
 
     /// Writes the screen to a file, whole or not at all.

@@ -30,7 +30,8 @@ import Testing
     /// Between two syncs the disk may keep any subset of the writes, in any order.
     @Test func lostAndReorderedWritesBetweenSyncsOnlyLeak() throws {
         let storage = MemoryStorage()
-        try QCOW2Format().create(in: storage, request: CreateRequest(path: "m", size: 1 << 20, options: ["cluster_size": "4096"]))
+        try QCOW2Format().create(
+            in: storage, request: CreateRequest(path: "m", size: 1 << 20, options: ["cluster_size": "4096"]))
         let start = storage.bytes
         storage.isRecording = true
         let device = try QCOW2Format().open(storage: storage, options: OpenOptions(readOnly: false))

@@ -3,12 +3,16 @@ import Testing
 @testable import Images
 
 @Suite struct QCOW2InteropTests {
-    static let options = ["", "compat=0.10", "cluster_size=512", "cluster_size=2M", "extended_l2=on", "refcount_bits=1"]
+    static let options = [
+        "", "compat=0.10", "cluster_size=512", "cluster_size=2M", "extended_l2=on", "refcount_bits=1",
+    ]
 
     @Test(arguments: options) func readsWhatQEMUWrote(options: String) throws {
         let scratch = Scratch()
         let path = scratch.path("q.qcow2")
-        #expect(try run(["qemu-img", "create", "-f", "qcow2"] + (options.isEmpty ? [] : ["-o", options]) + [path, "8M"]).status == 0)
+        #expect(
+            try run(["qemu-img", "create", "-f", "qcow2"] + (options.isEmpty ? [] : ["-o", options]) + [path, "8M"])
+                .status == 0)
         let written = try run([
             "qemu-io", "-c", "write -P 17 3000 70000", "-c", "write -P 34 1M 2M", "-c", "write -z 1500k 100k",
             "-c", "discard 2M 256k", "-c", "write -P 51 8388000 608", path,
@@ -65,7 +69,8 @@ import Testing
         let same = try run(["qemu-img", "compare", "-f", "raw", scratch.path("in.raw"), scratch.path("ours.qcow2")])
         #expect(same.status == 0, "\(same.output)")
         try run([
-            "qemu-img", "convert", "-c", "-O", "qcow2", "-o", "compression_type=\(type)", "-f", "raw", scratch.path("in.raw"),
+            "qemu-img", "convert", "-c", "-O", "qcow2", "-o", "compression_type=\(type)", "-f", "raw",
+            scratch.path("in.raw"),
             scratch.path("theirs.qcow2"),
         ])
         for name in ["ours.qcow2", "theirs.qcow2"] {

@@ -19,7 +19,8 @@ import VMProtocol
         try VMDefinition(instance, folder: folder.vm(instance.name)) { _ in ("/images/golden.qcow2", "qcow2") }
     }
 
-    private func decide(_ instance: VMInstance, _ observation: VMObservation, base: String = "/images/golden.qcow2") throws
+    private func decide(_ instance: VMInstance, _ observation: VMObservation, base: String = "/images/golden.qcow2")
+        throws
         -> VMPlan
     {
         let plan = Planner.plan(

@@ -50,7 +50,10 @@ import VMProtocol
             ask(
                 client, #"{"execute":"human-monitor-command","arguments":{"command-line":"info status"}}"#,
                 until: "VM status: running"))
-        #expect(ask(client, #"{"execute":"send-key","arguments":{"keys":[{"type":"qcode","data":"xx"}]}}"#, until: "unknown key"))
+        #expect(
+            ask(
+                client, #"{"execute":"send-key","arguments":{"keys":[{"type":"qcode","data":"xx"}]}}"#,
+                until: "unknown key"))
         #expect(ask(client, #"{"execute":"system_reset"}"#, until: #""event":"RESET""#))
         #expect(ask(client, #"{"execute":"quit"}"#, until: #""event":"SHUTDOWN""#))
         while try lab.states()["alpha"] == "ready" { usleep(10_000) }
@@ -106,14 +109,27 @@ import VMProtocol
         let lab = try LabFixture(
             Self.lab.replacingOccurrences(of: "{ base: golden }", with: "{ image: own.img, mode: direct }"))
         try Data(BootSectorGuest.image).write(to: URL(fileURLWithPath: lab.labFolder + "/own.img"))
-        // A format that is written down: raw is never guessed for a disk that is written to.
-        try lab.write(
-            Self.lab.replacingOccurrences(of: "golden.img", with: "own.img")
-                .replacingOccurrences(of: "{ base: golden }", with: "{ image: golden, mode: direct }"))
         try lab.succeed("up")
         let second = try lab.run(["run", "-nographic", "-drive", "file=own.img,format=raw"])
         #expect(second.status == 1)
         #expect(second.errors.contains("lock"), "\(second.errors)")
+    }
+
+    @Test func aRawDiskStaysRawWhateverItsGuestWritesIntoIt() throws {
+        let lab = try LabFixture(
+            Self.lab.replacingOccurrences(of: "{ base: golden }", with: "{ image: own.img, mode: direct }"))
+        let disk = URL(fileURLWithPath: lab.labFolder + "/own.img")
+        try Data(BootSectorGuest.image).write(to: disk)
+        #expect(try lab.run(["up"]).errors.contains("used as raw from now on"))
+        try lab.succeed("down")
+        // As if the guest had written a qcow2 header over its boot sector.
+        let header = Data([0x51, 0x46, 0x49, 0xFB, 0, 0, 0, 3]) + Data(count: 96)
+        try (header + Data(BootSectorGuest.image).dropFirst(header.count)).write(to: disk)
+        try lab.succeed("up", "--no-wait")
+        let disks: [[String: Any]] = try lab.value("disks", of: "alpha")
+        #expect(disks.count == 1)
+        let client = try monitor(lab)
+        #expect(ask(client, #"{"execute":"query-block"}"#, until: #""drv":"raw""#))
     }
 
     @Test func runSharesTheTerminalAndEndsWithTheGuest() throws {

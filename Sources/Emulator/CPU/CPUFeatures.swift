@@ -1,4 +1,5 @@
-/// One CPUID feature bit: leaf 1 ECX and EDX, leaf 7 EBX and ECX, leaf 8000_0001h ECX and EDX (SDM vol. 2, CPUID; AMD APM vol. 3, E).
+/// One CPUID feature bit: leaf 1 ECX and EDX, leaf 7 EBX and ECX, leaf 8000_0001h ECX and EDX (SDM vol. 2, CPUID; AMD
+/// APM vol. 3, E).
 public struct CPUFeature: Hashable, Sendable {
     enum Word: Int, Sendable { case leaf1ECX, leaf1EDX, leaf7EBX, leaf7ECX, extendedECX, extendedEDX }
     let word: Word
@@ -31,7 +32,8 @@ public struct CPUFeature: Hashable, Sendable {
 
     static let lahf = Self(.extendedECX, 0), lzcnt = Self(.extendedECX, 5), prefetchw = Self(.extendedECX, 8)
     static let syscall = Self(.extendedEDX, 11), noExecute = Self(.extendedEDX, 20)
-    static let gigabytePages = Self(.extendedEDX, 26), rdtscp = Self(.extendedEDX, 27), longMode = Self(.extendedEDX, 29)
+    static let gigabytePages = Self(.extendedEDX, 26), rdtscp = Self(.extendedEDX, 27),
+        longMode = Self(.extendedEDX, 29)
 
     /// Names as QEMU's `-cpu` and /proc/cpuinfo write them.
     static let names: [(name: String, feature: CPUFeature)] = [
@@ -76,7 +78,8 @@ public struct CPUFeatures: Sendable {
     public init() {
         let level2: [CPUFeature] = [
             .fpu, .vme, .de, .pse, .tsc, .msr, .pae, .mce, .cmpxchg8b, .apic, .sysenter, .mtrr, .pge, .mca, .cmov, .pat,
-            .pse36, .clflush, .mmx, .fxsr, .sse, .sse2, .sse3, .ssse3, .cmpxchg16b, .sse41, .sse42, .popcnt, .tscDeadline,
+            .pse36, .clflush, .mmx, .fxsr, .sse, .sse2, .sse3, .ssse3, .cmpxchg16b, .sse41, .sse42, .popcnt,
+            .tscDeadline,
             .hypervisor, .fsgsbase, .lahf, .syscall, .noExecute, .rdtscp, .longMode, .smep, .umip,
         ]
         for feature in level2 { set(feature, true) }

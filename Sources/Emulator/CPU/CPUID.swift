@@ -4,7 +4,7 @@ struct CPUIDResult: Equatable {
 }
 
 extension CPU {
-    private static let highestBasic: UInt32 = 0x15
+    private static let highestBasic: UInt32 = 0x16
     private static let highestHypervisor: UInt32 = 0x4000_0010
     private static let highestExtended: UInt32 = 0x8000_0008
     /// Twelve characters in EBX, ECX, EDX of leaf 4000_0000h: who runs this machine.
@@ -39,12 +39,17 @@ extension CPU {
             return CPUIDResult(ebx: features.word(.leaf7EBX), ecx: features.word(.leaf7ECX))
         case 0xD where features.has(.xsave): return extendedStateLeaf(subleaf)
         case 0x15:
-            // TSC = crystal * EBX / EAX, so that a kernel knows both rates without measuring them. In lowest terms: Linux
+            // TSC = crystal * EBX / EAX, so that a kernel knows both rates without measuring them. In lowest terms:
+            // Linux
             // multiplies in 32 bits.
             let divisor = Self.greatestCommonDivisor(features.busKilohertz, features.tscKilohertz)
             return CPUIDResult(
                 eax: features.busKilohertz / divisor, ebx: features.tscKilohertz / divisor,
                 ecx: features.busKilohertz &* 1000)
+        case 0x16:
+            // Base, maximum and bus frequency in MHz; without it kernels time the processor against the PIT.
+            let megahertz = features.tscKilohertz / 1000
+            return CPUIDResult(eax: megahertz, ebx: megahertz, ecx: 100)
         default: return CPUIDResult()
         }
     }

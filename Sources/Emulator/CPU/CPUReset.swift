@@ -10,7 +10,8 @@ extension CPU {
         state.pointee.gpr[Register.rdx] = UInt64(features.signature)
         let data = Segment(selector: 0, attributes: Self.realAttributes, limit: 0xFFFF, base: 0)
         for index in 0..<6 { state.pointee.segments[index] = data }
-        // Readable code, so that nothing changes for code that goes to protected mode without a far jump at once. Real mode
+        // Readable code, so that nothing changes for code that goes to protected mode without a far jump at once.
+        // Real mode
         // lets it be written.
         state.pointee.segments[SegmentIndex.cs] = Segment(
             selector: 0xF000, attributes: 0x9B, limit: 0xFFFF, base: 0xFFFF_0000)
@@ -45,7 +46,8 @@ extension CPU {
         updateMode()
     }
 
-    /// INIT: as reset, but the FPU, the caches' mode bits and the MSRs survive. The boards' keyboard controller and port 92h
+    /// INIT: as reset, but the FPU, the caches' mode bits and the MSRs survive. The boards' keyboard controller and
+    /// port 92h
     /// pulse RESET, so that only local APIC INIT messages come here.
     func initialize() {
         let old = state.pointee

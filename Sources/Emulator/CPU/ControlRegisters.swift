@@ -108,7 +108,8 @@ extension CPU {
         return true
     }
 
-    /// The four page-directory pointers of PAE paging are read when CR3 is loaded, not at each walk (SDM vol. 3, 4.4.1).
+    /// The four page-directory pointers of PAE paging are read when CR3 is loaded, not at each walk (SDM vol. 3,
+    /// 4.4.1).
     func loadPDPTEs(_ cr3: UInt64) -> Bool {
         let table = cr3 & 0xFFFF_FFE0
         var entries = InlineArray<4, UInt64>(repeating: 0)

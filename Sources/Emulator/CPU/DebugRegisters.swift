@@ -1,6 +1,7 @@
 /// Hardware breakpoints and single-stepping (SDM vol. 3, 17.2 and 17.3).
 ///
-/// DR6 collects causes: B0–B3 0–3, BD 13, BS 14, BT 15. DR7 arms: L0 G0 … L3 G3 in bits 0–7, GD 13, and for breakpoint n
+/// DR6 collects causes: B0–B3 0–3, BD 13, BS 14, BT 15. DR7 arms: L0 G0 … L3 G3 in bits 0–7, GD 13, and for
+/// breakpoint n
 /// R/W (0 execute, 1 write, 2 I/O, 3 read or write) in bits 16 + 4n, LEN (1, 2, 8, 4 bytes) in bits 18 + 4n.
 enum DR7 {
     static let generalDetect: UInt64 = 1 << 13

@@ -1,4 +1,5 @@
-/// Exceptions and interrupts at instruction boundaries: what is delivered, in which order, and what happens when delivering
+/// Exceptions and interrupts at instruction boundaries: what is delivered, in which order, and what happens when
+/// delivering
 /// faults itself (SDM vol. 3, chapter 6). How one is delivered stands in ExceptionDelivery.swift.
 extension CPU {
     /// Who asks for a vector.
@@ -108,7 +109,8 @@ extension CPU {
     func dump() -> String {
         let s = state.pointee
         let names = [
-            "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15",
+            "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9", "R10", "R11", "R12", "R13", "R14",
+            "R15",
         ]
         var text = ""
         for (i, name) in names.enumerated() { text += "\(name)=\(hex(s.gpr[i], 16))\(i % 4 == 3 ? "\n" : " ")" }
@@ -119,7 +121,8 @@ extension CPU {
             text += "\(name)=\(hex(segment.selector, 4)) \(hex(segment.base, 16)) \(hex(segment.limit, 8)) "
             text += "\(hex(segment.attributes, 4))\n"
         }
-        text += "GDT=\(hex(s.gdtr.base, 16)) \(hex(s.gdtr.limit, 4)) IDT=\(hex(s.idtr.base, 16)) \(hex(s.idtr.limit, 4))\n"
+        text +=
+            "GDT=\(hex(s.gdtr.base, 16)) \(hex(s.gdtr.limit, 4)) IDT=\(hex(s.idtr.base, 16)) \(hex(s.idtr.limit, 4))\n"
         text += "CR0=\(hex(s.cr0, 8)) CR2=\(hex(s.cr2, 16)) CR3=\(hex(s.cr3, 16)) CR4=\(hex(s.cr4, 8)) "
         text += "EFER=\(hex(s.efer, 8))\n"
         return text

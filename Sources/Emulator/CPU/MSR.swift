@@ -1,6 +1,7 @@
 /// Model-specific registers (SDM vol. 4; AMD APM vol. 2, appendix A): one row each, looked up by number.
 ///
-/// Rows that a kernel probes on this kind of machine but that have nothing behind them read as 0 and drop writes. Anything
+/// Rows that a kernel probes on this kind of machine but that have nothing behind them read as 0 and drop writes.
+/// Anything
 /// else is #GP and one log line.
 struct MSR: Sendable {
     let number: UInt32
@@ -81,7 +82,9 @@ struct MSR: Sendable {
         + [
             // Eight variable ranges, fixed ranges, write-combining.
             MSR(number: 0xFE, name: "IA32_MTRRCAP", read: { _ in 0x508 }, write: { _, _ in false }),
-            field(0x2FF, "IA32_MTRR_DEF_TYPE", \.mtrrDefaultType) { $0 & ~0xCFF == 0 && isMemoryType($0 & 0xFF, pat: false) },
+            field(0x2FF, "IA32_MTRR_DEF_TYPE", \.mtrrDefaultType) {
+                $0 & ~0xCFF == 0 && isMemoryType($0 & 0xFF, pat: false)
+            },
         ]
 
     private static let architectural: [MSR] = [

@@ -1,4 +1,5 @@
-/// Loading of ES, SS, DS, FS and GS (SDM vol. 3, 3.4 and 5.5–5.7; vol. 2, MOV and POP). CS changes by far transfers only.
+/// Loading of ES, SS, DS, FS and GS (SDM vol. 3, 3.4 and 5.5–5.7; vol. 2, MOV and POP). CS changes by far transfers
+/// only.
 extension CPU {
     /// Attributes of a present, writable, accessed data segment of privilege 0: what real mode works with.
     static let realAttributes: UInt16 = 0x93
@@ -21,7 +22,8 @@ extension CPU {
         return true
     }
 
-    /// Real and virtual-8086 mode: base is 16 times the selector. Real mode keeps limit and size, so that a segment made big in
+    /// Real and virtual-8086 mode: base is 16 times the selector. Real mode keeps limit and size, so that a segment
+    /// made big in
     /// protected mode stays big ("unreal mode").
     func loadRealSegment(_ index: Int, _ selector: UInt16) {
         var segment = state.pointee.segments[index]
@@ -78,7 +80,8 @@ extension CPU {
 
     /// Checks for a stack segment that shall serve `privilege`: writable data with RPL and DPL equal to it.
     ///
-    /// - Parameter vector: raised for what is wrong with it, with the selector; a segment that is not present is always #SS.
+    /// - Parameter vector: raised for what is wrong with it, with the selector; a segment that is not present is
+    ///   always #SS.
     func checkedStack(_ selector: UInt16, privilege: UInt8, orRaise vector: UInt8) -> Segment? {
         if selector.isNullSelector {
             raise(vector, errorCode: 0)

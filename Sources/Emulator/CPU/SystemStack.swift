@@ -1,4 +1,5 @@
-/// A stack that several words are pushed on or popped from before anything is committed: far transfers, interrupt frames.
+/// A stack that several words are pushed on or popped from before anything is committed: far transfers, interrupt
+/// frames.
 struct StackCursor {
     var segment: Segment
     var pointer: UInt64

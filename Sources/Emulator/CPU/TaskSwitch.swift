@@ -50,7 +50,8 @@ extension CPU {
         return true
     }
 
-    /// Switches to the task of a TSS selector. `rip` is what the old task continues at. False: a fault is pending that the
+    /// Switches to the task of a TSS selector. `rip` is what the old task continues at. False: a fault is pending
+    /// that the
     /// old task raised; faults of the new task are delivered here, in its context.
     func switchTask(_ selector: UInt16, _ cause: TaskSwitchCause) -> Bool {
         let s = state
@@ -174,7 +175,8 @@ extension CPU {
         guard code.isPresent else { return refuse(Vector.np, codeSelector) }
         guard markAccessed(&code) else { return false }
         s.pointee.segments[SegmentIndex.cs] = code.segment(codeSelector)
-        guard let stack = checkedStack(image.selectors[SegmentIndex.ss], privilege: privilege, orRaise: Vector.ts) else {
+        guard let stack = checkedStack(image.selectors[SegmentIndex.ss], privilege: privilege, orRaise: Vector.ts)
+        else {
             return false
         }
         s.pointee.segments[SegmentIndex.ss] = stack

@@ -1,4 +1,5 @@
-/// System instructions, far transfers, port I/O and flags of the system (SDM vol. 2 and vol. 3). Columns: OpcodeRow.swift.
+/// System instructions, far transfers, port I/O and flags of the system (SDM vol. 2 and vol. 3). Columns:
+/// OpcodeRow.swift.
 enum OpcodeTableSystem {
     static let text: StaticString = """
         06           pushES     -          i64 sys

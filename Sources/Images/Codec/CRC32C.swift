@@ -24,7 +24,9 @@ enum CRC32C {
         }
         while index + 8 <= bytes.count {
             if let field, index < field + 4, index + 8 > field {
-                for step in 0..<8 { crc = tables[0][Int(UInt8(truncatingIfNeeded: crc) ^ byte(index + step))] ^ crc >> 8 }
+                for step in 0..<8 {
+                    crc = tables[0][Int(UInt8(truncatingIfNeeded: crc) ^ byte(index + step))] ^ crc >> 8
+                }
             } else {
                 let low = crc ^ bytes.le32(index)
                 let high = bytes.le32(index + 4)
@@ -54,5 +56,7 @@ extension [UInt8] {
     }
 
     /// Overwrites bytes from `index` on.
-    mutating func overwrite(_ index: Int, with bytes: [UInt8]) { replaceSubrange(index..<index + bytes.count, with: bytes) }
+    mutating func overwrite(_ index: Int, with bytes: [UInt8]) {
+        replaceSubrange(index..<index + bytes.count, with: bytes)
+    }
 }

@@ -20,7 +20,9 @@ struct GUID: Hashable, Sendable {
     /// From text, in Microsoft's byte order: the first three groups little-endian.
     init(mixedEndian text: String) {
         let digits = text.filter(\.isHexDigit).compactMap(\.hexDigitValue)
-        var plain = stride(from: 0, to: min(digits.count, 32) - 1, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+        var plain = stride(from: 0, to: min(digits.count, 32) - 1, by: 2).map {
+            UInt8(digits[$0] << 4 | digits[$0 + 1])
+        }
         plain += [UInt8](repeating: 0, count: 16 - plain.count)
         bytes = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15].map { plain[$0] }
     }

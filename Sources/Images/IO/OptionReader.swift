@@ -27,8 +27,10 @@ struct OptionReader {
         guard let text = values[name] else { return nil }
         guard let value = ByteCount.parse(text) else {
             throw ImageError(
-                .invalidArgument, "Parameter '\(name)' expects a non-negative number below 2^64\n"
-                    + "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.")
+                .invalidArgument,
+                "Parameter '\(name)' expects a non-negative number below 2^64\n"
+                    + "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively."
+            )
         }
         return value
     }

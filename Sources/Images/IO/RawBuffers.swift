@@ -2,22 +2,48 @@ import Glibc
 
 /// Big- and little-endian fields in raw memory. Offsets are bytes; callers have checked the bounds.
 extension UnsafeRawPointer {
-    @inline(__always) func be16(_ offset: Int) -> UInt16 { loadUnaligned(fromByteOffset: offset, as: UInt16.self).bigEndian }
-    @inline(__always) func be32(_ offset: Int) -> UInt32 { loadUnaligned(fromByteOffset: offset, as: UInt32.self).bigEndian }
-    @inline(__always) func be64(_ offset: Int) -> UInt64 { loadUnaligned(fromByteOffset: offset, as: UInt64.self).bigEndian }
+    @inline(__always) func be16(_ offset: Int) -> UInt16 {
+        loadUnaligned(fromByteOffset: offset, as: UInt16.self).bigEndian
+    }
+    @inline(__always) func be32(_ offset: Int) -> UInt32 {
+        loadUnaligned(fromByteOffset: offset, as: UInt32.self).bigEndian
+    }
+    @inline(__always) func be64(_ offset: Int) -> UInt64 {
+        loadUnaligned(fromByteOffset: offset, as: UInt64.self).bigEndian
+    }
 }
 
 extension UnsafeMutableRawPointer {
-    @inline(__always) func be64(_ offset: Int) -> UInt64 { loadUnaligned(fromByteOffset: offset, as: UInt64.self).bigEndian }
-    @inline(__always) func be32(_ offset: Int) -> UInt32 { loadUnaligned(fromByteOffset: offset, as: UInt32.self).bigEndian }
-    @inline(__always) func be16(_ offset: Int) -> UInt16 { loadUnaligned(fromByteOffset: offset, as: UInt16.self).bigEndian }
-    @inline(__always) func putBE64(_ value: UInt64, _ offset: Int) { storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt64.self) }
-    @inline(__always) func putBE32(_ value: UInt32, _ offset: Int) { storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt32.self) }
-    @inline(__always) func putBE16(_ value: UInt16, _ offset: Int) { storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt16.self) }
-    @inline(__always) func le32(_ offset: Int) -> UInt32 { loadUnaligned(fromByteOffset: offset, as: UInt32.self).littleEndian }
-    @inline(__always) func le64(_ offset: Int) -> UInt64 { loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian }
-    @inline(__always) func putLE32(_ value: UInt32, _ offset: Int) { storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt32.self) }
-    @inline(__always) func putLE64(_ value: UInt64, _ offset: Int) { storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt64.self) }
+    @inline(__always) func be64(_ offset: Int) -> UInt64 {
+        loadUnaligned(fromByteOffset: offset, as: UInt64.self).bigEndian
+    }
+    @inline(__always) func be32(_ offset: Int) -> UInt32 {
+        loadUnaligned(fromByteOffset: offset, as: UInt32.self).bigEndian
+    }
+    @inline(__always) func be16(_ offset: Int) -> UInt16 {
+        loadUnaligned(fromByteOffset: offset, as: UInt16.self).bigEndian
+    }
+    @inline(__always) func putBE64(_ value: UInt64, _ offset: Int) {
+        storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt64.self)
+    }
+    @inline(__always) func putBE32(_ value: UInt32, _ offset: Int) {
+        storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt32.self)
+    }
+    @inline(__always) func putBE16(_ value: UInt16, _ offset: Int) {
+        storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt16.self)
+    }
+    @inline(__always) func le32(_ offset: Int) -> UInt32 {
+        loadUnaligned(fromByteOffset: offset, as: UInt32.self).littleEndian
+    }
+    @inline(__always) func le64(_ offset: Int) -> UInt64 {
+        loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian
+    }
+    @inline(__always) func putLE32(_ value: UInt32, _ offset: Int) {
+        storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt32.self)
+    }
+    @inline(__always) func putLE64(_ value: UInt64, _ offset: Int) {
+        storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt64.self)
+    }
 }
 
 extension UnsafeMutableRawBufferPointer {

@@ -26,10 +26,12 @@ extension DiskImage {
         var baseIndex = 1
         if let baseName {
             let wanted = [baseName, FilePath.resolve(baseName, from: path)].compactMap(FilePath.real)
-            guard let found = layers.indices.dropFirst().first(where: { index in
-                layers[index].path == baseName || layers[index - 1].backingReference?.file == baseName
-                    || FilePath.real(layers[index].path).map(wanted.contains) == true
-            }) else {
+            guard
+                let found = layers.indices.dropFirst().first(where: { index in
+                    layers[index].path == baseName || layers[index - 1].backingReference?.file == baseName
+                        || FilePath.real(layers[index].path).map(wanted.contains) == true
+                })
+            else {
                 throw ImageError(.notFound, "Did not find '\(baseName)' in the backing chain of '\(path)'", path: path)
             }
             baseIndex = found

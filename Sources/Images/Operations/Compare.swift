@@ -64,7 +64,8 @@ extension DiskImage {
 
 extension BlockDevice {
     /// Whether any layer of the chain has something at `offset`, and for how long that answer holds.
-    func isAllocatedInChain(at offset: UInt64, limit: UInt64) throws(ImageError) -> (isAllocated: Bool, length: UInt64) {
+    func isAllocatedInChain(at offset: UInt64, limit: UInt64) throws(ImageError) -> (isAllocated: Bool, length: UInt64)
+    {
         let own = try extent(at: offset, limit: limit)
         guard own.kind == .unallocated else { return (true, own.length) }
         guard let backing, offset < backing.size else { return (false, own.length) }

@@ -15,6 +15,8 @@ public struct ConvertRequest: Sendable {
     public var isCompressed = false
     /// `-S`: runs of this many zero bytes become holes; 0 writes every byte.
     public var sparseBytes = 4096
+    /// Id of the secret that opens an existing target.
+    public var targetKeySecret: String?
     /// `-n`: write into an existing image.
     public var usesExistingTarget = false
     /// `--target-is-zero`: the existing target reads as zeros.
@@ -51,9 +53,10 @@ extension DiskImage {
         if request.usesExistingTarget {
             let target: any BlockDevice
             do throws(ImageError) {
-                target = try open(
-                    request.targetPath,
-                    options: OpenOptions(format: request.targetFormat, readOnly: false, openBacking: true))
+                var options = OpenOptions(format: request.targetFormat, readOnly: false, openBacking: true)
+                options.secrets = request.secrets
+                options.keySecret = request.targetKeySecret
+                target = try open(request.targetPath, options: options)
             } catch {
                 throw ImageError(
                     error.kind, "Could not open '\(request.targetPath)': \(error.message)", path: request.targetPath,
@@ -71,7 +74,8 @@ extension DiskImage {
             return try target.close()
         }
         var creation = CreateRequest(
-            path: try localPath(request.targetPath), size: source.size, backing: request.backing, options: request.options)
+            path: try localPath(request.targetPath), size: source.size, backing: request.backing,
+            options: request.options)
         creation.secrets = request.secrets
         let place = try ResultFile(creation.path, inPlace: driver.hasCompanionFiles(creation))
         creation.finalPath = creation.path
@@ -80,10 +84,10 @@ extension DiskImage {
             try createForConvert(creation, driver, request.targetPath)
             var options = OpenOptions(format: driver.name, readOnly: false, lock: .none, unsafeCache: true)
             options.secrets = request.secrets
-            options.keySecret = request.options["encrypt.key-secret"]
+            options.keySecret = request.options["encrypt.key-secret"] ?? request.options["key-secret"]
             options.openBacking = request.backing != nil
             let target = try open(creation.path, options: options)
-            let isFresh = request.backing == nil
+            let isFresh = request.backing == nil && driver.newImagesReadAsZeros
             do throws(ImageError) {
                 try ConvertCopier(source, target, request, isFresh: isFresh).run()
             } catch {

@@ -47,7 +47,8 @@ enum QCOW2Measure {
             data = try dataBytes(source, cluster)
         }
         return Measurement(
-            required: meta + data, fullyAllocated: meta + whole, bitmaps: source.flatMap { $0.formatName == "qcow2" ? 0 : nil })
+            required: meta + data, fullyAllocated: meta + whole,
+            bitmaps: source.flatMap { $0.formatName == "qcow2" ? 0 : nil })
     }
 
     /// Refcount blocks and table that count `clusters` clusters and themselves.
@@ -56,7 +57,8 @@ enum QCOW2Measure {
         var (table, blocks, total, last) = (UInt64(0), UInt64(0), clusters, UInt64(0))
         while total != last {
             last = total
-            blocks = (clusters + table + blocks).rounded(toMultipleOf: UInt64(layout.refblockEntries))
+            blocks =
+                (clusters + table + blocks).rounded(toMultipleOf: UInt64(layout.refblockEntries))
                 / UInt64(layout.refblockEntries)
             table = blocks.rounded(toMultipleOf: cluster / 8) / (cluster / 8)
             total = clusters + blocks + table

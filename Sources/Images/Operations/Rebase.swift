@@ -3,7 +3,8 @@ extension DiskImage {
     /// old bytes of its own, so that the disk reads as before. `unsafe` only changes the name.
     /// `newBacking` nil makes the image stand alone.
     public static func rebase(
-        _ path: String, format: String?, to newBacking: BackingReference?, unsafe: Bool, secrets: [String: [UInt8]] = [:],
+        _ path: String, format: String?, to newBacking: BackingReference?, unsafe: Bool,
+        secrets: [String: [UInt8]] = [:],
         progress: ((UInt64, UInt64) -> Void)? = nil
     ) throws(ImageError) {
         var options = OpenOptions(format: format, readOnly: false, openBacking: !unsafe)
@@ -26,10 +27,12 @@ extension DiskImage {
             if let newBacking {
                 do throws(ImageError) {
                     fresh = try open(
-                        resolve(newBacking, from: path, confinedTo: nil), options: OpenOptions(format: newBacking.format))
+                        resolve(newBacking, from: path, confinedTo: nil),
+                        options: OpenOptions(format: newBacking.format))
                 } catch {
                     throw ImageError(
-                        error.kind, "Could not open new backing file '\(newBacking.file)': \(error.message)", path: path)
+                        error.kind, "Could not open new backing file '\(newBacking.file)': \(error.message)", path: path
+                    )
                 }
             }
             defer { try? fresh?.close() }
@@ -64,7 +67,9 @@ extension DiskImage {
                     let inside = Int(min(UInt64(count), fresh.size - position))
                     try fresh.read(into: other.part(0, inside), at: position)
                 }
-                if UnsafeRawBufferPointer(part).firstDifference(from: UnsafeRawBufferPointer(other), count: count) != nil {
+                if UnsafeRawBufferPointer(part).firstDifference(from: UnsafeRawBufferPointer(other), count: count)
+                    != nil
+                {
                     if UnsafeRawBufferPointer(part).isAllZero {
                         try image.writeZeroes(at: position, count: UInt64(count), mayUnmap: true)
                     } else {

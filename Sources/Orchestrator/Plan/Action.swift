@@ -53,12 +53,13 @@ public struct Plan: Sendable, Equatable {
 
     /// Whether `up` would change anything.
     public var hasChanges: Bool {
-        !images.isEmpty || vms.contains { plan in
-            switch plan.decision {
-            case .leave, .awaitReady, .refuse: false
-            case .start, .restart: true
+        !images.isEmpty
+            || vms.contains { plan in
+                switch plan.decision {
+                case .leave, .awaitReady, .refuse: false
+                case .start, .restart: true
+                }
             }
-        }
     }
 
     /// The plan as a list for people and scripts.

@@ -79,7 +79,9 @@ public struct LabGraph: Sendable, Equatable, Encodable {
             lines.append("\(indent)\(arrow)\(node.name) (\(node.kind == .vm ? "" : "image, ")\(node.detail))")
             guard depth < 32 else { return }
             for edge in edges where edge.from == node.name && edge.role != "depends_on" {
-                if let next = nodes.first(where: { $0.name == edge.to }) { show(next, role: edge.role, depth: depth + 1) }
+                if let next = nodes.first(where: { $0.name == edge.to }) {
+                    show(next, role: edge.role, depth: depth + 1)
+                }
             }
         }
         for node in nodes where !needy.contains(node.name) { show(node, role: "", depth: 0) }
@@ -90,7 +92,8 @@ public struct LabGraph: Sendable, Equatable, Encodable {
     /// Graphviz's language.
     public var dot: String {
         func quoted(_ text: String) -> String {
-            "\"" + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
+            "\""
+                + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
                 .replacing("\n", with: "\\n") + "\""
         }
         var lines = ["digraph lab {", "  rankdir=LR;"]

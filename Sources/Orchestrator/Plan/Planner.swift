@@ -74,7 +74,8 @@ public enum Planner {
             if let drift = observation.drift[slot] { return "\(drift); \(wayOut)" }
             guard let base = bases[slot], let recorded = observation.record?.overlays[slot.rawValue] else { continue }
             if recorded.basePath != base {
-                return "the overlay of \(slot.rawValue) was made on \(recorded.basePath), the lab file now says \(base); "
+                return
+                    "the overlay of \(slot.rawValue) was made on \(recorded.basePath), the lab file now says \(base); "
                     + wayOut
             }
         }

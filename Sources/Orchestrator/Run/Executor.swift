@@ -157,9 +157,11 @@ final class Executor {
         if let error = Folder.make(entry.folder.path) ?? Folder.make(entry.folder.runtime) {
             throw OrchestratorError(error)
         }
-        guard let lock = try withHostErrors({ () throws(HostError) in
-            try FileLock.tryLock(entry.folder.file(.lock))
-        }) else { throw OrchestratorError(.vm, "\(name) was started by somebody else just now") }
+        guard
+            let lock = try withHostErrors({ () throws(HostError) in
+                try FileLock.tryLock(entry.folder.file(.lock))
+            })
+        else { throw OrchestratorError(.vm, "\(name) was started by somebody else just now") }
         Overlays.clean(entry.folder)
         var record = entry.folder.readRecord() ?? VMRecord()
         try makeOverlays(entry, &record)
@@ -184,7 +186,9 @@ final class Executor {
     private func makeOverlays(_ entry: Entry, _ record: inout VMRecord) throws(OrchestratorError) {
         let overlays = Overlays(images: orchestrator.images)
         for slot in entry.plan.missingOverlays {
-            guard let disk = entry.plan.instance.spec.disks[slot], let base = survey.images[disk.image] else { continue }
+            guard let disk = entry.plan.instance.spec.disks[slot], let base = survey.images[disk.image] else {
+                continue
+            }
             let known = overlayBases[disk.image]
             let overlay = try overlays.make(
                 slot, of: entry.folder, on: base, label: disk.image.label, golden: known?.golden)

@@ -12,6 +12,8 @@ public struct ResolvedImage: Sendable, Equatable {
     public var format: String?
     /// Whether the file is there; one that is not can be made.
     public var isPresent: Bool
+    /// Whether somebody said the format, or we made the image; it was recognised otherwise.
+    public var isPinned = true
 }
 
 /// Finds the images of a lab, checks them against their digests and makes those that are missing.
@@ -36,7 +38,8 @@ struct ImageStore: Sendable {
                     if let sha256, golden.sha256 != sha256 {
                         throw OrchestratorError(
                             .image,
-                            "image '\(node.label)': \(path) has SHA-256 \(golden.sha256), the lab file asks for \(sha256)")
+                            "image '\(node.label)': \(path) has SHA-256 \(golden.sha256), the lab file asks for \(sha256)"
+                        )
                     }
                     contents[node.reference] = golden.sha256
                 } else if let name = node.contentName(inputDigests: node.inputs.compactMap { contents[$0] }) {
@@ -55,7 +58,9 @@ struct ImageStore: Sendable {
         return images
     }
 
-    private func file(_ path: String, _ format: DiskFormat?, of node: ImageNode) throws(OrchestratorError) -> ResolvedImage {
+    private func file(_ path: String, _ format: DiskFormat?, of node: ImageNode) throws(OrchestratorError)
+        -> ResolvedImage
+    {
         guard access(path, R_OK) == 0 else {
             throw OrchestratorError(
                 .image, "image '\(node.label)': \(path): \(String(cString: strerror(errno)))")
@@ -63,7 +68,7 @@ struct ImageStore: Sendable {
         if let format { return ResolvedImage(path: path, format: format.rawValue, isPresent: true) }
         if path.lowercased().hasSuffix(".iso") { return ResolvedImage(path: path, format: "raw", isPresent: true) }
         let probed = try withImageErrors { () throws(ImageError) in try DiskImage.probe(path) }
-        return ResolvedImage(path: path, format: probed == "raw" ? nil : probed, isPresent: true)
+        return ResolvedImage(path: path, format: probed == "raw" ? nil : probed, isPresent: true, isPinned: false)
     }
 
     /// Every file of a golden image with its digest, the image itself first.

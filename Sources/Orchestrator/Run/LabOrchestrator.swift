@@ -85,23 +85,34 @@ public struct LabOrchestrator: Sendable {
         var observations: [String: VMObservation] = [:]
         for instance in instances {
             let vm = folder.vm(instance.name)
+            let observation = try observe(vm, checksGolden: true)
             definitions[instance.name] = try VMDefinition(instance, folder: vm) {
                 reference throws(OrchestratorError) in
                 guard let image = resolved[reference] else {
                     throw OrchestratorError(.image, "image '\(reference.label)' is not known")
                 }
-                return (image.path, image.format)
+                return (image.path, pinnedFormat(image, of: instance.name, observation.record) ?? image.format)
             }
             for (slot, disk) in instance.spec.disks where disk.mode == .overlay {
                 bases[instance.name, default: [:]][slot] = resolved[disk.image]?.path
             }
-            observations[instance.name] = try observe(vm, checksGolden: true)
+            observations[instance.name] = observation
         }
         let missing = graph.nodes.filter { resolved[$0.reference]?.isPresent == false }
         let plan = Planner.plan(
             instances: instances, missingImages: missing, definitions: definitions, bases: bases,
             observations: observations, orphans: orphans().filter(\.isRunning).map(\.name))
         return Survey(plan: plan, images: resolved, definitions: definitions)
+    }
+
+    /// The format of a disk that the lab file does not give one for: what it was used as before, whatever a guest has
+    /// written into it since; raw at first when nothing better is recognised, which is said.
+    private func pinnedFormat(_ image: ResolvedImage, of name: String, _ record: VMRecord?) -> String? {
+        guard !image.isPinned else { return nil }
+        if let known = record?.run?.description.disks.first(where: { $0.path == image.path })?.format { return known }
+        guard image.format == nil else { return nil }
+        progress(.warning("\(name): no format is recognised in \(image.path), it is used as raw from now on"))
+        return "raw"
     }
 
     /// What `up` would do. Changes nothing in the lab.

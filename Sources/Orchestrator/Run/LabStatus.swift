@@ -50,7 +50,8 @@ extension LabOrchestrator {
     public func status(_ names: [String]) throws(OrchestratorError) -> [VMStatus] {
         var statuses: [VMStatus] = []
         for instance in try instances(names) {
-            statuses.append(try status(folder.vm(instance.name), memoryBytes: instance.spec.memory.bytes, isInFile: true))
+            statuses.append(
+                try status(folder.vm(instance.name), memoryBytes: instance.spec.memory.bytes, isInFile: true))
         }
         guard names.isEmpty else { return statuses }
         for orphan in orphans() { statuses.append(try status(orphan, memoryBytes: nil, isInFile: false)) }

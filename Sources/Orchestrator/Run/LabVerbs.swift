@@ -49,7 +49,8 @@ extension LabOrchestrator {
             guard !vm.isRunning, let record = vm.readRecord() else { continue }
             let found = VMObservation(record: record, exit: vm.readExitRecord())
             guard found.phase == .killed else { continue }
-            progress(.warning("\(instance.name) was not stopped in order: its process was killed or the host went down"))
+            progress(
+                .warning("\(instance.name) was not stopped in order: its process was killed or the host went down"))
             folder.record("killed", vm: instance.name)
         }
     }
@@ -79,7 +80,9 @@ extension LabOrchestrator {
     }
 
     /// Gives VMs fresh overlays; VMs that ran come back running.
-    public func reset(_ names: [String], options: StartOptions = StartOptions()) throws(OrchestratorError) -> [VMOutcome] {
+    public func reset(_ names: [String], options: StartOptions = StartOptions()) throws(OrchestratorError)
+        -> [VMOutcome]
+    {
         let chosen = try instances(names)
         let lock = try LabLock.take(folder, verb: "reset")
         defer { withExtendedLifetime(lock) {} }
@@ -110,7 +113,9 @@ extension LabOrchestrator {
         }
         let back = chosen.filter { running.contains($0.name) && outcomes[$0.name]?.result == .reset }
         if !back.isEmpty {
-            for outcome in try start(back, executable: executable, options: options) { outcomes[outcome.name] = outcome }
+            for outcome in try start(back, executable: executable, options: options) {
+                outcomes[outcome.name] = outcome
+            }
         }
         return chosen.compactMap { outcomes[$0.name] }
     }
@@ -120,8 +125,10 @@ extension LabOrchestrator {
         // A name that the lab file no longer has may still have a folder.
         let left = Set(orphans().map(\.name))
         let inFile = try instances(names.filter { !left.contains($0) }).map(\.name)
-        let chosen = names.isEmpty ? inFile + left.sorted() : names.filter { left.contains($0) } + (
-            names.allSatisfy { left.contains($0) } ? [] : inFile)
+        let chosen =
+            names.isEmpty
+            ? inFile + left.sorted()
+            : names.filter { left.contains($0) } + (names.allSatisfy { left.contains($0) } ? [] : inFile)
         guard Folder.isFolder(folder.path) else { return [] }
         let lock = try LabLock.take(folder, verb: "destroy")
         defer { withExtendedLifetime(lock) {} }

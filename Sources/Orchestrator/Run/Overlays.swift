@@ -18,7 +18,8 @@ struct Overlays: Sendable {
         guard let format = base.format else {
             throw OrchestratorError(
                 .image,
-                "image '\(label)': the format of \(base.path) is not recognised; write 'format: raw' if it is a raw disk")
+                "image '\(label)': the format of \(base.path) is not recognised; write 'format: raw' if it is a raw disk"
+            )
         }
         let golden: [GoldenFile]
         if let known { golden = known } else { golden = try images.goldenFiles(base, label: label) }

@@ -29,7 +29,9 @@ public final class QMPClient {
     /// Runs one command.
     /// - Returns: its answer.
     @discardableResult
-    public func execute(_ command: String, _ arguments: [String: JSONValue] = [:]) throws(OrchestratorError) -> JSONValue {
+    public func execute(_ command: String, _ arguments: [String: JSONValue] = [:]) throws(OrchestratorError)
+        -> JSONValue
+    {
         var request: [String: JSONValue] = ["execute": .string(command)]
         if !arguments.isEmpty { request["arguments"] = .object(arguments) }
         try send(JSONValue.object(request).encoded + [UInt8(ascii: "\n")])

@@ -22,6 +22,12 @@ public final class StopSignal: Sendable {
         descriptor.setNonBlocking()
         writing.setNonBlocking()
         Self.pipe.store(writing.raw, ordering: .sequentiallyConsistent)
+        // Whoever started us may have blocked them.
+        var unblocked = sigset_t()
+        sigemptyset(&unblocked)
+        sigaddset(&unblocked, SIGINT)
+        sigaddset(&unblocked, SIGTERM)
+        pthread_sigmask(SIG_UNBLOCK, &unblocked, nil)
         for number in [SIGINT, SIGTERM] {
             signal(number) { number in
                 let saved = errno

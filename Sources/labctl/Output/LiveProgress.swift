@@ -99,7 +99,8 @@ final class LiveProgress: ProgressDisplay {
         }
         set(&state, name, isImage: false, word, detail: detail ?? "", isEnd: isEnd, style: style)
         // The time that counts is the guest's own, not that of waiting for others.
-        if case .ready(let seconds) = progress, let index = state.lines.firstIndex(where: { $0.name == name && !$0.isImage }),
+        if case .ready(let seconds) = progress,
+            let index = state.lines.firstIndex(where: { $0.name == name && !$0.isImage }),
             let end = state.lines[index].endedAt
         {
             state.lines[index].startedAt = end - min(end, UInt64(seconds * 1e9))

@@ -23,13 +23,16 @@ final class ProgressLine: Sendable {
         let now = Self.nanoseconds()
         let percent = total == 0 ? 100 : Double(done) * 100 / Double(total)
         let line: String? = state.withLock { state in
-            guard percent >= 100 || percent - state.lastPercent >= 2 || (isTerminal && now - state.lastShown > 100_000_000)
+            guard
+                percent >= 100 || percent - state.lastPercent >= 2
+                    || (isTerminal && now - state.lastShown > 100_000_000)
             else { return nil }
             if percent == state.lastPercent, !isTerminal { return nil }
             state.lastShown = now
             state.lastPercent = percent
             return isTerminal
-                ? bar(percent, done, total, seconds: Double(now - start) / 1e9) : "    (\(Self.decimal(percent, 2))/100%)\r"
+                ? bar(percent, done, total, seconds: Double(now - start) / 1e9)
+                : "    (\(Self.decimal(percent, 2))/100%)\r"
         }
         if let line {
             print(line, terminator: "")

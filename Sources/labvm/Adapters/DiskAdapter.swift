@@ -1,10 +1,13 @@
 import Emulator
 import Images
+import Synchronization
 import VMProtocol
 
 /// Joins an image to the PC's idea of a disk. A host error becomes the guest's I/O error and a line in the log.
 final class DiskAdapter: DiskBackend {
     private let device: any BlockDevice
+    /// Something was written since the last flush.
+    private let isDirty = Atomic<Bool>(false)
     let sizeBytes: UInt64
     let isReadOnly: Bool
 
@@ -30,10 +33,12 @@ final class DiskAdapter: DiskBackend {
         let available = offset < device.size ? Int(min(UInt64(buffer.count), device.size - offset)) : 0
         guard available > 0 else { return }
         let part = UnsafeRawBufferPointer(rebasing: buffer[..<available])
+        isDirty.store(true, ordering: .relaxed)
         try attempt("writing") { () throws(ImageError) in try device.write(from: part, at: offset) }
     }
 
     func flush() throws(DiskBackendError) {
+        isDirty.store(false, ordering: .relaxed)
         try attempt("flushing") { () throws(ImageError) in try device.flush() }
     }
 
@@ -41,6 +46,14 @@ final class DiskAdapter: DiskBackend {
         guard offset < device.size else { return }
         let count = min(length, device.size - offset)
         try attempt("discarding") { () throws(ImageError) in try device.discard(at: offset, count: count) }
+    }
+
+    /// Flushes what a guest wrote and has not flushed, so that a killed process loses little. Drivers order their
+    /// writes themselves: this may run beside the guest's own requests.
+    func flushIfDirty() {
+        guard isDirty.exchange(false, ordering: .relaxed) else { return }
+        // A failure has been logged; the guest hears of it at its own next flush.
+        try? attempt("flushing") { () throws(ImageError) in try device.flush() }
     }
 
     private func attempt(_ what: String, _ body: () throws(ImageError) -> Void) throws(DiskBackendError) {

@@ -1,4 +1,5 @@
-/// Dispatch of system instructions. Families stand in the other System files; `rip` is already the next instruction's offset.
+/// Dispatch of system instructions. Families stand in the other System files; `rip` is already the next instruction's
+/// offset.
 extension CPU {
     func executeSystem(_ op: Op) -> Outcome {
         // The decoder takes `sub` from this enum's own raw values.

@@ -1,6 +1,7 @@
 /// SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS and the FSGSBASE group (SDM vol. 2; AMD APM vol. 3, SYSCALL).
 ///
-/// Where they exist depends on the vendor: Intel has SYSCALL in 64-bit mode only and SYSENTER everywhere, AMD has SYSCALL
+/// Where they exist depends on the vendor: Intel has SYSCALL in 64-bit mode only and SYSENTER everywhere, AMD has
+/// SYSCALL
 /// everywhere and SYSENTER in legacy mode only.
 extension CPU {
     /// Flat 4 GiB segments, present and accessed: G, P, S, type read/write or execute/read.

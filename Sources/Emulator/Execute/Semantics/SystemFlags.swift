@@ -50,7 +50,8 @@ extension CPU {
         return .next
     }
 
-    /// The loop must look at interrupts when IF has come, at single steps when TF has, and at the TLB's premises when AC changed.
+    /// The loop must look at interrupts when IF has come, at single steps when TF has, and at the TLB's premises when
+    /// AC changed.
     private func leaveIfInterruptible(_ old: UInt32) -> Outcome {
         let now = state.pointee.flagsRest
         if (old ^ now) & RFLAGS.ac != 0 { accessCheckChanged() }

@@ -20,7 +20,8 @@ extension CPU {
         return s.pointee.iopl == 3 ? softwareInterrupt(vector) : generalProtection()
     }
 
-    /// Bit `vector` of the interrupt redirection bitmap, the 32 bytes below the I/O map: 0 sends INT n to the 8086 program.
+    /// Bit `vector` of the interrupt redirection bitmap, the 32 bytes below the I/O map: 0 sends INT n to the 8086
+    /// program.
     private func isRedirected(_ vector: UInt8) -> Bool? {
         let tr = state.pointee.tr
         guard tr.isPresent, tr.type & 8 != 0, tr.limit >= 0x67 else { return false }

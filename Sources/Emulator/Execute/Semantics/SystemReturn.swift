@@ -54,7 +54,8 @@ extension CPU {
             segment = checked
         }
         return StackCursor(
-            segment: segment, pointer: pointer, mask: Self.stackMask(segment, is64Bit: returnsTo64), isFlat: returnsTo64,
+            segment: segment, pointer: pointer, mask: Self.stackMask(segment, is64Bit: returnsTo64),
+            isFlat: returnsTo64,
             isSystem: false, errorCode: 0)
     }
 
@@ -143,7 +144,8 @@ extension CPU {
         let s = state
         let is64 = s.pointee.is64Bit
         var stack = currentStack()
-        guard let offset = pop(&stack, size: size), let word = pop(&stack, size: size), let image = pop(&stack, size: size)
+        guard let offset = pop(&stack, size: size), let word = pop(&stack, size: size),
+            let image = pop(&stack, size: size)
         else { return .fault }
         let selector = UInt16(truncatingIfNeeded: word)
         let flags = UInt32(truncatingIfNeeded: image)

@@ -1,4 +1,5 @@
-/// Instructions that move segment registers and look at descriptors: PUSH, POP, MOV, LDS and its like, ARPL, BOUND, LAR, LSL, VERR,
+/// Instructions that move segment registers and look at descriptors: PUSH, POP, MOV, LDS and its like, ARPL, BOUND,
+/// LAR, LSL, VERR,
 /// VERW (SDM vol. 2).
 extension CPU {
     /// Segments other than SS leave the block only when flat addressing comes or goes with them.
@@ -98,7 +99,8 @@ extension CPU {
 
     // MARK: Looking at descriptors
 
-    /// What LAR, LSL, VERR and VERW may see: `.some(nil)` where the selector cannot be used, nil when a page fault is pending.
+    /// What LAR, LSL, VERR and VERW may see: `.some(nil)` where the selector cannot be used, nil when a page fault is
+    /// pending.
     private func visibleDescriptor(_ selector: UInt16) -> Descriptor?? {
         if selector.isNullSelector { return .some(nil) }
         guard let descriptor = readDescriptor(selector) else {

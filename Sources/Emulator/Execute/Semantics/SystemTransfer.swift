@@ -1,4 +1,5 @@
-/// Far JMP and CALL, direct and through call gates, task gates and TSSs (SDM vol. 2, CALL and JMP; vol. 3, 5.8 and 7.3).
+/// Far JMP and CALL, direct and through call gates, task gates and TSSs (SDM vol. 2, CALL and JMP; vol. 3, 5.8 and
+/// 7.3).
 extension CPU {
     private func farTarget(_ op: Op) -> (selector: UInt16, offset: UInt64)? {
         if op.pointee.prefixes.contains(.memory) { return loadPointer(op) }
@@ -61,7 +62,8 @@ extension CPU {
         return readDescriptor(selector)
     }
 
-    /// Privilege of a direct transfer: it stays at CPL, so conforming code may be more privileged, other code must be as privileged.
+    /// Privilege of a direct transfer: it stays at CPL, so conforming code may be more privileged, other code must be
+    /// as privileged.
     private func directCode(_ descriptor: Descriptor, _ selector: UInt16) -> Descriptor? {
         let cpl = state.pointee.cpl
         let isAllowed =
@@ -157,7 +159,9 @@ extension CPU {
         else { return nil }
         if !state.pointee.isLongMode {
             for i in (0..<gate.gateParameters).reversed() {
-                guard let word = peek(outer, at: i * size, size: size), push(&stack, word, size: size) else { return nil }
+                guard let word = peek(outer, at: i * size, size: size), push(&stack, word, size: size) else {
+                    return nil
+                }
             }
         }
         return stack

@@ -183,7 +183,8 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
         let index = offset / block
         let inBlock = Int(offset % block)
         if inBlock == 0, buffer.count >= blockBytes {
-            let wanted = run.kind == .compressed ? 1 : max(1, min(buffer.count, Int(min(run.length, 1 << 30))) / blockBytes)
+            let wanted =
+                run.kind == .compressed ? 1 : max(1, min(buffer.count, Int(min(run.length, 1 << 30))) / blockBytes)
             let (host, count) = try place(index, count: wanted)
             try writeHost(from: buffer.part(0, count * blockBytes), host: host, at: offset)
             for step in 0..<UInt64(count) { try link(index + step, host: host + step * block) }

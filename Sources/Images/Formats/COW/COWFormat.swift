@@ -55,7 +55,8 @@ public struct COWFormat: ImageFormat {
                 ?? plausible.first(where: { $0.bitmapOffset < storage.byteCount })
         else {
             throw ImageError(
-                .corrupt, "Image is not in COW format, or its size is not a multiple of 512", format: name, path: storage.path)
+                .corrupt, "Image is not in COW format, or its size is not a multiple of 512", format: name,
+                path: storage.path)
         }
         guard chosen.dataOffset <= storage.byteCount else {
             throw ImageError(.corrupt, "the COW bitmap does not fit the file", format: name, path: storage.path)
@@ -85,19 +86,29 @@ public struct COWFormat: ImageFormat {
             let size = isBig ? head.be64(268) : head.le64(268)
             let mtime = isBig ? head.be32(264) : head.le32(264)
             return [
-                make(1, (8, 256), UInt64(mtime), size, sector: isBig ? head.be32(276) : head.le32(276), length: 280, roundsUp: false)
+                make(
+                    1, (8, 256), UInt64(mtime), size, sector: isBig ? head.be32(276) : head.le32(276), length: 280,
+                    roundsUp: false)
             ].compactMap { $0 }
         case 2:
             return [
-                make(2, (8, 1024), UInt64(head.be32(1032)), head.be64(1040), sector: head.be32(1048), length: 1056, roundsUp: true),
-                make(2, (8, 4096), UInt64(head.be32(4104)), head.be64(4108), sector: head.be32(4116), length: 4120, roundsUp: false),
-                make(2, (8, 1024), UInt64(head.be32(1032)), head.be64(1036), sector: head.be32(1044), length: 1048, roundsUp: true),
+                make(
+                    2, (8, 1024), UInt64(head.be32(1032)), head.be64(1040), sector: head.be32(1048), length: 1056,
+                    roundsUp: true),
+                make(
+                    2, (8, 4096), UInt64(head.be32(4104)), head.be64(4108), sector: head.be32(4116), length: 4120,
+                    roundsUp: false),
+                make(
+                    2, (8, 1024), UInt64(head.be32(1032)), head.be64(1036), sector: head.be32(1044), length: 1048,
+                    roundsUp: true),
             ].compactMap { $0 }
         case 3:
             // Some 64-bit builds wrote an 8-byte time: everything behind it is 4 bytes later.
             let shift = head[32] == 0 && head[36] != 0 ? 4 : 0
             let size = head.be64(12 + shift), alignment = UInt64(head.be32(24 + shift))
-            guard head.be32(20 + shift) == 512, alignment > 0, alignment <= 1 << 20, head.be32(28 + shift) == 0 else { return [] }
+            guard head.be32(20 + shift) == 512, alignment > 0, alignment <= 1 << 20, head.be32(28 + shift) == 0 else {
+                return []
+            }
             let bitmap = UInt64(4128 + shift).rounded(toMultipleOf: alignment)
             let bytes = (size / 512 + 7) / 8
             return [
@@ -119,7 +130,8 @@ public struct COWFormat: ImageFormat {
         let path = Array((request.backing?.file ?? "").utf8)
         let room = version == 2 ? 1024 : 4096
         guard path.count < room else {
-            throw ImageError(.invalidArgument, "Backing file name is too long, at most \(room - 1) bytes fit", format: name)
+            throw ImageError(
+                .invalidArgument, "Backing file name is too long, at most \(room - 1) bytes fit", format: name)
         }
         let modified = request.backing.flatMap { HostTime.modified(FilePath.resolve($0.file, from: request.path)) } ?? 0
         let header = HeapBuffer(version == 2 ? 1056 : 4128)
@@ -194,7 +206,8 @@ final class COWImage: BlockMappedImage, @unchecked Sendable {
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
         guard index < geometry.coveredSectors else {
             throw ImageError(
-                .unsupported, "sector \(index) has no bit in this COW image's bitmap and cannot be written", format: "cow", path: path)
+                .unsupported, "sector \(index) has no bit in this COW image's bitmap and cannot be written",
+                format: "cow", path: path)
         }
         return (geometry.dataOffset + index * 512, min(count, Int(geometry.coveredSectors - index)))
     }

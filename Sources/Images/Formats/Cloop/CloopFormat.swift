@@ -27,7 +27,8 @@ public struct CloopFormat: ImageFormat {
     public func probe(head: UnsafeRawBufferPointer, fileSize: UInt64, path: String) -> Int {
         guard head.count >= 136 else { return 0 }
         let text = String(decoding: head.part(0, 128), as: UTF8.self)
-        return text.hasPrefix("#!/bin/sh") && (text.contains("V2.0 Format") || text.contains("V4.0 Format") || text.contains("cloop"))
+        return text.hasPrefix("#!/bin/sh")
+            && (text.contains("V2.0 Format") || text.contains("V4.0 Format") || text.contains("cloop"))
             ? 90 : 0
     }
 
@@ -38,7 +39,9 @@ public struct CloopFormat: ImageFormat {
         }
         guard storage.byteCount >= 144 else { throw bad("the file is shorter than a cloop header", 0) }
         let blockBytes = head.be32(128), blocks = UInt64(head.be32(132))
-        guard blockBytes > 0, blockBytes % 512 == 0 else { throw bad("block_size \(blockBytes) must be a multiple of 512", 128) }
+        guard blockBytes > 0, blockBytes % 512 == 0 else {
+            throw bad("block_size \(blockBytes) must be a multiple of 512", 128)
+        }
         guard blockBytes <= Self.maximumBlock else { throw bad("block_size \(blockBytes) must be 64 MB or less", 128) }
         guard (blocks + 1) * 8 <= Self.maximumTable else {
             throw bad("image requires too many offsets: \(blocks) blocks, try increasing block size", 132)
@@ -60,13 +63,17 @@ public struct CloopFormat: ImageFormat {
         }
         for index in offsets.indices.dropFirst() {
             guard offsets[index] >= offsets[index - 1] else {
-                throw bad("offsets not monotonically increasing at index \(index), image file is corrupt", 136 + UInt64(index) * 8)
+                throw bad(
+                    "offsets not monotonically increasing at index \(index), image file is corrupt",
+                    136 + UInt64(index) * 8)
             }
             guard offsets[index] - offsets[index - 1] <= 2 * UInt64(Self.maximumBlock) else {
-                throw bad("invalid compressed block size at index \(index), image file is corrupt", 136 + UInt64(index) * 8)
+                throw bad(
+                    "invalid compressed block size at index \(index), image file is corrupt", 136 + UInt64(index) * 8)
             }
         }
-        guard let last = offsets.last, let first = offsets.first, last <= storage.byteCount, first >= 136 + (blocks + 1) * 8 || blocks == 0
+        guard let last = offsets.last, let first = offsets.first, last <= storage.byteCount,
+            first >= 136 + (blocks + 1) * 8 || blocks == 0
         else { throw bad("the blocks do not lie between the offset table and the end of the file", 136) }
         return CloopImage(storage, blockBytes: Int(blockBytes), offsets: offsets, codecs: codecs)
     }
@@ -74,7 +81,8 @@ public struct CloopFormat: ImageFormat {
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
         let block = try OptionReader(request.options).size("block_size") ?? 65536
         guard block > 0, block % 512 == 0, block <= UInt64(Self.maximumBlock) else {
-            throw ImageError(.invalidArgument, "block_size must be a multiple of 512 up to 64M, not \(block)", format: name)
+            throw ImageError(
+                .invalidArgument, "block_size must be a multiple of 512 up to 64M, not \(block)", format: name)
         }
         let blocks = (request.size + block - 1) / block
         guard (blocks + 1) * 8 <= Self.maximumTable else {
@@ -123,7 +131,8 @@ final class CloopImage: BlockMappedImage, @unchecked Sendable {
         self.codecs = codecs
         cache = DecompressedClusters(clusterSize: blockBytes)
         super.init(
-            storage: storage, formatName: "cloop", size: UInt64(offsets.count - 1) * UInt64(blockBytes), blockBytes: blockBytes)
+            storage: storage, formatName: "cloop", size: UInt64(offsets.count - 1) * UInt64(blockBytes),
+            blockBytes: blockBytes)
     }
 
     var blockCount: Int { offsets.count - 1 }
@@ -162,7 +171,8 @@ final class CloopImage: BlockMappedImage, @unchecked Sendable {
         }
         guard isGood else {
             throw ImageError(
-                .io, "cloop block \(index) at \(offsets[index].hex) does not decompress to \(blockBytes) bytes", format: "cloop",
+                .io, "cloop block \(index) at \(offsets[index].hex) does not decompress to \(blockBytes) bytes",
+                format: "cloop",
                 path: path, offset: offsets[index])
         }
     }
@@ -178,11 +188,14 @@ final class CloopWriter: BlockMappedImage, @unchecked Sendable {
     init(_ storage: any Storage, blockBytes: Int, blocks: Int) {
         self.blocks = blocks
         end = 136 + UInt64(blocks + 1) * 8
-        super.init(storage: storage, formatName: "cloop", size: UInt64(blocks) * UInt64(blockBytes), blockBytes: blockBytes)
+        super.init(
+            storage: storage, formatName: "cloop", size: UInt64(blocks) * UInt64(blockBytes), blockBytes: blockBytes)
     }
 
     override var needsCompressedWrites: Bool { true }
-    override func locate(_ offset: UInt64, limit: UInt64) throws(ImageError) -> BlockRun { BlockRun(kind: .unallocated, length: limit) }
+    override func locate(_ offset: UInt64, limit: UInt64) throws(ImageError) -> BlockRun {
+        BlockRun(kind: .unallocated, length: limit)
+    }
 
     override func compress(
         cluster: UnsafeRawBufferPointer, into out: UnsafeMutableRawBufferPointer
@@ -217,7 +230,8 @@ final class CloopWriter: BlockMappedImage, @unchecked Sendable {
     private func append(_ payload: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
         guard offset % UInt64(blockBytes) == 0, offset / UInt64(blockBytes) >= UInt64(offsets.count) else {
             throw ImageError(
-                .unsupported, "a cloop image is written once, from start to end", format: formatName, path: path, offset: offset)
+                .unsupported, "a cloop image is written once, from start to end", format: formatName, path: path,
+                offset: offset)
         }
         try fillZeros(upTo: Int(offset / UInt64(blockBytes)))
         offsets.append(end)

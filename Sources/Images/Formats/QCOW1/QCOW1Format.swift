@@ -18,7 +18,8 @@ public struct QCOW1Format: ImageFormat {
             CreateOption("size", .size, "Virtual disk size"),
             CreateOption("backing_file", .string, "File name of a base image"),
             CreateOption("backing_fmt", .string, "Format of the backing image"),
-            CreateOption("encryption", .bool, "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
+            CreateOption(
+                "encryption", .bool, "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
             CreateOption("encrypt.format", .string, "Encrypt the image, format choices: 'aes'"),
             CreateOption("encrypt.key-secret", .string, "ID of the secret that provides the AES encryption key"),
         ]
@@ -35,15 +36,25 @@ public struct QCOW1Format: ImageFormat {
             ImageError(kind, message, format: name, path: storage.path, offset: offset)
         }
         guard head.be32(0) == QCOW2Header.magic else { throw bad(.corrupt, "Image not in qcow format", 0) }
-        guard head.be32(4) == 1 else { throw bad(.unsupported, "qcow (v\(head.be32(4))) does not support qcow version \(head.be32(4))", 4) }
+        guard head.be32(4) == 1 else {
+            throw bad(.unsupported, "qcow (v\(head.be32(4))) does not support qcow version \(head.be32(4))", 4)
+        }
         let size = head.be64(24), clusterBits = Int(head[32]), l2Bits = Int(head[33])
         guard size > 1 else { throw bad(.corrupt, "Image size is too small (must be at least 2 bytes)", 24) }
-        guard (9...16).contains(clusterBits) else { throw bad(.corrupt, "Cluster size must be between 512 and 64k, not 2^\(clusterBits)", 32) }
-        guard (6...13).contains(l2Bits) else { throw bad(.corrupt, "L2 table size must be between 512 and 64k, not 2^\(l2Bits) entries", 33) }
+        guard (9...16).contains(clusterBits) else {
+            throw bad(.corrupt, "Cluster size must be between 512 and 64k, not 2^\(clusterBits)", 32)
+        }
+        guard (6...13).contains(l2Bits) else {
+            throw bad(.corrupt, "L2 table size must be between 512 and 64k, not 2^\(l2Bits) entries", 33)
+        }
         let shift = UInt64(clusterBits + l2Bits)
-        guard size <= UInt64(Int64.max) - (1 << shift) else { throw bad(.corrupt, "Image too large: \(size) bytes", 24) }
+        guard size <= UInt64(Int64.max) - (1 << shift) else {
+            throw bad(.corrupt, "Image too large: \(size) bytes", 24)
+        }
         let l1Count = (size + (1 << shift) - 1) >> shift
-        guard l1Count * 8 <= 1 << 28 else { throw bad(.corrupt, "Image too large: an L1 table of \(l1Count) entries", 24) }
+        guard l1Count * 8 <= 1 << 28 else {
+            throw bad(.corrupt, "Image too large: an L1 table of \(l1Count) entries", 24)
+        }
         let l1Offset = head.be64(40)
         guard l1Offset <= storage.byteCount, storage.byteCount - l1Offset >= l1Count * 8 else {
             throw bad(.corrupt, "L1 table of \(l1Count) entries at \(l1Offset.hex) lies beyond the file", 40)
@@ -51,14 +62,20 @@ public struct QCOW1Format: ImageFormat {
         var backing: String?
         if head.be64(8) != 0 {
             let length = head.be32(16)
-            guard length <= 1023, head.be64(8) <= storage.byteCount else { throw bad(.corrupt, "Backing file name too long", 16) }
-            if length > 0 { backing = String(decoding: try storage.readBytes(at: head.be64(8), count: Int(length)), as: UTF8.self) }
+            guard length <= 1023, head.be64(8) <= storage.byteCount else {
+                throw bad(.corrupt, "Backing file name too long", 16)
+            }
+            if length > 0 {
+                backing = String(decoding: try storage.readBytes(at: head.be64(8), count: Int(length)), as: UTF8.self)
+            }
         }
         var cipher: SectorCipher?
         switch head.be32(36) {
         case 0: break
         case 1:
-            if let id = options.keySecret ?? (options.secrets.count == 1 ? options.secrets.keys.first : nil), let password = options.secrets[id] {
+            if let id = options.keySecret ?? (options.secrets.count == 1 ? options.secrets.keys.first : nil),
+                let password = options.secrets[id]
+            {
                 cipher = SectorCipher.legacy(password: password)
             } else if !options.forCheck {
                 throw bad(.permission, "Parameter 'encrypt.key-secret' is required for cipher", 36)
@@ -75,13 +92,16 @@ public struct QCOW1Format: ImageFormat {
         let options = OptionReader(request.options)
         let encrypts = try options.bool("encryption") ?? false || options.text("encrypt.format") == "aes"
         guard options.text("encrypt.format").map({ $0 == "aes" }) ?? true else {
-            throw ImageError(.invalidArgument, "Unknown encryption format '\(options.text("encrypt.format") ?? "")'", format: name)
+            throw ImageError(
+                .invalidArgument, "Unknown encryption format '\(options.text("encrypt.format") ?? "")'", format: name)
         }
         if encrypts, request.secrets.isEmpty {
             throw ImageError(.invalidArgument, "Parameter 'encrypt.key-secret' is required for cipher", format: name)
         }
         let backing = Array((request.backing?.file ?? "").utf8)
-        guard backing.count <= 1023 else { throw ImageError(.invalidArgument, "Backing file name too long", format: name) }
+        guard backing.count <= 1023 else {
+            throw ImageError(.invalidArgument, "Backing file name too long", format: name)
+        }
         // With a backing file clusters are as small as sectors, so that little is copied.
         let (clusterBits, l2Bits) = backing.isEmpty ? (12, 9) : (9, 12)
         let size = (request.size + 511) & ~511

@@ -42,7 +42,9 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
         if let slot = l2Cache.find(index) { return slot }
         let offset = l1[index]
         if offset == 0 { return nil }
-        guard offset < storage.byteCount else { throw corrupt("L2 table \(index) at \(offset.hex) lies beyond the file", offset) }
+        guard offset < storage.byteCount else {
+            throw corrupt("L2 table \(index) at \(offset.hex) lies beyond the file", offset)
+        }
         if l2Cache.isFullOfDirty { try l2Cache.writeBack(to: storage) }
         guard let slot = l2Cache.claim(index, hostOffset: offset) else { throw corrupt("the L2 cache is full", offset) }
         do throws(ImageError) {
@@ -76,7 +78,9 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
         var index = Int(offset >> UInt64(clusterBits)) & ((1 << l2Bits) - 1)
         let first = table.be64(index * 8)
         if first & Self.compressedFlag != 0 { return BlockRun(kind: .compressed, length: length) }
-        guard first < storage.byteCount + cluster else { throw corrupt("cluster at \(first.hex) lies beyond the file", first) }
+        guard first < storage.byteCount + cluster else {
+            throw corrupt("cluster at \(first.hex) lies beyond the file", first)
+        }
         index += 1
         var expected = first
         while length < limit, index < 1 << l2Bits {
@@ -86,7 +90,8 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
             index += 1
         }
         return first == 0
-            ? BlockRun(kind: .unallocated, length: length) : BlockRun(kind: .data, length: length, host: first + inCluster)
+            ? BlockRun(kind: .unallocated, length: length)
+            : BlockRun(kind: .data, length: length, host: first + inCluster)
     }
 
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
@@ -108,7 +113,9 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
         cacheLock.lock()
         defer { cacheLock.unlock() }
         if l2Cache.isFullOfDirty { try l2Cache.writeBack(to: storage) }
-        guard let slot = l2Cache.claim(l1Index, hostOffset: offset) else { throw corrupt("the L2 cache is full", offset) }
+        guard let slot = l2Cache.claim(l1Index, hostOffset: offset) else {
+            throw corrupt("the L2 cache is full", offset)
+        }
         l2Cache.bytes(slot).zero(from: 0)
         l2Cache.markDirty(slot)
         l1[l1Index] = offset
@@ -123,7 +130,9 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
     override func link(_ index: UInt64, host: UInt64) throws(ImageError) {
         cacheLock.lock()
         defer { cacheLock.unlock() }
-        guard let slot = try loadL2(Int(index >> UInt64(l2Bits))) else { throw corrupt("L2 table of cluster \(index) vanished") }
+        guard let slot = try loadL2(Int(index >> UInt64(l2Bits))) else {
+            throw corrupt("L2 table of cluster \(index) vanished")
+        }
         l2Cache.table(slot).putBE64(host, Int(index & ((1 << UInt64(l2Bits)) - 1)) * 8)
         l2Cache.markDirty(slot)
     }
@@ -153,7 +162,8 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
         let whole = HeapBuffer(blockBytes, zeroed: false)
         guard Deflate.decompress(input.readable.part(0, count), into: whole.bytes) else {
             throw ImageError(
-                .io, "compressed cluster at \(host.hex) does not decompress to \(blockBytes) bytes", format: "qcow", path: path,
+                .io, "compressed cluster at \(host.hex) does not decompress to \(blockBytes) bytes", format: "qcow",
+                path: path,
                 offset: offset)
         }
         decompressed.store(value, whole.readable)
@@ -182,28 +192,37 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
         try link(index, host: Self.compressedFlag | UInt64(payload.count) << shift | host)
     }
 
-    override func readHost(into buffer: UnsafeMutableRawBufferPointer, host: UInt64, at offset: UInt64) throws(ImageError) {
+    override func readHost(into buffer: UnsafeMutableRawBufferPointer, host: UInt64, at offset: UInt64)
+        throws(ImageError)
+    {
         guard isEncrypted else { return try storage.read(into: buffer, at: host) }
-        guard let cipher else { throw ImageError(.permission, "the image is encrypted and no secret was given", path: path) }
+        guard let cipher else {
+            throw ImageError(.permission, "the image is encrypted and no secret was given", path: path)
+        }
         // Whole sectors around the request.
         let lead = Int(offset & 511)
         let whole = HeapBuffer((lead + buffer.count + 511) & ~511, zeroed: false)
         try storage.read(into: whole.bytes, at: host - UInt64(lead))
-        try cipher.transform(whole.readable, into: whole.bytes, firstSector: (offset - UInt64(lead)) / 512, encrypt: false)
+        try cipher.transform(
+            whole.readable, into: whole.bytes, firstSector: (offset - UInt64(lead)) / 512, encrypt: false)
         buffer.copyMemory(from: whole.readable.part(lead, buffer.count))
     }
 
     override func writeHost(from buffer: UnsafeRawBufferPointer, host: UInt64, at offset: UInt64) throws(ImageError) {
         guard isEncrypted else { return try storage.write(from: buffer, at: host) }
-        guard let cipher else { throw ImageError(.permission, "the image is encrypted and no secret was given", path: path) }
+        guard let cipher else {
+            throw ImageError(.permission, "the image is encrypted and no secret was given", path: path)
+        }
         let lead = Int(offset & 511)
         let whole = HeapBuffer((lead + buffer.count + 511) & ~511)
         if lead != 0 || buffer.count % 512 != 0 {
             try storage.read(into: whole.bytes, at: host - UInt64(lead))
-            try cipher.transform(whole.readable, into: whole.bytes, firstSector: (offset - UInt64(lead)) / 512, encrypt: false)
+            try cipher.transform(
+                whole.readable, into: whole.bytes, firstSector: (offset - UInt64(lead)) / 512, encrypt: false)
         }
         whole.bytes.part(lead, buffer.count).copyMemory(from: buffer)
-        try cipher.transform(whole.readable, into: whole.bytes, firstSector: (offset - UInt64(lead)) / 512, encrypt: true)
+        try cipher.transform(
+            whole.readable, into: whole.bytes, firstSector: (offset - UInt64(lead)) / 512, encrypt: true)
         try storage.write(from: whole.readable, at: host - UInt64(lead))
     }
 }

@@ -154,6 +154,15 @@ struct QCOW2Check {
 
     private mutating func countBitmapsAndCrypto() {
         if let crypto = image.header.cryptoHeader { count(crypto.offset, crypto.length, "LUKS header") }
+        guard let place = image.header.bitmaps else { return }
+        count(place.directoryOffset, place.directorySize, "bitmap directory")
+        do throws(ImageError) {
+            for bitmap in try QCOW2Bitmap.readDirectory(image) {
+                for range in try image.ranges(of: bitmap) { count(range.0, range.1, "bitmap '\(bitmap.name)'") }
+            }
+        } catch {
+            corruption("bitmaps: \(error.message)")
+        }
     }
 
     private mutating func countRefcountStructures() throws(ImageError) {
@@ -179,7 +188,8 @@ struct QCOW2Check {
         var cluster: UInt64 = 0
         while cluster < end {
             let block = Int(cluster / entries)
-            let hasBlock = block < image.refcountTable.count
+            let hasBlock =
+                block < image.refcountTable.count
                 && image.refcountTable[block] & QCOW2Layout.refcountOffsetMask != 0
             if !hasBlock, cluster >= UInt64(found.count) {
                 cluster = UInt64(block + 1) * entries

@@ -1,8 +1,12 @@
 /// Writing compressed clusters: byte-aligned, packed one behind the other, also across cluster borders.
 extension QCOW2Image {
-    func compress(
+    public func compress(
         cluster: UnsafeRawBufferPointer, into out: UnsafeMutableRawBufferPointer
     ) throws(ImageError) -> Int? {
+        if header.cryptMethod != 0 {
+            throw ImageError(
+                .unsupported, "Compression and encryption not supported at the same time", format: "qcow2", path: path)
+        }
         var source = cluster
         let padded: HeapBuffer?
         if cluster.count < layout.clusterSize {
@@ -22,7 +26,7 @@ extension QCOW2Image {
         }
     }
 
-    func writeCompressed(_ payload: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
+    public func writeCompressed(_ payload: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
         try checkRange(offset, 1)
         guard offset & layout.clusterMask == 0, payload.count > 0, payload.count < layout.clusterSize,
             dataStorage === storage, header.cryptMethod == 0

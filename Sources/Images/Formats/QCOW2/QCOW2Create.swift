@@ -46,18 +46,25 @@ enum QCOW2Create {
         }
         if header.version < 3 {
             guard header.refcountOrder == 4 else {
-                throw bad("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)")
+                throw bad(
+                    "Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)"
+                )
             }
             guard header.compatible == 0 else {
-                throw bad("Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+                throw bad(
+                    "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)")
             }
             guard header.compression == .zlib else {
-                throw bad("Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+                throw bad(
+                    "Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+                )
             }
         }
         if let dataFile = options.text("data_file") {
             guard header.version >= 3 else {
-                throw bad("External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+                throw bad(
+                    "External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+                )
             }
             header.dataFile = dataFile
             header.incompatible |= QCOW2Header.Incompatible.dataFile
@@ -68,6 +75,17 @@ enum QCOW2Create {
                 throw bad("Backing file and data-file-raw cannot be used at the same time")
             }
             header.autoclear |= QCOW2Header.autoclearRawData
+        }
+        let format = options.text("encrypt.format")
+        if try options.bool("encryption") ?? false || format == "aes" {
+            header.cryptMethod = 1
+        } else if format == "luks" {
+            header.cryptMethod = 2
+        } else if let format {
+            throw bad("Unknown encryption format '\(format)'")
+        }
+        if header.cryptMethod != 0, request.secrets[options.text("encrypt.key-secret") ?? ""] == nil {
+            throw bad("Parameter 'encrypt.key-secret' is required for cipher")
         }
         settings.preallocation = try Preallocation.parse(
             request.options["preallocation"], allowed: Preallocation.allCases)

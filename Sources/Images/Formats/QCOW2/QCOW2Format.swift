@@ -3,11 +3,16 @@ public struct QCOW2Format: ImageFormat {
     public init() {}
     public var name: String { "qcow2" }
     public var capabilities: FormatCapabilities {
-        [.read, .write, .create, .backing, .compress, .snapshots, .resize, .check, .zeroes]
+        [.read, .write, .create, .backing, .compress, .snapshots, .encryption, .resize, .check, .zeroes]
     }
 
     public var options: [CreateOption] {
         [
+            CreateOption(
+                "encryption", .bool, "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
+            CreateOption("encrypt.format", .string, "Encrypt the image, format choices: 'aes', 'luks'"),
+            CreateOption("encrypt.key-secret", .string, "ID of secret providing qcow AES key or LUKS passphrase"),
+            CreateOption("encrypt.iter-time", .number, "Time to spend in PBKDF in milliseconds"),
             CreateOption("cluster_size", .size, default: "65536", "qcow2 cluster size"),
             CreateOption("extended_l2", .bool, default: "off", "Extended L2 tables"),
             CreateOption("preallocation", .string, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
@@ -35,9 +40,6 @@ public struct QCOW2Format: ImageFormat {
             throw ImageError(
                 .corrupt, "qcow2: Image is corrupt; cannot be opened read/write", format: name, path: storage.path)
         }
-        guard header.cryptMethod == 0 else {
-            throw ImageError(.unsupported, "encrypted qcow2 images are not supported", format: name, path: storage.path)
-        }
         var dataStorage: (any Storage)?
         if header.incompatible & QCOW2Header.Incompatible.dataFile != 0 {
             guard let file = header.dataFile else {
@@ -49,6 +51,7 @@ public struct QCOW2Format: ImageFormat {
             dataStorage = try storage.openSibling(path, create: false)
         }
         let image = try QCOW2Image(storage: storage, dataStorage: dataStorage, header: header)
+        if header.cryptMethod != 0 { image.cipher = try unlock(header, storage, options) }
         if header.incompatible & QCOW2Header.Incompatible.dirty != 0, !options.readOnly, !options.forCheck {
             var checker = try QCOW2Check(image)
             _ = try checker.run(repair: .all, verifyData: false)
@@ -56,22 +59,57 @@ public struct QCOW2Format: ImageFormat {
         return image
     }
 
+    /// The cipher of an encrypted image; nil where no secret was given and none is needed.
+    private func unlock(
+        _ header: QCOW2Header, _ storage: any Storage, _ options: OpenOptions
+    ) throws(ImageError) -> SectorCipher? {
+        guard let passphrase = options.passphrase() else {
+            if options.forCheck { return nil }
+            throw ImageError(
+                .permission, "Parameter 'encrypt.key-secret' is required for cipher", format: name, path: storage.path)
+        }
+        if header.cryptMethod == 1 { return SectorCipher.legacy(password: passphrase) }
+        guard let place = header.cryptoHeader, place.offset < storage.byteCount else {
+            throw ImageError(
+                .corrupt, "CRYPTO header for LUKS encrypted qcow2 is missing", format: name, path: storage.path)
+        }
+        return try LUKSHeader(storage, at: place.offset).unlock(passphrase, storage, at: place.offset)
+    }
+
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
         var settings = try QCOW2Create.settings(request)
         try QCOW2Create.write(&settings, to: storage)
+        if settings.header.cryptMethod == 2 { try addLUKS(settings, storage, request) }
         if let file = settings.header.dataFile {
             let data = try storage.openSibling(FilePath.resolve(file, from: storage.path), create: true)
             try data.resize(to: settings.header.size)
             data.close()
         }
         if settings.preallocation != .off {
-            let options = OpenOptions(format: name, readOnly: false, openBacking: false)
+            let options = OpenOptions(format: name, readOnly: false, openBacking: false, forCheck: true)
             let device = try open(storage: storage, options: options)
             guard let image = device as? QCOW2Image else { return }
             try image.preallocate(from: 0, to: image.size, mode: settings.preallocation)
             try image.flush()
             try image.flush()
         }
+    }
+
+    /// Puts a LUKS header and its key material into a new image.
+    private func addLUKS(
+        _ settings: QCOW2Create.Settings, _ storage: any Storage, _ request: CreateRequest
+    ) throws(ImageError) {
+        let options = OptionReader(request.options)
+        guard let passphrase = request.secrets[options.text("encrypt.key-secret") ?? ""] else {
+            throw ImageError(.invalidArgument, "Parameter 'encrypt.key-secret' is required for cipher", format: name)
+        }
+        let (area, _) = try LUKSHeader.create(passphrase, milliseconds: options.number("encrypt.iter-time") ?? 2000)
+        let image = try QCOW2Image(storage: storage, dataStorage: nil, header: settings.header)
+        let offset = try image.allocateContiguous(Int(image.layout.clusters(UInt64(area.count))))
+        try storage.write(area, at: offset)
+        try image.settle()
+        image.header.cryptoHeader = (offset, UInt64(area.count))
+        try image.writeHeader()
     }
 
     public func check(

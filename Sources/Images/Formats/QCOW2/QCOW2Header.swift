@@ -99,12 +99,14 @@ struct QCOW2Header: Sendable {
         let out = full.count <= 1 << clusterBits ? full : encoded(withFeatureNames: false)
         if let name = backingFile, name.utf8.count > QCOW2Layout.maximumBackingName {
             throw ImageError(
-                .invalidArgument, "Backing file name is \(name.utf8.count) bytes long, at most 1023 fit", format: "qcow2")
+                .invalidArgument, "Backing file name is \(name.utf8.count) bytes long, at most 1023 fit",
+                format: "qcow2")
         }
         guard out.count <= 1 << clusterBits else {
             throw ImageError(
                 .invalidArgument,
-                "The header needs \(out.count) bytes and does not fit a cluster of \(1 << clusterBits)", format: "qcow2")
+                "The header needs \(out.count) bytes and does not fit a cluster of \(1 << clusterBits)", format: "qcow2"
+            )
         }
         return out
     }

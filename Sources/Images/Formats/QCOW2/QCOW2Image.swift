@@ -6,7 +6,7 @@
 /// Crash safety: metadata changes collect in the caches and reach the file in `writeMetadata`, refcounts first, then
 /// L2 tables, then L1; clusters that were given up are reused only after the tables that named them are on disk. An
 /// interruption at any write can only leak clusters.
-final class QCOW2Image: BlockDevice, @unchecked Sendable {
+public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     let storage: any Storage
     /// Where guest clusters lie: `storage`, or the external data file.
     let dataStorage: any Storage
@@ -34,8 +34,10 @@ final class QCOW2Image: BlockDevice, @unchecked Sendable {
     var highestAllocated: UInt64 = 0
 
     var snapshots: [QCOW2Snapshot] = []
-    private(set) var backing: (any BlockDevice)?
+    public private(set) var backing: (any BlockDevice)?
     let clusterPool: BufferPool
+    /// Encrypted images: nil when no secret was given (for `info` and `check`).
+    var cipher: SectorCipher?
     let decompressed: DecompressedClusters
     var isPreparedForWriting = false
     private var isClosed = false
@@ -65,17 +67,17 @@ final class QCOW2Image: BlockDevice, @unchecked Sendable {
         return (0..<entries).map { base.be64($0 * 8) }
     }
 
-    var formatName: String { "qcow2" }
-    var path: String { storage.path }
-    var size: UInt64 { header.size }
-    var isReadOnly: Bool { storage.isReadOnly }
-    var clusterSize: Int? { layout.clusterSize }
+    public var formatName: String { "qcow2" }
+    public var path: String { storage.path }
+    public var size: UInt64 { header.size }
+    public var isReadOnly: Bool { storage.isReadOnly }
+    public var clusterSize: Int? { layout.clusterSize }
 
-    var backingReference: BackingReference? {
+    public var backingReference: BackingReference? {
         header.backingFile.map { BackingReference(file: $0, format: header.backingFormat) }
     }
 
-    func attach(backing: any BlockDevice) { self.backing = backing }
+    public func attach(backing: any BlockDevice) { self.backing = backing }
 
     func corrupt(_ message: String, _ offset: UInt64) -> ImageError {
         ImageError(.corrupt, message, format: "qcow2", path: path, offset: offset)
@@ -83,7 +85,7 @@ final class QCOW2Image: BlockDevice, @unchecked Sendable {
 
     // MARK: Flushing
 
-    func flush() throws(ImageError) {
+    public func flush() throws(ImageError) {
         guard !isReadOnly else { return }
         access.lockExclusive()
         defer { access.unlock() }
@@ -92,7 +94,7 @@ final class QCOW2Image: BlockDevice, @unchecked Sendable {
         try storage.sync()
     }
 
-    func close() throws(ImageError) {
+    public func close() throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         guard !isClosed else { return }
@@ -170,7 +172,7 @@ final class QCOW2Image: BlockDevice, @unchecked Sendable {
 
     // MARK: Facts
 
-    var summary: ImageSummary {
+    public var summary: ImageSummary {
         var summary = ImageSummary()
         summary.actualSize = storage.allocatedBytes
         summary.isEncrypted = header.cryptMethod != 0
@@ -179,12 +181,19 @@ final class QCOW2Image: BlockDevice, @unchecked Sendable {
         return summary
     }
 
-    var formatDetails: FormatDetails? {
+    public var formatDetails: FormatDetails? {
         var fields = [InfoField("compat", .string(header.version == 2 ? "0.10" : "1.1"))]
         fields.append(InfoField("compression-type", .string(header.compression == .zstd ? "zstd" : "zlib")))
         if header.version >= 3 {
             fields.append(
                 InfoField("lazy-refcounts", .bool(header.compatible & QCOW2Header.lazyRefcounts != 0)))
+        }
+        if header.cryptMethod != 0 {
+            let format = header.cryptMethod == 1 ? "aes" : "luks"
+            fields.append(InfoField("encrypt", .object([InfoField("format", .string(format))])))
+        }
+        if let bitmaps = try? QCOW2Bitmap.readDirectory(self), !bitmaps.isEmpty {
+            fields.append(InfoField("bitmaps", .array(bitmaps.map(\.info))))
         }
         fields.append(InfoField("refcount-bits", .integer(Int64(layout.refcountBits))))
         if header.version >= 3 {

@@ -63,7 +63,9 @@ extension QCOW2Image {
             ? try mapExtended(table, offset, end) : try mapStandard(table, offset, end)
     }
 
-    private func mapStandard(_ table: UnsafeRawPointer, _ offset: UInt64, _ end: UInt64) throws(ImageError) -> QCOW2Mapping {
+    private func mapStandard(_ table: UnsafeRawPointer, _ offset: UInt64, _ end: UInt64) throws(ImageError)
+        -> QCOW2Mapping
+    {
         var index = layout.l2Index(offset)
         let inCluster = offset & layout.clusterMask
         let first = table.be64(index * 8)
@@ -102,13 +104,16 @@ extension QCOW2Image {
         let isZero = entry & QCOW2Layout.zeroFlag != 0 && header.version >= 3 && !layout.isExtended
         let isCopied = entry & QCOW2Layout.copied != 0
         if isZero {
-            return QCOW2Mapping(kind: host == 0 ? .zeroPlain : .zeroAllocated, length: 0, hostOffset: host, isCopied: isCopied)
+            return QCOW2Mapping(
+                kind: host == 0 ? .zeroPlain : .zeroAllocated, length: 0, hostOffset: host, isCopied: isCopied)
         }
         if host == 0, !(dataStorage !== storage && isCopied) { return QCOW2Mapping(kind: .unallocated, length: 0) }
         return QCOW2Mapping(kind: .normal, length: 0, hostOffset: host, isCopied: isCopied)
     }
 
-    private func mapExtended(_ table: UnsafeRawPointer, _ offset: UInt64, _ end: UInt64) throws(ImageError) -> QCOW2Mapping {
+    private func mapExtended(_ table: UnsafeRawPointer, _ offset: UInt64, _ end: UInt64) throws(ImageError)
+        -> QCOW2Mapping
+    {
         var index = layout.l2Index(offset)
         var position = offset
         var result: QCOW2Mapping?
@@ -127,7 +132,8 @@ extension QCOW2Image {
             var sub = Int(position & layout.clusterMask) >> layout.subclusterBits
             while sub < QCOW2Layout.subclustersPerCluster, position < end {
                 let kind = try subclusterKind(bitmap, sub, hasHost: cluster.kind == .normal, position)
-                let host = kind == .normal || kind == .zeroAllocated
+                let host =
+                    kind == .normal || kind == .zeroAllocated
                     ? cluster.hostOffset + (position & layout.clusterMask) : 0
                 if let start = result {
                     let placed = kind == .normal || kind == .zeroAllocated
@@ -161,7 +167,7 @@ extension QCOW2Image {
         return isAllocated ? .normal : .unallocated
     }
 
-    func extent(at offset: UInt64, limit: UInt64) throws(ImageError) -> Extent {
+    public func extent(at offset: UInt64, limit: UInt64) throws(ImageError) -> Extent {
         access.lockShared()
         defer { access.unlock() }
         try checkRange(offset, 0)

@@ -1,6 +1,6 @@
 /// Reading qcow2: plain clusters go from the file into the caller's buffer; compressed ones through a small cache.
 extension QCOW2Image {
-    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
+    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
         try checkRange(offset, UInt64(buffer.count))
         access.lockShared()
         defer { access.unlock() }
@@ -30,8 +30,12 @@ extension QCOW2Image {
     func readData(
         into buffer: UnsafeMutableRawBufferPointer, host: UInt64, at offset: UInt64
     ) throws(ImageError) {
-        try dataStorage.read(into: buffer, at: host)
+        guard header.cryptMethod != 0 else { return try dataStorage.read(into: buffer, at: host) }
+        try EncryptedSectors(dataStorage, cipher).read(into: buffer, host: host, vector: vector(host, offset))
     }
+
+    /// What the initialisation vector counts: LUKS the place in the file, legacy AES the place on the disk.
+    func vector(_ host: UInt64, _ offset: UInt64) -> UInt64 { header.cryptMethod == 2 ? host : offset }
 
     /// Part of a compressed cluster. Whole clusters are decompressed in place, parts through the cache.
     private func readCompressed(
@@ -61,10 +65,11 @@ extension QCOW2Image {
         defer { if byteCount <= layout.clusterSize { clusterPool.give(input) } }
         try storage.read(into: input.bytes.part(0, byteCount), at: host)
         let payload = input.readable.part(0, byteCount)
-        let isGood = switch header.compression {
-        case .zlib: Deflate.decompress(payload, into: output)
-        case .zstd: Zstandard.decompress(payload, into: output)
-        }
+        let isGood =
+            switch header.compression {
+            case .zlib: Deflate.decompress(payload, into: output)
+            case .zstd: Zstandard.decompress(payload, into: output)
+            }
         guard isGood else {
             throw ImageError(
                 .io, "compressed cluster at \(host.hex) does not decompress to \(layout.clusterSize) bytes",

@@ -196,7 +196,8 @@ extension QCOW2Image {
         for cluster in first...last {
             let value = try refcount(cluster)
             guard value > 0 else {
-                throw corrupt("Refcount of the used cluster at \((cluster << UInt64(layout.clusterBits)).hex) is 0", offset)
+                throw corrupt(
+                    "Refcount of the used cluster at \((cluster << UInt64(layout.clusterBits)).hex) is 0", offset)
             }
             try setRefcount(cluster, value - 1)
             if value == 1 {

@@ -1,13 +1,14 @@
 /// Growing, shrinking, preallocating, emptying, and changing the backing file.
 extension QCOW2Image: BackingChangeable {
-    func resize(to newSize: UInt64, preallocation: Preallocation) throws(ImageError) {
+    public func resize(to newSize: UInt64, preallocation: Preallocation) throws(ImageError) {
         try checkWritable()
         let target = (newSize + 511) & ~511
         let oldSize = header.size
         if target == oldSize { return }
         if target < oldSize {
             guard preallocation == .off else {
-                throw ImageError(.invalidArgument, "Preallocation can't be used for shrinking an image", format: "qcow2")
+                throw ImageError(
+                    .invalidArgument, "Preallocation can't be used for shrinking an image", format: "qcow2")
             }
             return try shrink(to: target)
         }
@@ -36,7 +37,8 @@ extension QCOW2Image: BackingChangeable {
         let needed = layout.l1Entries(forSize: size)
         guard needed > UInt64(l1.count) else { return }
         guard needed * 8 <= QCOW2Layout.maximumL1Bytes else {
-            throw ImageError(.invalidArgument, "The image size is too large (L1 table above 32 MiB)", format: "qcow2", path: path)
+            throw ImageError(
+                .invalidArgument, "The image size is too large (L1 table above 32 MiB)", format: "qcow2", path: path)
         }
         try settle()
         let table = l1 + [UInt64](repeating: 0, count: Int(needed) - l1.count)
@@ -56,7 +58,8 @@ extension QCOW2Image: BackingChangeable {
 
     private func shrink(to size: UInt64) throws(ImageError) {
         guard snapshots.isEmpty || header.version >= 3 else {
-            throw ImageError(.unsupported, "Can't resize a version 2 image which has snapshots", format: "qcow2", path: path)
+            throw ImageError(
+                .unsupported, "Can't resize a version 2 image which has snapshots", format: "qcow2", path: path)
         }
         access.lockExclusive()
         defer { access.unlock() }
@@ -112,7 +115,7 @@ extension QCOW2Image: BackingChangeable {
         }
     }
 
-    func makeEmpty() throws(ImageError) {
+    public func makeEmpty() throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
@@ -121,13 +124,14 @@ extension QCOW2Image: BackingChangeable {
         try truncateFile()
     }
 
-    func changeBacking(_ reference: BackingReference?) throws(ImageError) {
+    public func changeBacking(_ reference: BackingReference?) throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
         guard reference == nil || header.autoclear & QCOW2Header.autoclearRawData == 0 else {
             throw ImageError(
-                .invalidArgument, "a raw external data file and a backing file exclude each other", format: "qcow2", path: path)
+                .invalidArgument, "a raw external data file and a backing file exclude each other", format: "qcow2",
+                path: path)
         }
         try settle()
         let old = header
@@ -166,12 +170,16 @@ extension QCOW2Image: BackingChangeable {
             let slot = try writableL2(layout.l1Index(position))
             let (host, got): (UInt64, Int) = dataStorage !== storage ? (position, count) : try allocate(upTo: count)
             let bytes = UInt64(got) << UInt64(layout.clusterBits)
-            if dataStorage === storage, host < storage.byteCount { try storage.zero(at: host, count: bytes, unmap: true) }
+            if dataStorage === storage, host < storage.byteCount {
+                try storage.zero(at: host, count: bytes, unmap: true)
+            }
             try Preallocation.fill(dataStorage, from: host, to: host + bytes, mode: mode)
             // With subclusters a place can be set aside and the backing file still show through.
             let bitmap: UInt64 = header.backingFile == nil ? 0xffff_ffff : 0
             for step in 0..<got {
-                let value = (host + UInt64(step) << UInt64(layout.clusterBits)) | QCOW2Layout.copied
+                // Encrypted clusters that were never written would read as noise: they are marked as zeros.
+                let zero = header.cryptMethod != 0 && header.version >= 3 ? QCOW2Layout.zeroFlag : 0
+                let value = (host + UInt64(step) << UInt64(layout.clusterBits)) | QCOW2Layout.copied | zero
                 setEntry(slot, layout.l2Index(position) + step, value, bitmap: bitmap)
             }
             position += bytes

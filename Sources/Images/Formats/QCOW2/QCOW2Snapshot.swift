@@ -110,7 +110,7 @@ extension QCOW2Image: SnapshotCapable {
         return snapshots.firstIndex { $0.info.id == selector } ?? snapshots.firstIndex { $0.info.name == selector }
     }
 
-    func loadSnapshot(_ selector: String) throws(ImageError) {
+    public func loadSnapshot(_ selector: String) throws(ImageError) {
         guard isReadOnly else {
             throw ImageError(.invalidArgument, "a snapshot can only be read from an image opened read-only", path: path)
         }

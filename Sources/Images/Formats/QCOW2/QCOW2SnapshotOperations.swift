@@ -5,12 +5,13 @@ import Glibc
 /// A snapshot is a copy of the L1 table; everything that it reaches counts one reference more. References are raised
 /// before a table on disk relies on them and lowered after the last table that did is gone.
 extension QCOW2Image {
-    func createSnapshot(named name: String) throws(ImageError) {
+    public func createSnapshot(named name: String) throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
         guard dataStorage === storage else {
-            throw ImageError(.unsupported, "an image with an external data file has no snapshots", format: "qcow2", path: path)
+            throw ImageError(
+                .unsupported, "an image with an external data file has no snapshots", format: "qcow2", path: path)
         }
         guard snapshots.count < Int(QCOW2Layout.maximumSnapshots) else {
             throw ImageError(.invalidArgument, "the image has 65536 snapshots already", format: "qcow2", path: path)
@@ -32,7 +33,7 @@ extension QCOW2Image {
         try replaceSnapshotTable(snapshots + [fresh])
     }
 
-    func deleteSnapshot(_ selector: String) throws(ImageError) {
+    public func deleteSnapshot(_ selector: String) throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
@@ -51,7 +52,7 @@ extension QCOW2Image {
         try updateCopiedFlags()
     }
 
-    func applySnapshot(_ selector: String) throws(ImageError) {
+    public func applySnapshot(_ selector: String) throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
@@ -147,7 +148,9 @@ extension QCOW2Image {
         for entry in table {
             let l2Offset = entry & QCOW2Layout.offsetMask
             if l2Offset == 0 { continue }
-            guard l2Offset & layout.clusterMask == 0 else { throw corrupt("L2 table offset \(l2Offset.hex) unaligned", l2Offset) }
+            guard l2Offset & layout.clusterMask == 0 else {
+                throw corrupt("L2 table offset \(l2Offset.hex) unaligned", l2Offset)
+            }
             try storage.read(into: buffer.bytes, at: l2Offset)
             for index in 0..<layout.l2Entries {
                 let value = buffer.base.be64(index * layout.entryBytes)
@@ -167,7 +170,8 @@ extension QCOW2Image {
         try forEachReference(table) { (offset, count) throws(ImageError) in
             for cluster in self.clusters(offset, count) where try self.refcount(cluster) >= limit {
                 throw ImageError(
-                    .outOfSpace, "a cluster is referenced \(limit) times already, more does not fit \(self.layout.refcountBits) bits",
+                    .outOfSpace,
+                    "a cluster is referenced \(limit) times already, more does not fit \(self.layout.refcountBits) bits",
                     format: "qcow2", path: self.path, offset: offset)
             }
         }
@@ -181,7 +185,9 @@ extension QCOW2Image {
     private func adjustReferences(_ table: [UInt64], by step: Int) throws(ImageError) {
         try forEachReference(table) { (offset, count) throws(ImageError) in
             if step < 0 { return try self.freeNow(offset, count) }
-            for cluster in self.clusters(offset, count) { try self.setRefcount(cluster, try self.refcount(cluster) + 1) }
+            for cluster in self.clusters(offset, count) {
+                try self.setRefcount(cluster, try self.refcount(cluster) + 1)
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 /// Writing qcow2. Clusters that belong to this mapping alone are written in place; anything else gets a new cluster,
 /// filled up with what the disk held there before (copy on write), and is linked after its data has been written.
 extension QCOW2Image {
-    func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
+    public func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
         try checkRange(offset, UInt64(buffer.count))
         access.lockExclusive()
         defer { access.unlock() }
@@ -28,7 +28,8 @@ extension QCOW2Image {
 
     /// Plain guest data to a host offset.
     func writeData(from buffer: UnsafeRawBufferPointer, host: UInt64, at offset: UInt64) throws(ImageError) {
-        try dataStorage.write(from: buffer, at: host)
+        guard header.cryptMethod != 0 else { return try dataStorage.write(from: buffer, at: host) }
+        try EncryptedSectors(dataStorage, cipher).write(from: buffer, host: host, vector: vector(host, offset))
     }
 
     /// Writes as many whole clusters as one allocation gives; returns the bytes written.
@@ -118,7 +119,9 @@ extension QCOW2Image {
         defer { cacheLock.unlock() }
         let slot: Int
         if oldOffset != 0 {
-            guard let loaded = try loadL2(l1Index) else { throw corrupt("L1 entry \(l1Index) vanished", header.l1Offset) }
+            guard let loaded = try loadL2(l1Index) else {
+                throw corrupt("L1 entry \(l1Index) vanished", header.l1Offset)
+            }
             slot = loaded
             l2Cache.move(slot, to: newOffset)
             freeLater(oldOffset, UInt64(layout.clusterSize))
@@ -161,7 +164,7 @@ extension QCOW2Image {
             }
         }
         do throws(ImageError) {
-            if isFresh, readsAsZeros(cluster.kind, start), !layout.isExtended {
+            if isFresh, readsAsZeros(cluster.kind, start), !layout.isExtended, header.cryptMethod == 0 {
                 // A new cluster at the end of the file is zero already.
                 try writeData(from: buffer, host: host + UInt64(inCluster), at: offset)
             } else {

@@ -1,6 +1,6 @@
 /// Zeroes and discards. Whole clusters change their L2 entry only; what is left at the ends is written as zeros.
 extension QCOW2Image {
-    func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(ImageError) {
+    public func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(ImageError) {
         try checkRange(offset, count)
         guard count > 0 else { return }
         let end = offset + count
@@ -16,7 +16,7 @@ extension QCOW2Image {
         if last < end { try writeZeroBytes(from: last, to: end) }
     }
 
-    func discard(at offset: UInt64, count: UInt64) throws(ImageError) {
+    public func discard(at offset: UInt64, count: UInt64) throws(ImageError) {
         try checkRange(offset, count)
         let end = offset + count
         let reach = end == size ? (end + layout.clusterMask) & ~layout.clusterMask : end

@@ -42,30 +42,45 @@ public struct VDIFormat: ImageFormat {
         func bad(_ kind: ImageError.Kind, _ message: String, _ offset: UInt64) -> ImageError {
             ImageError(kind, message, format: name, path: storage.path, offset: offset)
         }
-        guard header.le32(64) == Self.signature else { throw bad(.corrupt, "Image not in VDI format (bad signature)", 64) }
+        guard header.le32(64) == Self.signature else {
+            throw bad(.corrupt, "Image not in VDI format (bad signature)", 64)
+        }
         guard header.le32(68) == 0x0001_0001 else {
-            throw bad(.unsupported, "unsupported VDI image (version \(header.le32(68) >> 16).\(header.le32(68) & 0xffff))", 68)
+            throw bad(
+                .unsupported, "unsupported VDI image (version \(header.le32(68) >> 16).\(header.le32(68) & 0xffff))", 68
+            )
         }
         let type = header.le32(76)
         guard type == 1 || type == 2 else {
-            throw bad(.unsupported, "unsupported VDI image (type \(type); undo and differencing images need their parent)", 76)
+            throw bad(
+                .unsupported, "unsupported VDI image (type \(type); undo and differencing images need their parent)", 76
+            )
         }
-        guard header.le32(360) == 512 else { throw bad(.unsupported, "unsupported VDI sector size \(header.le32(360))", 360) }
+        guard header.le32(360) == 512 else {
+            throw bad(.unsupported, "unsupported VDI sector size \(header.le32(360))", 360)
+        }
         guard header.le32(376) == UInt32(Self.blockBytes) else {
             throw bad(.unsupported, "unsupported VDI image (block size \(header.le32(376)) is not 1048576)", 376)
         }
-        guard header.le32(380) == 0 else { throw bad(.unsupported, "unsupported VDI image (extra bytes per block)", 380) }
+        guard header.le32(380) == 0 else {
+            throw bad(.unsupported, "unsupported VDI image (extra bytes per block)", 380)
+        }
         let mapOffset = UInt64(header.le32(340)), dataOffset = UInt64(header.le32(344))
         guard mapOffset % 512 == 0, mapOffset >= 512 || mapOffset == 0x200 else {
             throw bad(.corrupt, "unsupported VDI image (unaligned block map offset \(mapOffset.hex))", 340)
         }
-        guard dataOffset % 512 == 0 else { throw bad(.corrupt, "unsupported VDI image (unaligned data offset \(dataOffset.hex))", 344) }
+        guard dataOffset % 512 == 0 else {
+            throw bad(.corrupt, "unsupported VDI image (unaligned data offset \(dataOffset.hex))", 344)
+        }
         let size = header.le64(368), blocks = UInt64(header.le32(384))
         guard blocks <= Self.maximumBlocks, size <= blocks << 20 else {
-            throw bad(.corrupt, "unsupported VDI image (disk size \(size), image bitmap has room for \(blocks << 20))", 368)
+            throw bad(
+                .corrupt, "unsupported VDI image (disk size \(size), image bitmap has room for \(blocks << 20))", 368)
         }
         guard mapOffset + blocks * 4 <= storage.byteCount, dataOffset >= mapOffset + blocks * 4 else {
-            throw bad(.corrupt, "the VDI block map of \(blocks) entries at \(mapOffset.hex) does not fit before the data", 384)
+            throw bad(
+                .corrupt, "the VDI block map of \(blocks) entries at \(mapOffset.hex) does not fit before the data", 384
+            )
         }
         let map = try EntryTable(storage, at: mapOffset, count: Int(blocks), width: 4, bigEndian: false)
         return VDIImage(storage, size: (size + 511) & ~511, map: map, dataOffset: dataOffset)
@@ -77,7 +92,8 @@ public struct VDIFormat: ImageFormat {
         let blocks = (size + UInt64(Self.blockBytes) - 1) >> 20
         guard blocks <= Self.maximumBlocks else {
             throw ImageError(
-                .invalidArgument, "Unsupported VDI image size (size is \(size.hex), max supported is \((Self.maximumBlocks << 20).hex))",
+                .invalidArgument,
+                "Unsupported VDI image size (size is \(size.hex), max supported is \((Self.maximumBlocks << 20).hex))",
                 format: name)
         }
         let mapBytes = (blocks * 4 + 511) & ~511
@@ -125,7 +141,13 @@ extension [UInt8] {
 }
 
 extension UnsafeRawPointer {
-    @inline(__always) func le16(_ offset: Int) -> UInt16 { loadUnaligned(fromByteOffset: offset, as: UInt16.self).littleEndian }
-    @inline(__always) func le32(_ offset: Int) -> UInt32 { loadUnaligned(fromByteOffset: offset, as: UInt32.self).littleEndian }
-    @inline(__always) func le64(_ offset: Int) -> UInt64 { loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian }
+    @inline(__always) func le16(_ offset: Int) -> UInt16 {
+        loadUnaligned(fromByteOffset: offset, as: UInt16.self).littleEndian
+    }
+    @inline(__always) func le32(_ offset: Int) -> UInt32 {
+        loadUnaligned(fromByteOffset: offset, as: UInt32.self).littleEndian
+    }
+    @inline(__always) func le64(_ offset: Int) -> UInt64 {
+        loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian
+    }
 }

@@ -39,7 +39,8 @@ final class VDIImage: BlockMappedImage, @unchecked Sendable {
         case VDIFormat.zero: return BlockRun(kind: .zero, length: length)
         default:
             guard first < UInt64(map.count) else {
-                throw corrupt("VDI block \(offset >> 20) lies at place \(first), but there are only \(map.count) blocks", offset)
+                throw corrupt(
+                    "VDI block \(offset >> 20) lies at place \(first), but there are only \(map.count) blocks", offset)
             }
             return BlockRun(kind: .data, length: length, host: host(first) + inBlock)
         }
@@ -47,7 +48,9 @@ final class VDIImage: BlockMappedImage, @unchecked Sendable {
 
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
         let place = nextPlace
-        guard place + UInt64(count) <= UInt64(map.count) else { throw corrupt("the VDI image has more blocks than its map") }
+        guard place + UInt64(count) <= UInt64(map.count) else {
+            throw corrupt("the VDI image has more blocks than its map")
+        }
         nextPlace += UInt64(count)
         try storage.resize(to: max(storage.byteCount, host(nextPlace)))
         return (host(place), count)

@@ -18,10 +18,12 @@ public struct VHDFormat: ImageFormat {
         [
             CreateOption("size", .size, "Virtual disk size"),
             CreateOption(
-                "subformat", .string, "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} "),
+                "subformat", .string,
+                "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} "),
             CreateOption(
                 "force_size", .bool,
-                "Force disk size calculation to use the actual size specified, rather than using the nearest CHS-based calculation"),
+                "Force disk size calculation to use the actual size specified, rather than using the nearest CHS-based calculation"
+            ),
             CreateOption("backing_file", .string, "Parent of a differencing image"),
             CreateOption("backing_fmt", .string, "Must be 'vpc' if present"),
         ]
@@ -36,12 +38,18 @@ public struct VHDFormat: ImageFormat {
         func bad(_ message: String, _ offset: UInt64) -> ImageError {
             ImageError(.corrupt, message, format: name, path: storage.path, offset: offset)
         }
-        guard let footer = try VHDFooter(storage) else { throw bad("invalid VPC image: no footer with a correct checksum", 0) }
+        guard let footer = try VHDFooter(storage) else {
+            throw bad("invalid VPC image: no footer with a correct checksum", 0)
+        }
         guard let kind = footer.kind else { throw bad("unknown VPC image type \(footer.bytes.be32(60))", 60) }
         let size = footer.diskSize
-        guard size / 512 <= VHDFooter.maximumSectors else { throw bad("the disk of \(size) bytes is larger than 2040 GiB", 48) }
+        guard size / 512 <= VHDFooter.maximumSectors else {
+            throw bad("the disk of \(size) bytes is larger than 2040 GiB", 48)
+        }
         if kind == .fixed {
-            guard size <= storage.byteCount else { throw bad("a fixed disk of \(size) bytes does not fit the file", 48) }
+            guard size <= storage.byteCount else {
+                throw bad("a fixed disk of \(size) bytes does not fit the file", 48)
+            }
             return VHDFixedImage(storage, size: size)
         }
         let headerOffset = footer.dynamicOffset
@@ -57,13 +65,18 @@ public struct VHDFormat: ImageFormat {
         guard blockBytes.nonzeroBitCount == 1, blockBytes >= 512, blockBytes <= 256 << 20 else {
             throw bad("Invalid block size \(blockBytes)", headerOffset + 32)
         }
-        guard entries * UInt64(blockBytes) >= size else { throw bad("Page table too small: \(entries) blocks", headerOffset + 28) }
+        guard entries * UInt64(blockBytes) >= size else {
+            throw bad("Page table too small: \(entries) blocks", headerOffset + 28)
+        }
         guard entries <= 0xff00_0000 * 512 / UInt64(blockBytes) + 1, tableOffset <= storage.byteCount,
             storage.byteCount - tableOffset >= entries * 4
-        else { throw bad("the block table of \(entries) entries at \(tableOffset.hex) leaves the file", headerOffset + 16) }
+        else {
+            throw bad("the block table of \(entries) entries at \(tableOffset.hex) leaves the file", headerOffset + 16)
+        }
         let table = try EntryTable(storage, at: tableOffset, count: Int(entries), width: 4, bigEndian: true)
         let parent = kind == .differencing ? try VHDParent(storage, header: header) : nil
-        return try VHDImage(storage, size: size, blockBytes: Int(blockBytes), table: table, footer: footer, parent: parent)
+        return try VHDImage(
+            storage, size: size, blockBytes: Int(blockBytes), table: table, footer: footer, parent: parent)
     }
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {

@@ -36,7 +36,8 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
             defer { below.close() }
             guard let its = try VHDFooter(below), its.uuid == parent.uuid else {
                 throw ImageError(
-                    .corrupt, "'\(backing.path)' is not the parent that '\(path)' was made from: their UUIDs differ", format: "vpc",
+                    .corrupt, "'\(backing.path)' is not the parent that '\(path)' was made from: their UUIDs differ",
+                    format: "vpc",
                     path: backing.path)
             }
         }
@@ -74,7 +75,9 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         return BlockRun(kind: here ? .data : .unallocated, length: UInt64(sector) * 512 - inBlock, host: host + inBlock)
     }
 
-    private static func bit(_ bitmap: [UInt8], _ sector: Int) -> Bool { bitmap[sector / 8] & (0x80 >> UInt8(sector % 8)) != 0 }
+    private static func bit(_ bitmap: [UInt8], _ sector: Int) -> Bool {
+        bitmap[sector / 8] & (0x80 >> UInt8(sector % 8)) != 0
+    }
 
     private func bitmap(_ index: Int, _ host: UInt64) throws(ImageError) -> [UInt8] {
         bitmapLock.lock()

@@ -27,7 +27,8 @@ struct VHDParent {
         if slashed.hasPrefix("./") { slashed.removeFirst(2) }
         path = slashed
         guard !path.isEmpty else {
-            throw ImageError(.corrupt, "the differencing image does not name its parent", format: "vpc", path: storage.path)
+            throw ImageError(
+                .corrupt, "the differencing image does not name its parent", format: "vpc", path: storage.path)
         }
     }
 
@@ -40,7 +41,8 @@ struct VHDParent {
         defer { parent.close() }
         guard let footer = try VHDFooter(parent) else {
             throw ImageError(
-                .invalidArgument, "the parent of a differencing VHD must be a VHD, which '\(parentPath)' is not", format: "vpc",
+                .invalidArgument, "the parent of a differencing VHD must be a VHD, which '\(parentPath)' is not",
+                format: "vpc",
                 path: parentPath)
         }
         header.replaceSubrange(40..<56, with: footer.uuid)

@@ -14,7 +14,8 @@ public struct VHDXFormat: ImageFormat {
                 "subformat", .string, "VHDX format type, can be either 'dynamic' or 'fixed'. Default is 'dynamic'."),
             CreateOption(
                 "block_state_zero", .bool,
-                "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using 'qemu-img convert' with subformat=dynamic."),
+                "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using 'qemu-img convert' with subformat=dynamic."
+            ),
             CreateOption("backing_file", .string, "Parent of a differencing image"),
             CreateOption("backing_fmt", .string, "Must be 'vhdx' if present"),
         ]
@@ -33,14 +34,17 @@ public struct VHDXFormat: ImageFormat {
                 storage = OverlayStorage(storage, pages: changes.pages, byteCount: changes.byteCount)
             } else {
                 if changes.byteCount > storage.byteCount { try storage.resize(to: changes.byteCount) }
-                for page in changes.pages.keys.sorted() { try storage.write(changes.pages[page] ?? [], at: page * 4096) }
+                for page in changes.pages.keys.sorted() {
+                    try storage.write(changes.pages[page] ?? [], at: page * 4096)
+                }
                 try storage.sync()
                 header.log = .zero
                 try header.write(to: storage)
             }
         }
         let regions = try VHDXHeader.regions(storage)
-        guard let metadataRegion = regions[VHDXHeader.metadataRegion], let batRegion = regions[VHDXHeader.batRegion] else {
+        guard let metadataRegion = regions[VHDXHeader.metadataRegion], let batRegion = regions[VHDXHeader.batRegion]
+        else {
             throw ImageError(
                 .corrupt, "the region table lacks the metadata or the block table", format: name, path: storage.path,
                 offset: VHDXHeader.regionOffsets[0])
@@ -104,23 +108,29 @@ public struct VHDXFormat: ImageFormat {
         if isFixed {
             let table = HeapBuffer(Int(batBytes))
             let ratio = (UInt64(1) << 23) * 512 / blockBytes
-            for block in 0..<blocks { table.base.putLE64((dataOffset + block * blockBytes) | 6, Int(block + block / ratio) * 8) }
+            for block in 0..<blocks {
+                table.base.putLE64((dataOffset + block * blockBytes) | 6, Int(block + block / ratio) * 8)
+            }
             try storage.write(from: table.readable, at: batOffset)
         }
         var header = VHDXHeader(
-            sequence: 0, fileWrite: .random(), dataWrite: .random(), log: .zero, logLength: UInt32(logBytes), logOffset: logOffset)
+            sequence: 0, fileWrite: .random(), dataWrite: .random(), log: .zero, logLength: UInt32(logBytes),
+            logOffset: logOffset)
         try storage.write(header.encoded(), at: VHDXHeader.offsets[0])
         header.slot = 0
         try header.write(to: storage)
         try storage.write(identifier, at: 0)
     }
 
-    private func parentLocator(_ backing: BackingReference, _ request: CreateRequest) throws(ImageError) -> [String: String] {
+    private func parentLocator(_ backing: BackingReference, _ request: CreateRequest) throws(ImageError) -> [String:
+        String]
+    {
         if let format = backing.format, format != "vhdx" {
             throw ImageError(.invalidArgument, "the parent of a differencing VHDX must be a VHDX", format: name)
         }
         let path = FilePath.resolve(backing.file, from: request.path)
-        let below = try DiskImage.open(path, options: OpenOptions(format: "vhdx", lock: .forceShare, openBacking: false))
+        let below = try DiskImage.open(
+            path, options: OpenOptions(format: "vhdx", lock: .forceShare, openBacking: false))
         defer { try? below.close() }
         guard let parent = below as? VHDXImage else {
             throw ImageError(.invalidArgument, "the parent '\(path)' is not a VHDX", format: name)

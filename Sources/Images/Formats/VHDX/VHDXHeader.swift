@@ -29,14 +29,18 @@ struct VHDXHeader {
         func bad(_ message: String, _ offset: UInt64) -> ImageError {
             ImageError(.corrupt, message, format: "vhdx", path: storage.path, offset: offset)
         }
-        guard try storage.readBytes(at: 0, count: 8) == Self.signature else { throw bad("the file identifier is not 'vhdxfile'", 0) }
+        guard try storage.readBytes(at: 0, count: 8) == Self.signature else {
+            throw bad("the file identifier is not 'vhdxfile'", 0)
+        }
         var found: [(header: VHDXHeader, raw: [UInt8])] = []
         for (slot, offset) in Self.offsets.enumerated() {
             let raw = try storage.readBytes(at: offset, count: 4096)
-            guard Array(raw[0..<4]) == Array("head".utf8), CRC32C.checksum(raw, zeroing: 4) == raw.le32(4), raw.le16(66) == 1
+            guard Array(raw[0..<4]) == Array("head".utf8), CRC32C.checksum(raw, zeroing: 4) == raw.le32(4),
+                raw.le16(66) == 1
             else { continue }
             var header = VHDXHeader(
-                sequence: raw.le64(8), fileWrite: GUID(bytes: Array(raw[16..<32])), dataWrite: GUID(bytes: Array(raw[32..<48])),
+                sequence: raw.le64(8), fileWrite: GUID(bytes: Array(raw[16..<32])),
+                dataWrite: GUID(bytes: Array(raw[32..<48])),
                 log: GUID(bytes: Array(raw[48..<64])), logLength: raw.le32(68), logOffset: raw.le64(72))
             header.slot = slot
             found.append((header, raw))
@@ -90,23 +94,31 @@ struct VHDXHeader {
         }
         for place in regionOffsets {
             let raw = try storage.readBytes(at: place, count: 65536)
-            guard Array(raw[0..<4]) == Array("regi".utf8), CRC32C.checksum(raw, zeroing: 4) == raw.le32(4) else { continue }
+            guard Array(raw[0..<4]) == Array("regi".utf8), CRC32C.checksum(raw, zeroing: 4) == raw.le32(4) else {
+                continue
+            }
             let count = Int(raw.le32(8))
-            guard count <= 2047 else { throw bad(.corrupt, "the region table has \(count) entries, at most 2047 fit", place + 8) }
+            guard count <= 2047 else {
+                throw bad(.corrupt, "the region table has \(count) entries, at most 2047 fit", place + 8)
+            }
             var regions: [GUID: (UInt64, UInt64)] = [:]
             for index in 0..<count {
                 let at = 16 + index * 32
                 let identifier = GUID(bytes: Array(raw[at..<at + 16]))
                 let offset = raw.le64(at + 16), length = UInt64(raw.le32(at + 24))
                 guard offset >= 1 << 20, offset % (1 << 20) == 0, length % (1 << 20) == 0, offset < 1 << 50 else {
-                    throw bad(.corrupt, "region \(index) of \(length) bytes at \(offset.hex) is not aligned to 1 MiB", place + UInt64(at))
+                    throw bad(
+                        .corrupt, "region \(index) of \(length) bytes at \(offset.hex) is not aligned to 1 MiB",
+                        place + UInt64(at))
                 }
                 guard regions.updateValue((offset, length), forKey: identifier) == nil else {
                     throw bad(.corrupt, "region \(identifier.mixedEndianText) is listed twice", place + UInt64(at))
                 }
                 let isKnown = identifier == batRegion || identifier == metadataRegion
                 guard isKnown || raw.le32(at + 28) & 1 == 0 else {
-                    throw bad(.unsupported, "the image requires the unknown region \(identifier.mixedEndianText)", place + UInt64(at))
+                    throw bad(
+                        .unsupported, "the image requires the unknown region \(identifier.mixedEndianText)",
+                        place + UInt64(at))
                 }
             }
             let sorted = regions.values.sorted { $0.0 < $1.0 }

@@ -31,7 +31,8 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
             region.offset + UInt64(entries) * 8 <= storage.byteCount
         else {
             throw ImageError(
-                .corrupt, "the block table needs \(entries) entries and has room for \(region.length / 8)", format: "vhdx",
+                .corrupt, "the block table needs \(entries) entries and has room for \(region.length / 8)",
+                format: "vhdx",
                 path: storage.path, offset: region.offset)
         }
         bat = try EntryTable(storage, at: region.offset, count: entries, width: 8, bigEndian: false)
@@ -51,7 +52,8 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
 
     override var backingReference: BackingReference? {
         guard metadata.hasParent else { return nil }
-        let name = metadata.parent["relative_path"] ?? metadata.parent["absolute_win32_path"] ?? metadata.parent["volume_path"]
+        let name =
+            metadata.parent["relative_path"] ?? metadata.parent["absolute_win32_path"] ?? metadata.parent["volume_path"]
         guard var path = name?.replacing("\\", with: "/") else { return nil }
         if path.hasPrefix("./") { path.removeFirst(2) }
         return BackingReference(file: path, format: "vhdx")
@@ -96,7 +98,8 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
             let here = Self.bit(bits, sector)
             while sector < blockBytes / Int(unit), Self.bit(bits, sector) == here { sector += 1 }
             return BlockRun(
-                kind: here ? .data : .unallocated, length: UInt64(sector) * unit - inBlock, host: try place(ofEntry: entry) + inBlock)
+                kind: here ? .data : .unallocated, length: UInt64(sector) * unit - inBlock,
+                host: try place(ofEntry: entry) + inBlock)
         default: throw corrupt("block \(block) has the invalid state \(entry & 7)", offset)
         }
     }
@@ -117,7 +120,9 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
         bitmapLock.lock()
         defer { bitmapLock.unlock() }
         if let known = bitmaps[block] { return known }
-        guard let host = try bitmapHost(block) else { throw corrupt("block \(block) is partially present but has no sector bitmap") }
+        guard let host = try bitmapHost(block) else {
+            throw corrupt("block \(block) is partially present but has no sector bitmap")
+        }
         if bitmaps.count > 1024 { bitmaps.removeAll() }
         let bits = try storage.readBytes(at: host, count: bitmapBytes)
         bitmaps[block] = bits
@@ -176,7 +181,9 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
         (try grow(UInt64(count) * UInt64(blockBytes)), count)
     }
 
-    override func link(_ index: UInt64, host: UInt64) throws(ImageError) { bat[batIndex(Int(index))] = host | State.full }
+    override func link(_ index: UInt64, host: UInt64) throws(ImageError) {
+        bat[batIndex(Int(index))] = host | State.full
+    }
 
     override func markZero(_ index: UInt64) throws(ImageError) -> Bool {
         // A block that has a place keeps it: writing zeros there is cheaper than losing it.

@@ -40,7 +40,8 @@ struct VHDXLog {
         for head in entries.values.sorted(by: { $0.sequence > $1.sequence }) {
             guard let sequence = chain(entries, to: head, ring.count) else { continue }
             guard head.flushedOffset <= storage.byteCount else {
-                throw bad("the file is truncated: the log expects \(head.flushedOffset) bytes, it has \(storage.byteCount)")
+                throw bad(
+                    "the file is truncated: the log expects \(head.flushedOffset) bytes, it has \(storage.byteCount)")
             }
             var changes = Changes(byteCount: head.lastOffset)
             for entry in sequence { try collect(entry, into: &changes, storage) }
@@ -51,10 +52,13 @@ struct VHDXLog {
 
     /// A valid entry at a position of the ring.
     private static func entry(_ ring: [UInt8], at position: Int, _ guid: GUID) -> Entry? {
-        guard Array(ring[position..<position + 4]) == Array("loge".utf8), Array(ring[position + 32..<position + 48]) == guid.bytes
+        guard Array(ring[position..<position + 4]) == Array("loge".utf8),
+            Array(ring[position + 32..<position + 48]) == guid.bytes
         else { return nil }
-        let length = Int(ring.le32(position + 8)), tail = Int(ring.le32(position + 12)), sequence = ring.le64(position + 16)
-        guard length >= sectorBytes, length % sectorBytes == 0, length <= ring.count, tail % sectorBytes == 0, tail < ring.count,
+        let length = Int(ring.le32(position + 8)), tail = Int(ring.le32(position + 12)),
+            sequence = ring.le64(position + 16)
+        guard length >= sectorBytes, length % sectorBytes == 0, length <= ring.count, tail % sectorBytes == 0,
+            tail < ring.count,
             sequence > 0
         else { return nil }
         var bytes: [UInt8] = []
@@ -81,12 +85,15 @@ struct VHDXLog {
         return nil
     }
 
-    private static func collect(_ entry: Entry, into changes: inout Changes, _ storage: any Storage) throws(ImageError) {
+    private static func collect(_ entry: Entry, into changes: inout Changes, _ storage: any Storage) throws(ImageError)
+    {
         let bytes = entry.bytes
         let count = Int(bytes.le32(24))
         func bad(_ message: String) -> ImageError { ImageError(.corrupt, message, format: "vhdx", path: storage.path) }
         let descriptorSectors = count <= 126 ? 1 : 1 + (count - 126 + 127) / 128
-        guard descriptorSectors * sectorBytes <= bytes.count else { throw bad("a log entry has \(count) descriptors and no room for them") }
+        guard descriptorSectors * sectorBytes <= bytes.count else {
+            throw bad("a log entry has \(count) descriptors and no room for them")
+        }
         var dataAt = descriptorSectors * sectorBytes
         let zeroPage = [UInt8](repeating: 0, count: sectorBytes)
         for index in 0..<count {
@@ -105,7 +112,8 @@ struct VHDXLog {
                     UInt64(bytes.le32(dataAt + 4)) << 32 | UInt64(bytes.le32(dataAt + 4092)) == entry.sequence
                 else { throw bad("a log entry's data sector is invalid") }
                 changes.pages[offset / 4096] =
-                    Array(bytes[at + 8..<at + 16]) + Array(bytes[dataAt + 8..<dataAt + 4092]) + Array(bytes[at + 4..<at + 8])
+                    Array(bytes[at + 8..<at + 16]) + Array(bytes[dataAt + 8..<dataAt + 4092])
+                    + Array(bytes[at + 4..<at + 8])
                 dataAt += 4096
             default: throw bad("a log descriptor has an unknown signature")
             }

@@ -27,7 +27,9 @@ struct VHDXMetadata {
             ImageError(kind, message, format: "vhdx", path: storage.path, offset: region.offset)
         }
         let head = try storage.readBytes(at: region.offset, count: 65536)
-        guard Array(head[0..<8]) == Array("metadata".utf8) else { throw bad(.corrupt, "the metadata table has no signature") }
+        guard Array(head[0..<8]) == Array("metadata".utf8) else {
+            throw bad(.corrupt, "the metadata table has no signature")
+        }
         let count = Int(head.le16(10))
         guard count <= 2047 else { throw bad(.corrupt, "the metadata table has \(count) entries, at most 2047 fit") }
         var items: [GUID: [UInt8]] = [:]
@@ -35,19 +37,30 @@ struct VHDXMetadata {
             let at = 32 + index * 32
             let identifier = GUID(bytes: Array(head[at..<at + 16]))
             let offset = UInt64(head.le32(at + 16)), length = UInt64(head.le32(at + 20)), flags = head.le32(at + 24)
-            let known = [Self.fileParameters, Self.diskSize, Self.page83, Self.logicalSector, Self.physicalSector, Self.parentLocator]
+            let known = [
+                Self.fileParameters, Self.diskSize, Self.page83, Self.logicalSector, Self.physicalSector,
+                Self.parentLocator,
+            ]
             guard known.contains(identifier) else {
-                guard flags & 4 == 0 else { throw bad(.unsupported, "the image requires the unknown metadata \(identifier.mixedEndianText)") }
+                guard flags & 4 == 0 else {
+                    throw bad(.unsupported, "the image requires the unknown metadata \(identifier.mixedEndianText)")
+                }
                 continue
             }
             guard length <= 1 << 20, offset >= 65536, offset + length <= region.length else {
-                throw bad(.corrupt, "metadata item \(identifier.mixedEndianText) of \(length) bytes at \(offset) leaves its region")
+                throw bad(
+                    .corrupt,
+                    "metadata item \(identifier.mixedEndianText) of \(length) bytes at \(offset) leaves its region")
             }
-            guard items[identifier] == nil else { throw bad(.corrupt, "metadata item \(identifier.mixedEndianText) is listed twice") }
+            guard items[identifier] == nil else {
+                throw bad(.corrupt, "metadata item \(identifier.mixedEndianText) is listed twice")
+            }
             items[identifier] = try storage.readBytes(at: region.offset + offset, count: Int(length))
         }
         func item(_ identifier: GUID, _ length: Int, _ what: String) throws(ImageError) -> [UInt8] {
-            guard let bytes = items[identifier], bytes.count >= length else { throw bad(.corrupt, "the metadata lack the \(what)") }
+            guard let bytes = items[identifier], bytes.count >= length else {
+                throw bad(.corrupt, "the metadata lack the \(what)")
+            }
             return bytes
         }
         let parameters = try item(Self.fileParameters, 8, "file parameters")
@@ -60,23 +73,34 @@ struct VHDXMetadata {
         size = try item(Self.diskSize, 8, "disk size").le64(0)
         guard size <= 64 << 40 else { throw bad(.corrupt, "disk size \(size) is above 64 TiB") }
         sectorBytes = try item(Self.logicalSector, 4, "logical sector size").le32(0)
-        guard sectorBytes == 512 || sectorBytes == 4096 else { throw bad(.corrupt, "logical sector size \(sectorBytes) is neither 512 nor 4096") }
-        guard size % UInt64(sectorBytes) == 0 else { throw bad(.corrupt, "disk size \(size) is not a multiple of \(sectorBytes)") }
+        guard sectorBytes == 512 || sectorBytes == 4096 else {
+            throw bad(.corrupt, "logical sector size \(sectorBytes) is neither 512 nor 4096")
+        }
+        guard size % UInt64(sectorBytes) == 0 else {
+            throw bad(.corrupt, "disk size \(size) is not a multiple of \(sectorBytes)")
+        }
         if hasParent { parent = try Self.locator(item(Self.parentLocator, 20, "parent locator"), bad) }
     }
 
     private static func locator(
         _ bytes: [UInt8], _ bad: (ImageError.Kind, String) -> ImageError
     ) throws(ImageError) -> [String: String] {
-        guard GUID(bytes: Array(bytes[0..<16])) == vhdxParent else { throw bad(.unsupported, "the parent locator is of an unknown type") }
+        guard GUID(bytes: Array(bytes[0..<16])) == vhdxParent else {
+            throw bad(.unsupported, "the parent locator is of an unknown type")
+        }
         var values: [String: String] = [:]
         for index in 0..<Int(bytes.le16(18)) {
             let at = 20 + index * 12
             guard at + 12 <= bytes.count else { throw bad(.corrupt, "the parent locator is cut short") }
-            let key = (Int(bytes.le32(at)), Int(bytes.le16(at + 8))), value = (Int(bytes.le32(at + 4)), Int(bytes.le16(at + 10)))
-            guard key.0 + key.1 <= bytes.count, value.0 + value.1 <= bytes.count else { throw bad(.corrupt, "a parent locator entry leaves it") }
+            let key = (Int(bytes.le32(at)), Int(bytes.le16(at + 8))),
+                value = (Int(bytes.le32(at + 4)), Int(bytes.le16(at + 10)))
+            guard key.0 + key.1 <= bytes.count, value.0 + value.1 <= bytes.count else {
+                throw bad(.corrupt, "a parent locator entry leaves it")
+            }
             func text(_ place: (Int, Int)) -> String {
-                String(decoding: stride(from: place.0, to: place.0 + place.1 - 1, by: 2).map { bytes.le16($0) }, as: UTF16.self)
+                String(
+                    decoding: stride(from: place.0, to: place.0 + place.1 - 1, by: 2).map { bytes.le16($0) },
+                    as: UTF16.self)
             }
             values[text(key)] = text(value)
         }
@@ -117,7 +141,9 @@ struct VHDXMetadata {
     }
 
     private func encodedLocator() -> [UInt8] {
-        func utf16(_ text: String) -> [UInt8] { text.utf16.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)] } }
+        func utf16(_ text: String) -> [UInt8] {
+            text.utf16.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)] }
+        }
         let pairs = parent.sorted { $0.key < $1.key }.map { (utf16($0.key), utf16($0.value)) }
         var out = Self.vhdxParent.bytes + [0, 0]
         out.putLE(UInt16(pairs.count))

@@ -22,13 +22,22 @@ final class SESparseExtent: BlockMappedImage, @unchecked Sendable {
             ImageError(kind, message, format: "vmdk", path: storage.path, offset: offset)
         }
         guard head.le64(0) == 0xcafe_babe else { throw bad(.corrupt, "invalid seSparse magic \(head.le64(0).hex)", 0) }
-        guard head.le64(8) == 0x2_0000_0001 else { throw bad(.unsupported, "unsupported seSparse version \(head.le64(8).hex)", 8) }
-        guard head.le64(24) == 8, head.le64(32) == 64 else { throw bad(.unsupported, "unsupported seSparse grain or table size", 24) }
+        guard head.le64(8) == 0x2_0000_0001 else {
+            throw bad(.unsupported, "unsupported seSparse version \(head.le64(8).hex)", 8)
+        }
+        guard head.le64(24) == 8, head.le64(32) == 64 else {
+            throw bad(.unsupported, "unsupported seSparse grain or table size", 24)
+        }
         let volatile = head.le64(80)
         guard volatile < 1 << 40 else { throw bad(.corrupt, "seSparse volatile header offset is invalid", 80) }
         let state = try storage.readBytes(at: volatile * 512, count: 512)
-        guard state.le64(0) == 0xcafe_cafe else { throw bad(.corrupt, "invalid seSparse volatile magic", volatile * 512) }
-        guard state[24] == 0 else { throw bad(.unsupported, "seSparse image is dirty: its journal must be replayed by ESXi", volatile * 512 + 24) }
+        guard state.le64(0) == 0xcafe_cafe else {
+            throw bad(.corrupt, "invalid seSparse volatile magic", volatile * 512)
+        }
+        guard state[24] == 0 else {
+            throw bad(
+                .unsupported, "seSparse image is dirty: its journal must be replayed by ESXi", volatile * 512 + 24)
+        }
         let capacity = head.le64(16)
         guard capacity < 1 << 48, head.le64(144) < 1 << 40, head.le64(192) < 1 << 40 else {
             throw bad(.corrupt, "seSparse capacity or offsets are too large", 16)
@@ -76,7 +85,9 @@ final class SESparseExtent: BlockMappedImage, @unchecked Sendable {
         case 1, 2: return BlockRun(kind: .zero, length: length)
         case 3:
             let number = (value >> 48 & 0xfff) | (value & 0xffff_ffff_ffff) << 12
-            guard number < 1 << 40, (grainsStart + number * 8) * 512 < storage.byteCount else { throw corrupt("seSparse grain \(number) lies beyond the file") }
+            guard number < 1 << 40, (grainsStart + number * 8) * 512 < storage.byteCount else {
+                throw corrupt("seSparse grain \(number) lies beyond the file")
+            }
             return BlockRun(kind: .data, length: length, host: (grainsStart + number * 8) * 512 + offset % grain)
         default: throw corrupt("seSparse table entry \(value.hex) is invalid")
         }

@@ -6,7 +6,9 @@ extension VMDKFormat {
         let subformat = options.text("subformat") ?? "monolithicSparse"
         guard Self.subformats.contains(subformat) else { throw bad("Invalid subformat '\(subformat)'") }
         var adapter = options.text("adapter_type") ?? "ide"
-        guard ["ide", "lsilogic", "buslogic", "legacyESX"].contains(adapter) else { throw bad("Unknown adapter type: '\(adapter)'") }
+        guard ["ide", "lsilogic", "buslogic", "legacyESX"].contains(adapter) else {
+            throw bad("Unknown adapter type: '\(adapter)'")
+        }
         if adapter == "legacyESX" { adapter = "buslogic" }
         let compat6 = try options.bool("compat6") ?? false
         var hardware = options.text("hwversion") ?? "undefined"
@@ -21,7 +23,8 @@ extension VMDKFormat {
             if isFlat { throw bad("Flat image can't have backing file") }
             if let format = backing.format, format != "vmdk" { throw bad("Invalid backing file format: must be vmdk") }
             let path = FilePath.resolve(backing.file, from: request.path)
-            let below = try DiskImage.open(path, options: OpenOptions(format: "vmdk", lock: .forceShare, openBacking: false))
+            let below = try DiskImage.open(
+                path, options: OpenOptions(format: "vmdk", lock: .forceShare, openBacking: false))
             guard let image = below as? VMDKImage else { throw bad("Invalid backing file '\(path)'") }
             parent = (image.cid, backing.file)
             try below.close()
@@ -34,7 +37,8 @@ extension VMDKFormat {
         repeat {
             let part = isSplit ? min(Self.splitBytes, size - position) : size
             let suffix = isSplit ? (isFlat ? "-f" : "-s") + Self.threeDigits(number) : isFlat ? "-flat" : ""
-            let file = isSplit || isFlat ? "\(stem)\(suffix).vmdk" : FilePath.name(of: request.finalPath ?? request.path)
+            let file =
+                isSplit || isFlat ? "\(stem)\(suffix).vmdk" : FilePath.name(of: request.finalPath ?? request.path)
             lines.append("RW \(part / 512) \(isFlat ? "FLAT" : "SPARSE") \"\(file)\"" + (isFlat ? " 0" : ""))
             if isSplit || isFlat {
                 let extent = try storage.openSibling(FilePath.folder(of: request.path) + file, create: true)
@@ -49,7 +53,8 @@ extension VMDKFormat {
             number += 1
         } while isSplit && position < size
         let text = VMDKDescriptor.text(
-            cid: UInt32.random(in: 0..<UInt32.max - 1), parent: parent, createType: subformat, extents: lines, sectors: size / 512,
+            cid: UInt32.random(in: 0..<UInt32.max - 1), parent: parent, createType: subformat, extents: lines,
+            sectors: size / 512,
             adapter: adapter, hardware: hardware, tools: options.text("toolsversion") ?? "2147483647")
         if isSplit || isFlat {
             try storage.write(Array(text.utf8), at: 0)
@@ -113,7 +118,8 @@ extension VMDKFormat {
         if let descriptor {
             let bytes = Array(descriptor.utf8)
             guard bytes.count <= 20 * 512 else {
-                throw ImageError(.invalidArgument, "the VMDK descriptor of \(bytes.count) bytes does not fit", format: name)
+                throw ImageError(
+                    .invalidArgument, "the VMDK descriptor of \(bytes.count) bytes does not fit", format: name)
             }
             try storage.write(bytes, at: 512)
         }

@@ -53,7 +53,9 @@ struct VMDKDescriptor {
 
     private static func extent(_ line: Substring) -> Extent? {
         let words = line.split(separator: " ", maxSplits: 3)
-        guard words.count >= 3, ["RW", "RDONLY", "NOACCESS"].contains(words[0]), let sectors = UInt64(words[1]) else { return nil }
+        guard words.count >= 3, ["RW", "RDONLY", "NOACCESS"].contains(words[0]), let sectors = UInt64(words[1]) else {
+            return nil
+        }
         var file: String?
         var offset: UInt64 = 0
         if words.count > 3 {
@@ -68,7 +70,8 @@ struct VMDKDescriptor {
 
     /// The text with another value for `name=`.
     func replacing(_ name: String, with value: String) -> String {
-        lines.map { line in Self.value(Substring(line), name) == nil ? line : "\(name)=\(value)" }.joined(separator: "\n")
+        lines.map { line in Self.value(Substring(line), name) == nil ? line : "\(name)=\(value)" }.joined(
+            separator: "\n")
     }
 
     /// A new descriptor as text.

@@ -1,6 +1,8 @@
 /// VMware disks: a descriptor and its extents.
 public struct VMDKFormat: ImageFormat {
-    static let subformats = ["monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "streamOptimized"]
+    static let subformats = [
+        "monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "streamOptimized",
+    ]
     /// Bytes of disk in one file of the split kinds: 2 GiB less 64 KiB, as QEMU cuts them.
     static let splitBytes: UInt64 = 0x8000_0000 - 0x10000
 
@@ -11,7 +13,8 @@ public struct VMDKFormat: ImageFormat {
         [
             CreateOption("size", .size, "Virtual disk size"),
             CreateOption(
-                "adapter_type", .string, "Virtual adapter type, can be one of ide (default), lsilogic, buslogic or legacyESX"),
+                "adapter_type", .string,
+                "Virtual adapter type, can be one of ide (default), lsilogic, buslogic or legacyESX"),
             CreateOption("backing_file", .string, "File name of a base image"),
             CreateOption("backing_fmt", .string, "Must be 'vmdk' if present"),
             CreateOption("compat6", .bool, default: "off", "VMDK version 6 image"),
@@ -19,7 +22,8 @@ public struct VMDKFormat: ImageFormat {
             CreateOption("toolsversion", .string, "VMware guest tools version"),
             CreateOption(
                 "subformat", .string,
-                "VMDK flat extent format, can be one of {monolithicSparse (default) | monolithicFlat | twoGbMaxExtentSparse | twoGbMaxExtentFlat | streamOptimized} "),
+                "VMDK flat extent format, can be one of {monolithicSparse (default) | monolithicFlat | twoGbMaxExtentSparse | twoGbMaxExtentFlat | streamOptimized} "
+            ),
             CreateOption("zeroed_grain", .bool, "Enable efficient zero writes using the zeroed-grain GTE feature"),
         ]
     }
@@ -41,7 +45,8 @@ public struct VMDKFormat: ImageFormat {
         let magic = String(decoding: try storage.readBytes(at: 0, count: 4), as: UTF8.self)
         if magic == "KDMV" || magic == "COWD" { return try openMonolithic(storage, options, magic) }
         guard storage.byteCount <= UInt64(VMDKDescriptor.maximumBytes) else {
-            throw ImageError(.corrupt, "Image not in VMDK format (a descriptor has at most 1 MiB)", format: name, path: storage.path)
+            throw ImageError(
+                .corrupt, "Image not in VMDK format (a descriptor has at most 1 MiB)", format: name, path: storage.path)
         }
         let bytes = try storage.readBytes(at: 0, count: Int(storage.byteCount))
         let descriptor = try VMDKDescriptor(parsing: String(decoding: bytes, as: UTF8.self), path: storage.path)
@@ -52,10 +57,13 @@ public struct VMDKFormat: ImageFormat {
             parts.append(part)
             start += part.size
             guard start < 1 << 60 else {
-                throw ImageError(.corrupt, "the extents make a disk of more than 2^60 bytes", format: name, path: storage.path)
+                throw ImageError(
+                    .corrupt, "the extents make a disk of more than 2^60 bytes", format: name, path: storage.path)
             }
         }
-        guard !parts.isEmpty else { throw ImageError(.corrupt, "the VMDK descriptor lists no extents", format: name, path: storage.path) }
+        guard !parts.isEmpty else {
+            throw ImageError(.corrupt, "the VMDK descriptor lists no extents", format: name, path: storage.path)
+        }
         return VMDKImage(storage, descriptor, place: (0, 0), parts: parts)
     }
 
@@ -68,30 +76,42 @@ public struct VMDKFormat: ImageFormat {
         let descriptor: VMDKDescriptor
         if magic == "KDMV", header.descriptorOffset > 0, room > 0 {
             guard room <= UInt64(VMDKDescriptor.maximumBytes), header.descriptorOffset < 1 << 40 else {
-                throw ImageError(.corrupt, "the embedded descriptor of \(room) bytes is too large", format: name, path: storage.path, offset: 36)
+                throw ImageError(
+                    .corrupt, "the embedded descriptor of \(room) bytes is too large", format: name, path: storage.path,
+                    offset: 36)
             }
             let bytes = try storage.readBytes(at: header.descriptorOffset * 512, count: Int(room)).prefix { $0 != 0 }
             descriptor = try VMDKDescriptor(parsing: String(decoding: bytes, as: UTF8.self), path: storage.path)
         } else {
-            descriptor = try VMDKDescriptor(parsing: "# Disk DescriptorFile\ncreateType=\"vmfsSparse\"", path: storage.path)
+            descriptor = try VMDKDescriptor(
+                parsing: "# Disk DescriptorFile\ncreateType=\"vmfsSparse\"", path: storage.path)
         }
-        let line = descriptor.extents.first
+        let line =
+            descriptor.extents.first
             ?? VMDKDescriptor.Extent(access: "RW", sectors: header.capacity, type: "SPARSE", file: nil, offset: 0)
-        let part = VMDKImage.Part(start: 0, size: header.capacity * 512, description: line, path: storage.path, device: extent)
-        return VMDKImage(storage, descriptor, place: (min(header.descriptorOffset, 1 << 40) * 512, Int(room)), parts: [part])
+        let part = VMDKImage.Part(
+            start: 0, size: header.capacity * 512, description: line, path: storage.path, device: extent)
+        return VMDKImage(
+            storage, descriptor, place: (min(header.descriptorOffset, 1 << 40) * 512, Int(room)), parts: [part])
     }
 
     private func openExtent(
         _ extent: VMDKDescriptor.Extent, at start: UInt64, _ storage: any Storage, _ options: OpenOptions
     ) throws(ImageError) -> VMDKImage.Part {
-        func bad(_ kind: ImageError.Kind, _ message: String) -> ImageError { ImageError(kind, message, format: name, path: storage.path) }
-        guard extent.sectors > 0, extent.sectors < 1 << 48 else { throw bad(.corrupt, "extent of \(extent.sectors) sectors is invalid") }
+        func bad(_ kind: ImageError.Kind, _ message: String) -> ImageError {
+            ImageError(kind, message, format: name, path: storage.path)
+        }
+        guard extent.sectors > 0, extent.sectors < 1 << 48 else {
+            throw bad(.corrupt, "extent of \(extent.sectors) sectors is invalid")
+        }
         let size = extent.sectors * 512
         if extent.type == "ZERO" {
             let device = ZeroDevice(size: size, path: storage.path)
             return VMDKImage.Part(start: start, size: size, description: extent, path: storage.path, device: device)
         }
-        guard let file = extent.file, !file.isEmpty else { throw bad(.corrupt, "a \(extent.type) extent names no file") }
+        guard let file = extent.file, !file.isEmpty else {
+            throw bad(.corrupt, "a \(extent.type) extent names no file")
+        }
         // An image may only be made of files beside it: a descriptor is text that anybody can write.
         guard !file.contains("/"), FilePath.scheme(of: file) == nil else {
             throw bad(.permission, "Cannot use extent '\(file)': it lies outside the folder of '\(storage.path)'")
@@ -102,7 +122,9 @@ public struct VMDKFormat: ImageFormat {
         switch extent.type {
         case "FLAT", "VMFS":
             guard extent.offset < 1 << 48, extent.offset * 512 + size <= below.byteCount else {
-                throw bad(.corrupt, "the extent '\(file)' has \(below.byteCount) bytes, \(extent.offset * 512 + size) are needed")
+                throw bad(
+                    .corrupt,
+                    "the extent '\(file)' has \(below.byteCount) bytes, \(extent.offset * 512 + size) are needed")
             }
             device = RawImage(storage: below, wasProbed: false)
             return VMDKImage.Part(
@@ -113,7 +135,9 @@ public struct VMDKFormat: ImageFormat {
             device = try SESparseExtent(below)
         default: throw bad(.unsupported, "Unsupported extent type '\(extent.type)'")
         }
-        guard device.size >= size else { throw bad(.corrupt, "the extent '\(file)' maps \(device.size) bytes, the descriptor says \(size)") }
+        guard device.size >= size else {
+            throw bad(.corrupt, "the extent '\(file)' maps \(device.size) bytes, the descriptor says \(size)")
+        }
         return VMDKImage.Part(start: start, size: size, description: extent, path: path, device: device)
     }
 

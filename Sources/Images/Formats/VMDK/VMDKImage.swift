@@ -180,16 +180,22 @@ final class VMDKImage: BlockDevice, @unchecked Sendable {
 
     var formatDetails: FormatDetails? {
         let extents = parts.map { part -> InfoValue in
-            var fields = [InfoField("filename", .string(part.path)), InfoField("virtual-size", .integer(Int64(clamping: part.size)))]
+            var fields = [
+                InfoField("filename", .string(part.path)),
+                InfoField("virtual-size", .integer(Int64(clamping: part.size))),
+            ]
             if part.device.summary.isCompressed { fields.append(InfoField("compressed", .bool(true))) }
-            if let cluster = part.device.clusterSize { fields.append(InfoField("cluster-size", .integer(Int64(cluster)))) }
+            if let cluster = part.device.clusterSize {
+                fields.append(InfoField("cluster-size", .integer(Int64(cluster))))
+            }
             fields.append(InfoField("format", .string(part.path == path ? "" : part.description.type)))
             return .object(fields)
         }
         return FormatDetails(
             type: "vmdk",
             fields: [
-                InfoField("create-type", .string(descriptor.createType)), InfoField("cid", .integer(Int64(descriptor.cid))),
+                InfoField("create-type", .string(descriptor.createType)),
+                InfoField("cid", .integer(Int64(descriptor.cid))),
                 InfoField("parent-cid", .integer(Int64(descriptor.parentCID))), InfoField("extents", .array(extents)),
             ])
     }

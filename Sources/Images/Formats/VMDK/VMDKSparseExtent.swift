@@ -53,9 +53,12 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         case "COWD":
             isESX = true
             header = Header(
-                version: 1, flags: 0, capacity: UInt64(raw.le32(12)), grainSectors: UInt64(raw.le32(16)), tableEntries: 4096,
+                version: 1, flags: 0, capacity: UInt64(raw.le32(12)), grainSectors: UInt64(raw.le32(16)),
+                tableEntries: 4096,
                 directory: UInt64(raw.le32(20)))
-        default: throw ImageError(.corrupt, "the sparse extent has no VMDK header", format: "vmdk", path: storage.path, offset: 0)
+        default:
+            throw ImageError(
+                .corrupt, "the sparse extent has no VMDK header", format: "vmdk", path: storage.path, offset: 0)
         }
         func bad(_ message: String, _ offset: UInt64) -> ImageError {
             ImageError(.corrupt, message, format: "vmdk", path: storage.path, offset: offset)
@@ -73,7 +76,9 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         guard entries <= 32 << 20 else { throw bad("L1 size too big: \(entries) entries", 12) }
         func table(_ sector: UInt64) throws(ImageError) -> EntryTable {
             guard sector < 1 << 54, sector * 512 + entries * 4 <= storage.byteCount else {
-                throw bad("File truncated: the grain directory at sector \(sector) lies beyond \(storage.byteCount) bytes", 56)
+                throw bad(
+                    "File truncated: the grain directory at sector \(sector) lies beyond \(storage.byteCount) bytes", 56
+                )
             }
             return try EntryTable(storage, at: sector * 512, count: Int(entries), width: 4, bigEndian: false)
         }
@@ -87,7 +92,8 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         nextSector = max((storage.byteCount + 511) / 512, header.overhead)
         cache = DecompressedClusters(clusterSize: Int(header.grainSectors) * 512)
         super.init(
-            storage: storage, formatName: "vmdk", size: header.capacity * 512, blockBytes: Int(header.grainSectors) * 512)
+            storage: storage, formatName: "vmdk", size: header.capacity * 512,
+            blockBytes: Int(header.grainSectors) * 512)
     }
 
     /// The header of a hosted sparse extent, from the footer where the header says so.
@@ -95,19 +101,25 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         var bytes = raw
         if raw.le64(56) == UInt64.max {
             guard storage.byteCount >= 1536 else {
-                throw ImageError(.corrupt, "File truncated: no room for a footer", format: "vmdk", path: storage.path, offset: 56)
+                throw ImageError(
+                    .corrupt, "File truncated: no room for a footer", format: "vmdk", path: storage.path, offset: 56)
             }
             bytes = try storage.readBytes(at: (storage.byteCount & ~511) - 1024, count: 512)
             guard Array(bytes[0..<4]) == Array("KDMV".utf8), bytes.le64(56) != UInt64.max else {
-                throw ImageError(.corrupt, "the VMDK footer is missing", format: "vmdk", path: storage.path, offset: storage.byteCount)
+                throw ImageError(
+                    .corrupt, "the VMDK footer is missing", format: "vmdk", path: storage.path,
+                    offset: storage.byteCount)
             }
         }
         let version = bytes.le32(4)
         guard (1...3).contains(version) else {
-            throw ImageError(.unsupported, "Unsupported VMDK version \(version)", format: "vmdk", path: storage.path, offset: 4)
+            throw ImageError(
+                .unsupported, "Unsupported VMDK version \(version)", format: "vmdk", path: storage.path, offset: 4)
         }
         if bytes.le32(8) & Header.compressed != 0, bytes.le16(77) != 1 {
-            throw ImageError(.unsupported, "Unsupported VMDK compression \(bytes.le16(77))", format: "vmdk", path: storage.path, offset: 77)
+            throw ImageError(
+                .unsupported, "Unsupported VMDK compression \(bytes.le16(77))", format: "vmdk", path: storage.path,
+                offset: 77)
         }
         return Header(
             version: version, flags: bytes.le32(8), capacity: bytes.le64(12), grainSectors: bytes.le64(20),
@@ -135,7 +147,9 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
             throw corrupt("grain table \(index) at sector \(sector) lies beyond the file", sector * 512)
         }
         if tables.isFullOfDirty { try writeGrainTables() }
-        guard let slot = tables.claim(index, hostOffset: sector * 512) else { throw corrupt("the grain table cache is full") }
+        guard let slot = tables.claim(index, hostOffset: sector * 512) else {
+            throw corrupt("the grain table cache is full")
+        }
         do throws(ImageError) {
             try storage.read(into: tables.bytes(slot), at: sector * 512)
         } catch {
@@ -170,7 +184,9 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         if first == 0 { return BlockRun(kind: .unallocated, length: length) }
         if isZero { return BlockRun(kind: .zero, length: length) }
         let host = UInt64(first) * 512
-        guard host < storage.byteCount else { throw corrupt("grain \(index) at \(host.hex) lies beyond the file", host) }
+        guard host < storage.byteCount else {
+            throw corrupt("grain \(index) at \(host.hex) lies beyond the file", host)
+        }
         return isStream
             ? BlockRun(kind: .compressed, length: length, host: host)
             : BlockRun(kind: .data, length: length, host: host + inGrain)
@@ -178,7 +194,8 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
 
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
         guard !isStream else {
-            throw ImageError(.unsupported, "a stream-optimized VMDK takes compressed grains only", format: "vmdk", path: path)
+            throw ImageError(
+                .unsupported, "a stream-optimized VMDK takes compressed grains only", format: "vmdk", path: path)
         }
         let room = Int(min(UInt64(count), tableEntries - index % tableEntries))
         try ensureTable(Int(index / tableEntries))
@@ -208,7 +225,9 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
     private func setEntry(_ index: UInt64, _ value: UInt32) throws(ImageError) {
         cacheLock.lock()
         defer { cacheLock.unlock() }
-        guard let slot = try load(Int(index / tableEntries)) else { throw corrupt("the grain table of grain \(index) vanished") }
+        guard let slot = try load(Int(index / tableEntries)) else {
+            throw corrupt("the grain table of grain \(index) vanished")
+        }
         tables.table(slot).putLE32(value, Int(index % tableEntries) * 4)
         tables.markDirty(slot)
     }
@@ -258,22 +277,27 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         let hasMarkers = header.flags & Header.markers != 0
         let marker = try storage.readBytes(at: host, count: 12)
         let count = hasMarkers ? Int(marker.le32(8)) : blockBytes * 2
-        guard count > 0, count <= blockBytes * 2 else { throw corrupt("compressed grain of \(count) bytes at \(host.hex)", host) }
+        guard count > 0, count <= blockBytes * 2 else {
+            throw corrupt("compressed grain of \(count) bytes at \(host.hex)", host)
+        }
         // The marker repeats which grain it is: a table that points to another grain's data is noticed.
         guard !hasMarkers || marker.le64(0) == sector else {
-            throw corrupt("the grain at \(host.hex) says it is sector \(marker.le64(0)), the table says \(sector)", host)
+            throw corrupt(
+                "the grain at \(host.hex) says it is sector \(marker.le64(0)), the table says \(sector)", host)
         }
         let input = HeapBuffer(count, zeroed: false)
         try storage.read(into: input.bytes.part(0, count), at: host + (hasMarkers ? 12 : 0))
         let payload = input.readable.part(0, count)
         // The last grain of a disk may be cut short.
         let bytes = Int(min(UInt64(blockBytes), diskSize - sector * 512))
-        let isGood = Deflate.decompress(payload, into: whole.bytes, wrapper: .zlib)
+        let isGood =
+            Deflate.decompress(payload, into: whole.bytes, wrapper: .zlib)
             || Deflate.decompress(payload, into: whole.bytes.part(0, bytes), wrapper: .zlib)
             || Deflate.decompress(payload, into: whole.bytes)
         guard isGood else {
             throw ImageError(
-                .io, "the grain at \(host.hex) does not decompress to \(blockBytes) bytes", format: "vmdk", path: path, offset: host)
+                .io, "the grain at \(host.hex) does not decompress to \(blockBytes) bytes", format: "vmdk", path: path,
+                offset: host)
         }
     }
 
@@ -314,10 +338,12 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         for start in stride(from: 0, to: buffer.count, by: blockBytes) {
             let position = offset + UInt64(start)
             let part = buffer.part(start, min(blockBytes, buffer.count - start))
-            guard position % UInt64(blockBytes) == 0, part.count == blockBytes || position + UInt64(part.count) == diskSize,
+            guard position % UInt64(blockBytes) == 0,
+                part.count == blockBytes || position + UInt64(part.count) == diskSize,
                 let count = try compress(cluster: part, into: out.bytes)
             else {
-                throw ImageError(.unsupported, "a stream-optimized VMDK takes whole grains only", format: "vmdk", path: path)
+                throw ImageError(
+                    .unsupported, "a stream-optimized VMDK takes whole grains only", format: "vmdk", path: path)
             }
             try writeCompressed(out.readable.part(0, count), at: position)
         }

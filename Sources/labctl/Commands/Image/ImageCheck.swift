@@ -27,7 +27,8 @@ struct ImageCheck: ParsableCommand {
         }
         guard let filename else { throw failUsage("Expecting one image file name") }
         let device = try source.open(
-            filename, format: format, readOnly: mode == .none, forceShare: forceShare, openBacking: false, forCheck: true)
+            filename, format: format, readOnly: mode == .none, forceShare: forceShare, openBacking: false,
+            forCheck: true)
         let driver = try FormatRegistry.require(device.formatName)
         guard driver.capabilities.contains(.check) else {
             throw fail("This image format does not support checks", code: 63)
@@ -77,7 +78,9 @@ struct ImageCheck: ParsableCommand {
                 print("\n\(result.leaks) leaked clusters were found on the image.")
                 print("This means waste of disk space, but no harm to data.")
             }
-            if result.checkErrors > 0 { print("\n\(result.checkErrors) internal errors have occurred during the check.") }
+            if result.checkErrors > 0 {
+                print("\n\(result.checkErrors) internal errors have occurred during the check.")
+            }
         }
         if result.totalClusters > 0, result.allocatedClusters > 0 {
             let share = percent(result.allocatedClusters, result.totalClusters)

@@ -9,6 +9,7 @@ struct ImageCommand: ParsableCommand {
         subcommands: [
             ImageCreate.self, ImageConvert.self, ImageInfo.self, ImageCheck.self, ImageMap.self, ImageSnapshot.self,
             ImageCommit.self, ImageRebase.self, ImageResize.self, ImageCompare.self, ImageMeasure.self, ImageDD.self,
+            ImageBitmap.self, ImageAmend.self, ImageBench.self,
         ])
 }
 
@@ -71,11 +72,16 @@ enum ImageOutput {
 
     /// Control characters of names from images, made harmless for the terminal.
     static func printable(_ text: String) -> String {
-        guard text.unicodeScalars.contains(where: { $0.value < 32 || $0.value == 127 || ($0.value >= 128 && $0.value < 160) })
+        guard
+            text.unicodeScalars.contains(where: {
+                $0.value < 32 || $0.value == 127 || ($0.value >= 128 && $0.value < 160)
+            })
         else { return text }
         return String(
             String.UnicodeScalarView(
-                text.unicodeScalars.map { $0.value < 32 || $0.value == 127 || ($0.value >= 128 && $0.value < 160) ? "?" : $0 }))
+                text.unicodeScalars.map {
+                    $0.value < 32 || $0.value == 127 || ($0.value >= 128 && $0.value < 160) ? "?" : $0
+                }))
     }
 }
 

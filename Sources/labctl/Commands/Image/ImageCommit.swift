@@ -23,7 +23,9 @@ struct ImageCommit: ParsableCommand {
                 filename, format: format, baseName: base, keepTop: drop || base != nil, secrets: source.secrets(),
                 progress: bar.map { bar in { bar.update($0, of: $1) } })
         } catch let error as ImageError {
-            throw fail(error.kind == .notFound || error.kind == .locked ? "Could not open '\(filename)': \(error.message)" : error.message)
+            throw fail(
+                error.kind == .notFound || error.kind == .locked
+                    ? "Could not open '\(filename)': \(error.message)" : error.message)
         }
         bar?.finish()
         if !quiet { print("Image committed.") }

@@ -3,7 +3,8 @@ import Images
 
 struct ImageCompare: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "compare", abstract: "Tells whether two disks hold the same (exit code 0 yes, 1 no, above: error).")
+        commandName: "compare", abstract: "Tells whether two disks hold the same (exit code 0 yes, 1 no, above: error)."
+    )
 
     @OptionGroup var source: ImageSourceOptions
     @Option(name: .customShort("f"), help: "Format of the first image.") var format: String?
@@ -18,7 +19,8 @@ struct ImageCompare: ParsableCommand {
 
     func run() throws {
         guard filenames.count == 2 else {
-            ImageOutput.error("Expecting two image file names\nTry '\(ImageOutput.program) --help' for more information")
+            ImageOutput.error(
+                "Expecting two image file names\nTry '\(ImageOutput.program) --help' for more information")
             throw ExitCode(2)
         }
         let first: any BlockDevice
@@ -32,7 +34,8 @@ struct ImageCompare: ParsableCommand {
         let bar = progress && !quiet ? ProgressLine() : nil
         let result: ComparisonResult
         do {
-            result = try DiskImage.compare(first, second, strict: strict, progress: bar.map { bar in { bar.update($0, of: $1) } })
+            result = try DiskImage.compare(
+                first, second, strict: strict, progress: bar.map { bar in { bar.update($0, of: $1) } })
         } catch {
             throw fail("Error while reading: \(error.message)", code: 4)
         }

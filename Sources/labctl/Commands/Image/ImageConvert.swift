@@ -10,7 +10,8 @@ struct ImageConvert: ParsableCommand {
     @OptionGroup var source: ImageSourceOptions
     @Option(name: .customShort("f"), help: "Format of the sources (default: recognised).") var format: String?
     @Option(name: .customShort("O"), help: "Format of the target.") var outputFormat = "raw"
-    @Option(name: .customShort("o"), help: "Options of the target, name=value,…; help lists them.") var options: [String] = []
+    @Option(name: .customShort("o"), help: "Options of the target, name=value,…; help lists them.") var options:
+        [String] = []
     @Option(name: .customShort("B"), help: "Backing file of the target.") var backingFile: String?
     @Option(name: .customShort("F"), help: "Format of that backing file.") var backingFormat: String?
     @Flag(name: .customShort("c"), help: "Compress.") var compress = false
@@ -24,7 +25,8 @@ struct ImageConvert: ParsableCommand {
     @Flag(name: .customShort("W"), help: "Write clusters in any order.") var outOfOrder = false
     @Flag(name: .customShort("C"), help: "Use copy offload where possible.") var copyOffload = false
     @Option(name: .customShort("m"), help: "Parallel work, 1 to 16.") var workers = 8
-    @Option(name: .customShort("S"), help: "Runs of this many zeros become holes (default 4k, 0: none).") var sparse: String?
+    @Option(name: .customShort("S"), help: "Runs of this many zeros become holes (default 4k, 0: none).") var sparse:
+        String?
     @Option(name: .customShort("l"), help: "Snapshot to read: name, id, or snapshot.id=…,snapshot.name=….")
     var snapshot: String?
     @Option(name: .customShort("t"), help: "Cache mode of the target (accepted, the result is always synced).")
@@ -50,12 +52,14 @@ struct ImageConvert: ParsableCommand {
         if encrypt { values["encryption"] = "on" }
         if compat6 { values["compat6"] = "on" }
         if skipCreate, !values.isEmpty {
-            ImageOutput.toStandardError("\(ImageOutput.program): warning: -o has no effect when skipping image creation\n")
+            ImageOutput.toStandardError(
+                "\(ImageOutput.program): warning: -o has no effect when skipping image creation\n")
         }
         let secrets = try source.secrets()
         var sources: [any BlockDevice] = []
         for name in filenames.dropLast() {
-            sources.append(try source.open(name, format: format, readOnly: true, forceShare: forceShare, secrets: secrets))
+            sources.append(
+                try source.open(name, format: format, readOnly: true, forceShare: forceShare, secrets: secrets))
         }
         if let snapshot {
             guard sources.count == 1 else { throw fail("No support for concatenating multiple snapshot") }
@@ -66,7 +70,12 @@ struct ImageConvert: ParsableCommand {
             }
         }
         var request = ConvertRequest(sources: sources, targetPath: target, targetFormat: outputFormat)
-        if targetImageOpts { request.targetPath = try ImageOptionString(parsing: target).path }
+        if targetImageOpts {
+            let parsed = try ImageOptionString(parsing: target)
+            request.targetPath = parsed.path
+            request.targetFormat = parsed.driver ?? outputFormat
+            request.targetKeySecret = parsed.keySecret
+        }
         if let file = backingFile ?? values.removeValue(forKey: "backing_file") {
             guard let recorded = backingFormat ?? values.removeValue(forKey: "backing_fmt") else {
                 throw fail("Use of backing file requires explicit backing format")
@@ -83,13 +92,16 @@ struct ImageConvert: ParsableCommand {
         request.salvage = salvage
         if let sparse {
             guard let bytes = ByteCount.parse(sparse), bytes <= 1 << 30, bytes % 512 == 0 else {
-                ImageOutput.error("Invalid buffer size for sparse output specified. You may use k, M, G, T, P or E suffixes for")
+                ImageOutput.error(
+                    "Invalid buffer size for sparse output specified. You may use k, M, G, T, P or E suffixes for")
                 throw fail("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.")
             }
             request.sparseBytes = Int(bytes)
         }
         if let rateLimit {
-            guard let rate = ByteCount.parse(rateLimit) else { throw fail("Invalid rate limit specified: \(rateLimit)") }
+            guard let rate = ByteCount.parse(rateLimit) else {
+                throw fail("Invalid rate limit specified: \(rateLimit)")
+            }
             request.rateLimit = rate
         }
         let bar = progress && !quiet ? ProgressLine() : nil

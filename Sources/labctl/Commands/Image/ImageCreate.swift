@@ -3,12 +3,14 @@ import Glibc
 import Images
 
 struct ImageCreate: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "create", abstract: "Makes an empty image or an overlay.")
+    static let configuration = CommandConfiguration(
+        commandName: "create", abstract: "Makes an empty image or an overlay.")
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
     @Option(name: .customShort("f"), help: "Format of the new image.") var format = "raw"
-    @Option(name: .customShort("b"), help: "Backing file: the new image holds only what differs.") var backingFile: String?
+    @Option(name: .customShort("b"), help: "Backing file: the new image holds only what differs.") var backingFile:
+        String?
     @Option(name: .customShort("F"), help: "Format of the backing file.") var backingFormat: String?
     @Flag(name: .customShort("u"), help: "Do not open the backing file.") var unsafeBacking = false
     @Flag(name: .customShort("e"), help: "Encrypt (AES).") var encrypt = false

@@ -42,7 +42,8 @@ struct ImageDD: ParsableCommand {
         var length = device.size - start
         if let count, !block.multipliedReportingOverflow(by: count).overflow { length = min(length, block * count) }
         var request = ConvertRequest(
-            sources: [DeviceWindow(device, start: start, length: length)], targetPath: output, targetFormat: outputFormat)
+            sources: [DeviceWindow(device, start: start, length: length)], targetPath: output,
+            targetFormat: outputFormat)
         request.outOfOrder = false
         do {
             try DiskImage.convert(request)

@@ -36,7 +36,9 @@ struct ImageInfo: ParsableCommand {
             InfoField("virtual-size", .integer(Int64(clamping: device.size))),
             InfoField("dirty-flag", .bool(summary.isDirty)),
         ]
-        if let actual = summary.actualSize { fields.append(InfoField("actual-size", .integer(Int64(clamping: actual)))) }
+        if let actual = summary.actualSize {
+            fields.append(InfoField("actual-size", .integer(Int64(clamping: actual))))
+        }
         if let cluster = device.clusterSize { fields.append(InfoField("cluster-size", .integer(Int64(cluster)))) }
         if summary.isEncrypted { fields.append(InfoField("encrypted", .bool(true))) }
         if summary.isCompressed { fields.append(InfoField("compressed", .bool(true))) }

@@ -9,7 +9,8 @@ struct ImageMap: ParsableCommand {
     @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
     @Option(help: "human or json.") var output: String?
     @Option(name: [.customShort("s"), .customLong("start-offset")], help: "First byte.") var startOffset: String?
-    @Option(name: [.customShort("l"), .customLong("max-length")], help: "At most this many bytes.") var maxLength: String?
+    @Option(name: [.customShort("l"), .customLong("max-length")], help: "At most this many bytes.") var maxLength:
+        String?
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false
     @Argument(help: "The image.") var filename: String?

@@ -50,7 +50,9 @@ struct ImageMeasure: ParsableCommand {
                     InfoField("required", .integer(Int64(clamping: answer.required))),
                     InfoField("fully-allocated", .integer(Int64(clamping: answer.fullyAllocated))),
                 ]
-                if let bitmaps = answer.bitmaps { fields.append(InfoField("bitmaps", .integer(Int64(clamping: bitmaps)))) }
+                if let bitmaps = answer.bitmaps {
+                    fields.append(InfoField("bitmaps", .integer(Int64(clamping: bitmaps))))
+                }
                 print(QEMUJSON.render(.object(fields)), terminator: "")
             } else {
                 print("required size: \(answer.required)\nfully allocated size: \(answer.fullyAllocated)")

@@ -52,7 +52,9 @@ enum ImageOptions {
             case "backing_fmt": value = request.backing?.format
             default:
                 let given = request.options[option.name]
-                value = option.kind == .size ? given.flatMap(ByteCount.parse).map(String.init) ?? given ?? option.defaultValue
+                value =
+                    option.kind == .size
+                    ? given.flatMap(ByteCount.parse).map(String.init) ?? given ?? option.defaultValue
                     : given ?? option.defaultValue
             }
             if let value { line += " \(option.name)=\(quotedIfNeeded(value))" }

@@ -8,7 +8,8 @@ struct ImageRebase: ParsableCommand {
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
     @Flag(name: .customShort("p"), help: "Show progress.") var progress = false
-    @Flag(name: .customShort("u"), help: "Unsafe: only change the name, whatever the new file holds.") var unsafeMode = false
+    @Flag(name: .customShort("u"), help: "Unsafe: only change the name, whatever the new file holds.") var unsafeMode =
+        false
     @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
     @Option(name: .customShort("b"), help: "New backing file; empty for none.") var backingFile: String?
     @Option(name: .customShort("F"), help: "Format of the new backing file.") var backingFormat: String?
@@ -25,7 +26,9 @@ struct ImageRebase: ParsableCommand {
         }
         let bar = progress && !quiet ? ProgressLine() : nil
         var reference: BackingReference?
-        if let backingFile, !backingFile.isEmpty { reference = BackingReference(file: backingFile, format: backingFormat) }
+        if let backingFile, !backingFile.isEmpty {
+            reference = BackingReference(file: backingFile, format: backingFormat)
+        }
         do {
             try DiskImage.rebase(
                 filename, format: format, to: reference, unsafe: unsafeMode, secrets: source.secrets(),

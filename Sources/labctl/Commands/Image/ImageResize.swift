@@ -14,7 +14,9 @@ struct ImageResize: ParsableCommand {
 
     func run() throws {
         let operands = arguments.filter { $0 != "--" }
-        guard operands.count == 2 else { throw failUsage(operands.count < 2 ? "Not enough arguments" : "Unexpected argument: \(operands[2])") }
+        guard operands.count == 2 else {
+            throw failUsage(operands.count < 2 ? "Not enough arguments" : "Unexpected argument: \(operands[2])")
+        }
         let (filename, text) = (operands[0], operands[1])
         var mode = Preallocation.off
         if let preallocation {
@@ -24,7 +26,8 @@ struct ImageResize: ParsableCommand {
             mode = parsed
         }
         let sign = text.first.flatMap { $0 == "+" || $0 == "-" ? $0 : nil }
-        guard let amount = ByteCount.parse(sign == nil ? text : String(text.dropFirst())), amount <= UInt64(Int64.max) else {
+        guard let amount = ByteCount.parse(sign == nil ? text : String(text.dropFirst())), amount <= UInt64(Int64.max)
+        else {
             throw fail(ImageOptions.badSizeParameter("size"))
         }
         let device = try source.open(filename, format: format, readOnly: false)

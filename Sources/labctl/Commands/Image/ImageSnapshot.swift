@@ -34,13 +34,15 @@ struct ImageSnapshot: ParsableCommand {
             try device.close()
         } catch {
             if let create { throw fail("Could not create snapshot '\(create)': \(error.message)") }
-            throw fail("Could not \(apply != nil ? "apply" : "delete") snapshot '\(apply ?? delete ?? "")': \(error.message)")
+            throw fail(
+                "Could not \(apply != nil ? "apply" : "delete") snapshot '\(apply ?? delete ?? "")': \(error.message)")
         }
     }
 
     private func capable(_ device: any BlockDevice) throws(ImageError) -> any SnapshotCapable {
         guard let capable = device as? any SnapshotCapable else {
-            throw ImageError(.unsupported, "-95 (Operation not supported)", format: device.formatName, path: device.path)
+            throw ImageError(
+                .unsupported, "-95 (Operation not supported)", format: device.formatName, path: device.path)
         }
         return capable
     }

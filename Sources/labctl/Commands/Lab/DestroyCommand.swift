@@ -29,7 +29,9 @@ struct DestroyCommand: ParsableCommand {
     }
 
     private func isConfirmed(_ session: LabSession) -> Bool {
-        let what = lab.vmNames.isEmpty ? "all VMs of lab '\(session.orchestrator.lab.name)'" : lab.vmNames.joined(separator: ", ")
+        let what =
+            lab.vmNames.isEmpty
+            ? "all VMs of lab '\(session.orchestrator.lab.name)'" : lab.vmNames.joined(separator: ", ")
         var stream = StandardError()
         stream.write("remove \(what) with everything they wrote? [y/N] ")
         return readLine()?.lowercased().hasPrefix("y") == true

@@ -20,7 +20,9 @@ struct RunCommand: ParsableCommand {
             throw ExitCode.validationFailure
         }
         guard !request.wantsHelp else {
-            print("USAGE: labctl run OPTION…\n\nOptions are those of qemu-system-x86_64:\n\n\(QEMUOptions.help)", terminator: "")
+            print(
+                "USAGE: labctl run OPTION…\n\nOptions are those of qemu-system-x86_64:\n\n\(QEMUOptions.help)",
+                terminator: "")
             return
         }
         do {
