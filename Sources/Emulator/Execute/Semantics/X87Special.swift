@@ -26,8 +26,9 @@ extension CPU {
             }
         }
         note(context)
-        // A NaN has no quotient: C0 and C3 stay.
-        state.pointee.fpu.status &= ~(result.isNaN ? X87Status.c2 : X87Status.c0 | X87Status.c2 | X87Status.c3)
+        // A NaN has no quotient, and one that is not delivered is not told: C0 and C3 stay.
+        let hasQuotient = !result.isNaN && !isSuppressed(context)
+        state.pointee.fpu.status &= ~(hasQuotient ? X87Status.c0 | X87Status.c2 | X87Status.c3 : X87Status.c2)
         if isSuppressed(context) { return .next }
         state.pointee.fpu.status = state.pointee.fpu.status & ~X87Status.c1 | bits
         setST(0, result)
