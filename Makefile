@@ -21,7 +21,7 @@ build: deps ## labctl and labvm, optimised, in .build/release
 demo: build ## the classroom lab, up and down, with everything said as it goes
 	./examples/demo
 
-test: build ## all tests; guests are fetched from Debian the first time
+test: deps ## all tests; guests are fetched from Debian the first time
 	swift build --build-tests $(TEST_FLAGS)
 	swift test --skip-build $(TEST_FLAGS)
 

@@ -26,10 +26,12 @@ let package = Package(
 
         // Libraries. Who may import whom is drawn in docs/ARCHITECTURE.md.
         .target(name: "LabSpec", dependencies: ["CLibYAML"], swiftSettings: strict),
-        .target(name: "Images", dependencies: ["CZlib", "CZstd", "CDeflate", "COpenSSL", "CLinux"], swiftSettings: strict),
+        .target(
+            name: "Images", dependencies: ["CZlib", "CZstd", "CDeflate", "COpenSSL", "CLinux"], swiftSettings: strict),
         .target(name: "Emulator", swiftSettings: strict),
         .target(name: "VMProtocol", swiftSettings: strict),
-        .target(name: "Orchestrator", dependencies: ["LabSpec", "Images", "VMProtocol", "COpenSSL"], swiftSettings: strict),
+        .target(
+            name: "Orchestrator", dependencies: ["LabSpec", "Images", "VMProtocol", "COpenSSL"], swiftSettings: strict),
 
         .executableTarget(
             name: "labctl",
@@ -37,7 +39,8 @@ let package = Package(
                 "Orchestrator", "LabSpec", "Images", "VMProtocol",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
-        .executableTarget(name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol", "CLinux", "CZlib"],
+        .executableTarget(
+            name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol", "CLinux", "CZlib"],
             swiftSettings: strict),
 
         .testTarget(

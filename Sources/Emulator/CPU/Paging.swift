@@ -102,7 +102,9 @@ extension CPU {
         if isLarge {
             // Bit 21 and what lies above the physical address width are reserved.
             if directory & (1 << 21) != 0 { return pageFault(wide, access, user, Code.present | Code.reserved) }
-            guard let canWrite = permit(wide, access, user, directory & PTE.writable != 0, directory & PTE.user != 0, false)
+            guard
+                let canWrite = permit(
+                    wide, access, user, directory & PTE.writable != 0, directory & PTE.user != 0, false)
             else { return nil }
             let wanted = directory | PTE.accessed | (access == .write ? PTE.dirty : 0)
             if wanted != directory { memory.write(directoryAddress, size: 4, value: wanted) }
@@ -118,7 +120,8 @@ extension CPU {
         if directory & PTE.accessed == 0 { memory.write(directoryAddress, size: 4, value: directory | PTE.accessed) }
         let wanted = entry | PTE.accessed | (access == .write ? PTE.dirty : 0)
         if wanted != entry { memory.write(tableAddress, size: 4, value: wanted) }
-        return Translation(physical: entry & 0xFFFF_F000 | wide & 0xFFF, isWritable: canWrite && wanted & PTE.dirty != 0)
+        return Translation(
+            physical: entry & 0xFFFF_F000 | wide & 0xFFF, isWritable: canWrite && wanted & PTE.dirty != 0)
     }
 
     /// Access rights (SDM vol. 3, 4.6). Returns whether stores at this privilege are allowed; nil: #PF is pending.
@@ -183,7 +186,9 @@ extension CPU {
 
     /// Stores likewise. All pages are checked before the first byte is written.
     @inline(never) func storeSlow(_ linear: UInt64, _ value: UInt64, size: Int) -> Bool {
-        guard state.pointee.dataBreakpoints else { return store(linear, value, size: size, user: isUser, fillTLB: true) }
+        guard state.pointee.dataBreakpoints else {
+            return store(linear, value, size: size, user: isUser, fillTLB: true)
+        }
         guard store(linear, value, size: size, user: isUser, fillTLB: !isWatched(page: linear)) else { return false }
         checkDataBreakpoints(linear, size: size, write: true)
         return true
@@ -208,7 +213,8 @@ extension CPU {
             // Two pages: check both before reading devices, which may have side effects.
             let firstSize = 4096 - inPage
             let secondLinear = width(linear &+ UInt64(firstSize))
-            guard let first = translate(linear, .read, user: user), let second = translate(secondLinear, .read, user: user)
+            guard let first = translate(linear, .read, user: user),
+                let second = translate(secondLinear, .read, user: user)
             else { return nil }
             var value: UInt64 = 0
             for i in 0..<size {

@@ -227,10 +227,14 @@ struct Decoder {
 
     private mutating func readAddress16() {
         // Base and index by r/m: BX+SI BX+DI BP+SI BP+DI SI DI BP BX.
-        let bases: [Int] = [Register.rbx, Register.rbx, Register.rbp, Register.rbp,
-            Register.rsi, Register.rdi, Register.rbp, Register.rbx]
-        let indices: [Int] = [Register.rsi, Register.rdi, Register.rsi, Register.rdi,
-            Register.zero, Register.zero, Register.zero, Register.zero]
+        let bases: [Int] = [
+            Register.rbx, Register.rbx, Register.rbp, Register.rbp,
+            Register.rsi, Register.rdi, Register.rbp, Register.rbx,
+        ]
+        let indices: [Int] = [
+            Register.rsi, Register.rdi, Register.rsi, Register.rdi,
+            Register.zero, Register.zero, Register.zero, Register.zero,
+        ]
         let rm = Int(modRM & 7), mod = modRM >> 6
         if mod == 0 && rm == 6 {
             op.displacement = nextSigned(log2: 1)

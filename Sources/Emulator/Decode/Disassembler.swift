@@ -86,7 +86,8 @@ struct Disassembler {
             if row.operands.count == 2, row.operands.first?.method == .immediate {
                 return number(operand.size == "b" ? op.immediate >> 16 : op.immediate & 0xFFFF)
             }
-            let bits = operand.size == "w" ? 16 : operand.size == "b" && operand.method == .immediate ? 8 : 8 << Int(op.size)
+            let bits =
+                operand.size == "w" ? 16 : operand.size == "b" && operand.method == .immediate ? 8 : 8 << Int(op.size)
             let value = bits == 64 ? op.immediate : op.immediate & ((1 << Int64(bits)) - 1)
             return "0x" + hex(UInt64(bitPattern: value), 1)
         case .branch:

@@ -131,7 +131,11 @@ extension OpcodeRow {
                     extension_ = UInt8(digit)
                     spec = spec.dropFirst()
                 }
-                if spec == "m" { form = .memory } else if spec == "r" { form = .register } else if spec != "" {
+                if spec == "m" {
+                    form = .memory
+                } else if spec == "r" {
+                    form = .register
+                } else if spec != "" {
                     throw fail("ModRM column")
                 }
             }

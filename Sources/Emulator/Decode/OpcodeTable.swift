@@ -41,7 +41,8 @@ struct OpcodeTable {
     }
 
     private static func specificity(_ row: OpcodeRow) -> Int {
-        (row.exactModRM != nil ? 4 : 0) + (row.prefix == .pF3 || row.prefix == .pF2 ? 2 : 0) + (row.prefix == .p66 ? 1 : 0)
+        (row.exactModRM != nil ? 4 : 0) + (row.prefix == .pF3 || row.prefix == .pF2 ? 2 : 0)
+            + (row.prefix == .p66 ? 1 : 0)
     }
 
     private static func names<Code: CaseIterable & RawRepresentable>(_: Code.Type) -> [String: UInt16]

@@ -154,7 +154,8 @@ extension CPU {
                 generalProtection()
                 return nil
             }
-            let at = mode & ModeKey.code64 != 0 ? linear &+ UInt64(available) : (linear &+ UInt64(available)) & 0xFFFF_FFFF
+            let at =
+                mode & ModeKey.code64 != 0 ? linear &+ UInt64(available) : (linear &+ UInt64(available)) & 0xFFFF_FFFF
             guard let (physicalByte, _) = translateFetch(at) else { return nil }
             bytes[available] = UInt8(truncatingIfNeeded: memory.read(physicalByte, size: 1))
             available += 1

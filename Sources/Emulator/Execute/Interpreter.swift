@@ -277,8 +277,12 @@ extension CPU {
                 case .cmovM16: if !s.cmovM(UInt16.self, op) { exit = .fault; break block }
                 case .cmovM32: if !s.cmovM(UInt32.self, op) { exit = .fault; break block }
                 case .cmovM64: if !s.cmovM(UInt64.self, op) { exit = .fault; break block }
-                case .setccR: s.setRegister(op.pointee.reg, UInt8(s.condition(UInt8(truncatingIfNeeded: op.pointee.sub)) ? 1 : 0))
-                case .setccM: if !s.store(op, UInt8(s.condition(UInt8(truncatingIfNeeded: op.pointee.sub)) ? 1 : 0)) { exit = .fault; break block }
+                case .setccR:
+                    s.setRegister(op.pointee.reg, UInt8(s.condition(UInt8(truncatingIfNeeded: op.pointee.sub)) ? 1 : 0))
+                case .setccM:
+                    if !s.store(op, UInt8(s.condition(UInt8(truncatingIfNeeded: op.pointee.sub)) ? 1 : 0)) {
+                        exit = .fault; break block
+                    }
                 case .bswap32: s.setRegister(op.pointee.reg, s.register(op.pointee.reg, as: UInt32.self).byteSwapped)
                 case .bswap64: s.setRegister(op.pointee.reg, s.register(op.pointee.reg, as: UInt64.self).byteSwapped)
 
@@ -357,7 +361,8 @@ extension CPU {
                 case .pushR64: if !s.push64(s.gpr64(op.pointee.reg)) { exit = .fault; break block }
                 case .pushI64: if !s.push64(UInt64(bitPattern: op.pointee.immediate)) { exit = .fault; break block }
                 case .pushR32: if !s.push32(s.register(op.pointee.reg, as: UInt32.self)) { exit = .fault; break block }
-                case .pushI32: if !s.push32(UInt32(truncatingIfNeeded: op.pointee.immediate)) { exit = .fault; break block }
+                case .pushI32:
+                    if !s.push32(UInt32(truncatingIfNeeded: op.pointee.immediate)) { exit = .fault; break block }
                 case .popR64:
                     guard let value = s.pop64() else { exit = .fault; break block }
                     s.setGPR64(op.pointee.reg, value)
@@ -398,18 +403,23 @@ extension CPU {
                     exit = .indirect
                     break block
                 case .jmpM:
-                    guard let target = loadOperand(op, register: 0), isNearTarget(target) else { exit = .fault; break block }
+                    guard let target = loadOperand(op, register: 0), isNearTarget(target) else {
+                        exit = .fault; break block
+                    }
                     s.pointee.rip = target
                     exit = .indirect
                     break block
                 case .callRelative64:
-                    guard s.push64(start &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)) else { exit = .fault; break block }
+                    guard s.push64(start &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)) else {
+                        exit = .fault; break block
+                    }
                     s.pointee.rip = start &+ UInt64(bitPattern: op.pointee.immediate)
                     exit = .taken
                     break block
                 case .callR64:
                     let target = s.gpr64(op.pointee.reg)
-                    guard isNearTarget(target), s.push64(start &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length))
+                    guard isNearTarget(target),
+                        s.push64(start &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length))
                     else { exit = .fault; break block }
                     s.pointee.rip = target
                     exit = .indirect
@@ -423,7 +433,9 @@ extension CPU {
                     break block
                 case .ret64:
                     let pointer = s.gpr64(UInt8(Register.rsp))
-                    guard let target = s.load(pointer, as: UInt64.self), isNearTarget(target) else { exit = .fault; break block }
+                    guard let target = s.load(pointer, as: UInt64.self), isNearTarget(target) else {
+                        exit = .fault; break block
+                    }
                     s.setGPR64(UInt8(Register.rsp), pointer &+ 8 &+ UInt64(bitPattern: op.pointee.immediate))
                     s.pointee.rip = target
                     exit = .indirect
@@ -464,9 +476,13 @@ extension CPU {
                 case .cwde: s.setRegister(0, UInt32(truncatingIfNeeded: signExtended(s.register(0, as: UInt16.self))))
                 case .cdqe: s.setRegister(0, signExtended(s.register(0, as: UInt32.self)))
                 case .cwd:
-                    s.setRegister(UInt8(Register.rdx), UInt16(truncatingIfNeeded: signExtended(s.register(0, as: UInt16.self)) >> 16))
+                    s.setRegister(
+                        UInt8(Register.rdx),
+                        UInt16(truncatingIfNeeded: signExtended(s.register(0, as: UInt16.self)) >> 16))
                 case .cdq:
-                    s.setRegister(UInt8(Register.rdx), UInt32(truncatingIfNeeded: signExtended(s.register(0, as: UInt32.self)) >> 32))
+                    s.setRegister(
+                        UInt8(Register.rdx),
+                        UInt32(truncatingIfNeeded: signExtended(s.register(0, as: UInt32.self)) >> 32))
                 case .cqo: s.setGPR64(UInt8(Register.rdx), Int64(bitPattern: s.gpr64(0)) < 0 ? ~0 : 0)
                 case .sahf: s.setArithmeticFlags(UInt32(s.register(1, as: UInt8.self)) & 0xD5 | (s.of ? RFLAGS.of : 0))
                 case .lahf: s.setRegister(1, UInt8(truncatingIfNeeded: s.arithmeticFlags & 0xD5 | RFLAGS.fixed1))

@@ -43,7 +43,8 @@ extension CPUPointer {
 
     /// Offset of the memory operand in its segment.
     @inline(__always) func effectiveOffset(_ op: UnsafePointer<DecodedOp>) -> UInt64 {
-        let sum = gpr64(op.pointee.base) &+ (gpr64(op.pointee.index) &<< UInt64(op.pointee.scale))
+        let sum =
+            gpr64(op.pointee.base) &+ (gpr64(op.pointee.index) &<< UInt64(op.pointee.scale))
             &+ UInt64(bitPattern: op.pointee.displacement)
         let shift = UInt64(op.pointee.addressShift)
         return (sum &<< shift) &>> shift

@@ -39,7 +39,9 @@ extension CPU {
         let s = state
         beginStep()
         if s.pointee.codeBreakpoints {
-            let linear = s.pointee.is64Bit ? s.pointee.rip : (s.pointee.segments[SegmentIndex.cs].base &+ s.pointee.rip) & 0xFFFF_FFFF
+            let linear =
+                s.pointee.is64Bit
+                ? s.pointee.rip : (s.pointee.segments[SegmentIndex.cs].base &+ s.pointee.rip) & 0xFFFF_FFFF
             if instructionBreakpointHit(linear) { return }
         }
         s.pointee.flagsRest &= ~RFLAGS.rf

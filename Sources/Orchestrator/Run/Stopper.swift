@@ -49,7 +49,8 @@ struct Stopper {
         // A process without a voice: the one that has the lock open is the one.
         guard let processID = processID ?? lockHolder(vm) else {
             throw OrchestratorError(
-                .vm, "\(vm.name) runs, but its process cannot be reached nor found; 'fuser \(vm.file(.lock))' may name it")
+                .vm,
+                "\(vm.name) runs, but its process cannot be reached nor found; 'fuser \(vm.file(.lock))' may name it")
         }
         kill(processID, SIGKILL)
         guard wait(for: vm, milliseconds: Self.quitMilliseconds) else {

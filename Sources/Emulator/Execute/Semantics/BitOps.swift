@@ -40,7 +40,8 @@ extension CPU {
         let s = state
         let kind = op.pointee.sub
         let isRegisterOffset = op.pointee.immediate < 0
-        let offset = isRegisterOffset
+        let offset =
+            isRegisterOffset
             ? Int64(bitPattern: signExtended(s.register(op.pointee.reg, as: T.self))) : op.pointee.immediate
         let bit = T(truncatingIfNeeded: offset) & T(T.bitWidth - 1)
         guard op.pointee.prefixes.contains(.memory) else {
@@ -111,7 +112,13 @@ extension CPU {
         if op.pointee.prefixes.contains(.memory) {
             var old: T = 0
             // The destination is written in any case (SDM vol. 2, CMPXCHG).
-            guard s.modify(op, as: T.self, { old = $0; return $0 == accumulator ? source : $0 }) else { return .fault }
+            guard
+                s.modify(
+                    op, as: T.self,
+                    {
+                        old = $0; return $0 == accumulator ? source : $0
+                    })
+            else { return .fault }
             s.setSubFlags(accumulator, old, accumulator &- old)
             if old != accumulator { s.setRegister(0, old) }
             return .next
@@ -136,7 +143,13 @@ extension CPU {
         let source = s.register(op.pointee.reg, as: T.self)
         var old: T = 0
         if op.pointee.prefixes.contains(.memory) {
-            guard s.modify(op, as: T.self, { old = $0; return $0 &+ source }) else { return .fault }
+            guard
+                s.modify(
+                    op, as: T.self,
+                    {
+                        old = $0; return $0 &+ source
+                    })
+            else { return .fault }
             s.setRegister(op.pointee.reg, old)
         } else {
             old = s.register(op.pointee.rm, as: T.self)

@@ -57,7 +57,13 @@ extension CPUPointer {
     @inline(__always) func xchgMR<T: Word>(_: T.Type, _ op: Op) -> Bool {
         let source = register(op.pointee.reg, as: T.self)
         var old: T = 0
-        guard modify(op, as: T.self, { old = $0; return source }) else { return false }
+        guard
+            modify(
+                op, as: T.self,
+                {
+                    old = $0; return source
+                })
+        else { return false }
         setRegister(op.pointee.reg, old)
         return true
     }
@@ -88,7 +94,9 @@ extension CPU {
     }
 
     private func movbe<T: Word>(_ op: Op, as: T.Type) -> Outcome {
-        if op.pointee.sub == 1 { return state.store(op, state.register(op.pointee.reg, as: T.self).byteSwapped) ? .next : .fault }
+        if op.pointee.sub == 1 {
+            return state.store(op, state.register(op.pointee.reg, as: T.self).byteSwapped) ? .next : .fault
+        }
         guard let value = state.load(op, as: T.self) else { return .fault }
         state.setRegister(op.pointee.reg, value.byteSwapped)
         return .next

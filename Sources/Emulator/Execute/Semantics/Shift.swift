@@ -155,12 +155,18 @@ extension CPU {
             let result: T
             let carry: Bool
             if isLeft {
-                result = width == 64 ? value << T(count) | source >> T(64 - count)
+                result =
+                    width == 64
+                    ? value << T(count) | source >> T(64 - count)
                     : T(truncatingIfNeeded: high >> UInt128(width * 2 - count))
-                carry = width == 64 ? value >> T(64 - count) & 1 != 0
+                carry =
+                    width == 64
+                    ? value >> T(64 - count) & 1 != 0
                     : high >> UInt128(width * 3 - count) & 1 != 0
             } else {
-                result = width == 64 ? value >> T(count) | source << T(64 - count)
+                result =
+                    width == 64
+                    ? value >> T(count) | source << T(64 - count)
                     : T(truncatingIfNeeded: low >> UInt128(count))
                 carry = width == 64 ? value >> T(count - 1) & 1 != 0 : low >> UInt128(count - 1) & 1 != 0
             }

@@ -106,13 +106,15 @@ extension CPU {
             advance(Register.rsi, op, elements: 1)
             advance(Register.rdi, op, elements: 1)
         case .scas:
-            guard let destination = destinationLinear(op, size, write: false), let b = loadSized(destination, size: size)
+            guard let destination = destinationLinear(op, size, write: false),
+                let b = loadSized(destination, size: size)
             else { return false }
             compare(state.gpr64(UInt8(Register.rax)), b, size)
             advance(Register.rdi, op, elements: 1)
         case .ins:
             // The destination must be writable before the port is read: reading may have side effects.
-            guard let destination = destinationLinear(op, size, write: true), loadForStore(destination, size: size) != nil
+            guard let destination = destinationLinear(op, size, write: true),
+                loadForStore(destination, size: size) != nil
             else { return false }
             let port = UInt16(truncatingIfNeeded: state.gpr64(UInt8(Register.rdx)))
             guard storeSized(destination, UInt64(ports.read(port, size: size)), size: size) else { return false }
