@@ -63,13 +63,6 @@ struct TLBTables: ~Copyable {
         fetch[Self.fetchCount + fetchIndex].tag = TLBEntry.invalid
     }
 
-    /// Drops every store translation: some page has become code.
-    func flushWrites(linearPage linear: UInt64) {
-        let index = Int(linear >> 12 & Self.mask)
-        data[Self.entryCount + index].tag = TLBEntry.invalid
-        data[3 * Self.entryCount + index].tag = TLBEntry.invalid
-    }
-
     /// Drops all store translations that lead to a host page (another linear alias may have entered it).
     func flushWrites(hostPage: UnsafeMutableRawPointer) {
         let host = UInt64(UInt(bitPattern: hostPage))

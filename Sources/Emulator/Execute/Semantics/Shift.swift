@@ -56,7 +56,7 @@ extension CPUPointer {
         if count == 0 { return value }
         let width = T.bitWidth
         switch kind {
-        case 0: return rotateLeft(value, count % width, wasMasked: true)
+        case 0: return rotateLeft(value, count % width)
         case 1: return rotateRight(value, count % width)
         case 2: return rotateThroughCarry(value, count % (width + 1), left: true)
         case 3: return rotateThroughCarry(value, count % (width + 1), left: false)
@@ -74,7 +74,7 @@ extension CPUPointer {
         }
     }
 
-    private func rotateLeft<T: Word>(_ value: T, _ count: Int, wasMasked: Bool) -> T {
+    private func rotateLeft<T: Word>(_ value: T, _ count: Int) -> T {
         let result = count == 0 ? value : value << T(count) | value >> T(T.bitWidth - count)
         let carry = result & 1 != 0
         setCarryOverflow(cf: carry, of: (result.leadingZeroBitCount == 0) != carry)
