@@ -164,7 +164,7 @@ extension QCOW2Image {
             }
         }
         do throws(ImageError) {
-            if isFresh, readsAsZeros(cluster.kind, start), !layout.isExtended, header.cryptMethod == 0 {
+            if isFresh, !layout.isExtended, header.cryptMethod == 0, try readsAsZeros(cluster.kind, start) {
                 // A new cluster at the end of the file is zero already.
                 try writeData(from: buffer, host: host + UInt64(inCluster), at: offset)
             } else {
@@ -201,11 +201,20 @@ extension QCOW2Image {
         buffer.zero(from: inside)
     }
 
-    /// Whether a whole cluster of that kind reads as zeros without looking at data.
-    private func readsAsZeros(_ kind: QCOW2Mapping.Kind, _ start: UInt64) -> Bool {
+    /// Whether a whole cluster of that kind reads as zeros as far as metadata can tell, here and in the chain below.
+    private func readsAsZeros(_ kind: QCOW2Mapping.Kind, _ start: UInt64) throws(ImageError) -> Bool {
         switch kind {
         case .zeroPlain, .zeroAllocated: return true
-        case .unallocated: return backing.map { start >= $0.size } ?? true
+        case .unallocated:
+            guard let backing else { return true }
+            var position = start
+            let end = min(start + UInt64(layout.clusterSize), backing.size)
+            while position < end {
+                let below = try backing.chainExtent(at: position, limit: end - position)
+                guard below.isZero else { return false }
+                position += below.length
+            }
+            return true
         case .normal, .compressed: return false
         }
     }
