@@ -1,5 +1,15 @@
 import Glibc
 
+/// What a power failure may take with it.
+public enum Durability: Sendable {
+    /// Nothing: the result is synced before it gets its name.
+    case always
+    /// A new file may be lost with the host's page cache, as with `cp`; an old file is only replaced by a synced one.
+    case whenReplacing
+    /// Nothing is waited for.
+    case never
+}
+
 /// Copies disks into a new image of any format.
 public struct ConvertRequest: Sendable {
     /// Opened sources, concatenated.
@@ -29,8 +39,8 @@ public struct ConvertRequest: Sendable {
     public var salvage = false
     /// `-r`: bytes per second, 0 for no limit.
     public var rateLimit: UInt64 = 0
-    /// `-t unsafe` switches off: the result is on stable storage before it gets its name.
-    public var syncsResult = true
+    /// Whether the result is on stable storage before it gets its name.
+    public var durability = Durability.always
     /// Called with bytes done and total, from any thread, one at a time.
     public var progress: (@Sendable (UInt64, UInt64) -> Void)?
     /// Asked between pieces of work.
@@ -58,6 +68,7 @@ extension DiskImage {
                 var options = OpenOptions(format: request.targetFormat, readOnly: false, openBacking: true)
                 options.secrets = request.secrets
                 options.keySecret = request.targetKeySecret
+                options.unsafeCache = request.durability == .never
                 target = try open(request.targetPath, options: options)
             } catch {
                 throw ImageError(
@@ -80,12 +91,13 @@ extension DiskImage {
             options: request.options)
         creation.secrets = request.secrets
         let place = try ResultFile(creation.path, inPlace: driver.hasCompanionFiles(creation))
+        let syncs = request.durability == .always || (request.durability == .whenReplacing && place.replaces)
         creation.finalPath = creation.path
         creation.path = place.workPath
         do throws(ImageError) {
             try createForConvert(creation, driver, request.targetPath)
             var options = OpenOptions(format: driver.name, readOnly: false, lock: .none, unsafeCache: true)
-            options.syncsAtEnd = request.syncsResult
+            options.syncsAtEnd = syncs
             options.secrets = request.secrets
             options.keySecret = request.options["encrypt.key-secret"] ?? request.options["key-secret"]
             options.openBacking = request.backing != nil
@@ -98,7 +110,7 @@ extension DiskImage {
                 throw error
             }
             try target.close()
-            try place.commit(syncing: request.syncsResult)
+            try place.commit(syncing: syncs)
         } catch {
             place.abandon()
             throw error
@@ -125,6 +137,8 @@ struct ResultFile {
     let workPath: String
     private let finalPath: String
     private let oldFile: FileStorage?
+    /// Whether a file of that name exists and will be replaced.
+    var replaces: Bool { oldFile != nil }
 
     /// With `inPlace` (companion files name each other, devices) the result is written at its place directly.
     init(_ path: String, inPlace: Bool) throws(ImageError) {

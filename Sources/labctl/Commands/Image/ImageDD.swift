@@ -45,6 +45,7 @@ struct ImageDD: ParsableCommand {
             sources: [DeviceWindow(device, start: start, length: length)], targetPath: output,
             targetFormat: outputFormat)
         request.outOfOrder = false
+        request.durability = .whenReplacing
         do {
             try DiskImage.convert(request)
         } catch {
