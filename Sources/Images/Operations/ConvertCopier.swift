@@ -52,8 +52,10 @@ final class ConvertCopier: @unchecked Sendable {
     func run() throws(ImageError) {
         startNanoseconds = Self.now()
         let isWriteOnce = FormatRegistry.format(named: target.formatName)?.capabilities.contains(.writeOnce) ?? false
-        let workers = max(1, min(request.workers, WorkerThreads.processorCount))
-        let inOrder = !request.outOfOrder || isWriteOnce
+        // One more than there are processors: while one piece waits for its turn, the next is being read.
+        let workers = max(1, min(request.workers, WorkerThreads.processorCount + 1))
+        // Without an allocation unit every byte has its place, so the order of writes does not show in the result.
+        let inOrder = isWriteOnce || !(request.outOfOrder || target.clusterSize == nil)
         WorkerThreads.run(workers) { _ in self.work(inOrder: inOrder) }
         if let failure { throw failure }
         request.progress?(source.size, source.size)
