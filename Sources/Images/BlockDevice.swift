@@ -28,6 +28,12 @@ public protocol BlockDevice: AnyObject, Sendable {
     /// Flushes and releases the file and its lock. Later calls other than `close` fail.
     func close() throws(ImageError)
 
+    /// Writes bytes that lie in a host file at `offset`, by reference or in the kernel where that can be done.
+    func write(copying range: HostRange, at offset: UInt64) throws(ImageError)
+    /// The file that the host offsets of this layer's data extents mean; nil where the bytes there are not the guest's
+    /// (encryption) or lie in several files.
+    var plainStorage: (any Storage)? { get }
+
     /// What backs the bytes from `offset` on, looking at this layer only; at most `limit` bytes long, at least 1.
     func extent(at offset: UInt64, limit: UInt64) throws(ImageError) -> Extent
 
@@ -158,6 +164,19 @@ extension BlockDevice {
     public var backingReference: BackingReference? { nil }
     public var backing: (any BlockDevice)? { nil }
     public func attach(backing: any BlockDevice) throws(ImageError) {}
+    public var plainStorage: (any Storage)? { nil }
+
+    public func write(copying range: HostRange, at offset: UInt64) throws(ImageError) {
+        let buffer = HeapBuffer(Int(min(range.count, 2 << 20)), zeroed: false)
+        var done: UInt64 = 0
+        while done < range.count {
+            let part = buffer.bytes.part(0, Int(min(UInt64(buffer.bytes.count), range.count - done)))
+            try range.storage.read(into: part, at: range.offset + done)
+            try write(from: UnsafeRawBufferPointer(part), at: offset + done)
+            done += UInt64(part.count)
+        }
+    }
+
     public var needsCompressedWrites: Bool { false }
     public var formatDetails: FormatDetails? { nil }
 

@@ -37,6 +37,8 @@ public struct ConvertRequest: Sendable {
     public var workers = 8
     /// `--salvage`: unreadable parts become zeros.
     public var salvage = false
+    /// `-C`: data is not looked at but copied by the host, without reading it where both files can share blocks.
+    public var copyOffload = false
     /// `-r`: bytes per second, 0 for no limit.
     public var rateLimit: UInt64 = 0
     /// Whether the result is on stable storage before it gets its name.

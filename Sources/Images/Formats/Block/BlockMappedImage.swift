@@ -175,6 +175,41 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
         }
     }
 
+    var plainStorage: (any Storage)? { transformsData ? nil : storage }
+
+    func write(copying range: HostRange, at offset: UInt64) throws(ImageError) {
+        try checkRange(offset, range.count)
+        access.lockExclusive()
+        defer { access.unlock() }
+        try prepare()
+        let block = UInt64(blockBytes)
+        var done: UInt64 = 0
+        while done < range.count {
+            let position = offset + done
+            let rest = range.part(done, range.count - done)
+            let run = try locate(position, limit: rest.count)
+            if run.kind == .data, !transformsData {
+                let part = rest.part(0, min(run.length, rest.count))
+                try storage.copy(part, to: run.host)
+                done += part.count
+            } else if run.kind != .compressed, !transformsData, backingReference == nil, position % block == 0,
+                rest.count >= block
+            {
+                let wanted = Int(max(1, min(rest.count, run.length, 1 << 30) / block))
+                let (host, count) = try place(position / block, count: wanted)
+                let part = rest.part(0, UInt64(count) * block)
+                try storage.copy(part, to: host)
+                for step in 0..<UInt64(count) { try link(position / block + step, host: host + step * block) }
+                done += part.count
+            } else {
+                let buffer = HeapBuffer(Int(min(rest.count, block - position % block)), zeroed: false)
+                try rest.storage.read(into: buffer.bytes, at: rest.offset)
+                try writeLocked(from: buffer.readable, at: position)
+                done += UInt64(buffer.bytes.count)
+            }
+        }
+    }
+
     /// Gives new blocks to the beginning of `buffer`, filling up what of them it does not cover.
     private func writeNewBlocks(
         from buffer: UnsafeRawBufferPointer, at offset: UInt64, _ run: BlockRun

@@ -33,6 +33,19 @@ final class RawImage: BlockDevice, @unchecked Sendable {
         try storage.write(from: buffer, at: offset)
     }
 
+    var plainStorage: (any Storage)? { storage }
+
+    func write(copying range: HostRange, at offset: UInt64) throws(ImageError) {
+        try checkWritable()
+        try checkRange(offset, range.count)
+        guard !wasProbed || offset >= 512 else {
+            throw ImageError(
+                .unsupported, "the first sector of a disk of guessed format is not written by reference", format: "raw",
+                path: path, offset: offset)
+        }
+        try storage.copy(range, to: offset)
+    }
+
     /// A guest that writes another format's magic into a disk that was only guessed to be raw would have the next
     /// open follow its header. Such a write is refused; naming the format (`-f raw`) lifts the restriction.
     private func guardFirstSector(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {

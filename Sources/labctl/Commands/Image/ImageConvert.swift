@@ -99,6 +99,7 @@ struct ImageConvert: ParsableCommand {
         request.outOfOrder = outOfOrder
         request.workers = workers
         request.salvage = salvage
+        request.copyOffload = copyOffload
         request.durability = cache == nil ? .whenReplacing : cache == "unsafe" ? .never : .always
         if let sparseBytes { request.sparseBytes = sparseBytes }
         if let rateLimit {
