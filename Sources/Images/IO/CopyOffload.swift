@@ -50,7 +50,8 @@ extension FileStorage {
     static let sharingUnit: UInt64 = 4096
 
     /// Copies in the kernel; returns how many bytes it could do, 0 where it cannot at all.
-    fileprivate func copyInKernel(_ source: FileStorage, from start: UInt64, to offset: UInt64, count: UInt64) -> UInt64 {
+    fileprivate func copyInKernel(_ source: FileStorage, from start: UInt64, to offset: UInt64, count: UInt64) -> UInt64
+    {
         var done: UInt64 = 0
         while done < count {
             var from = off_t(start + done), to = off_t(offset + done)

@@ -29,7 +29,7 @@ struct ImageConvert: ParsableCommand {
         String?
     @Option(name: .customShort("l"), help: "Snapshot to read: name, id, or snapshot.id=…,snapshot.name=….")
     var snapshot: String?
-    @Option(name: .customShort("t"), help: "Cache mode of the target; default: wait for the disk only where an old file is replaced.")
+    @Option(name: .customShort("t"), help: "Cache mode of the target (default: wait only where an old file is replaced).")
     var cache: String?
     @Option(name: .customShort("T"), help: "Cache mode of the sources (accepted, no effect).") var sourceCache: String?
     @Option(name: .customShort("r"), help: "Bytes per second at most.") var rateLimit: String?
