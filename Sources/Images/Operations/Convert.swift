@@ -27,6 +27,8 @@ public struct ConvertRequest: Sendable {
     public var workers = 8
     /// `--salvage`: unreadable parts become zeros.
     public var salvage = false
+    /// `--bitmaps`: names of the source's persistent bitmaps that the target gets.
+    public var bitmaps: [String]?
     /// `-r`: bytes per second, 0 for no limit.
     public var rateLimit: UInt64 = 0
     /// `-t unsafe` switches off: the result is on stable storage before it gets its name.
@@ -69,6 +71,9 @@ extension DiskImage {
             }
             do throws(ImageError) {
                 try ConvertCopier(source, target, request, isFresh: request.targetIsZero).run()
+                if let names = request.bitmaps {
+                    try copyBitmaps(names, from: request.sources[0], to: target)
+                }
             } catch {
                 try? target.close()
                 throw error
@@ -93,6 +98,9 @@ extension DiskImage {
             let isFresh = request.backing == nil && driver.newImagesReadAsZeros
             do throws(ImageError) {
                 try ConvertCopier(source, target, request, isFresh: isFresh).run()
+                if let names = request.bitmaps {
+                    try copyBitmaps(names, from: request.sources[0], to: target)
+                }
             } catch {
                 try? target.close()
                 throw error

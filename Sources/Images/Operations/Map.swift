@@ -11,6 +11,20 @@ public struct MapEntry: Sendable, Hashable {
     /// Where the bytes lie in `file`, nil without a plain copy.
     public var hostOffset: UInt64?
     public var file: String
+
+    public init(
+        start: UInt64, length: UInt64, depth: Int, isPresent: Bool, isZero: Bool, isData: Bool,
+        hostOffset: UInt64? = nil, file: String
+    ) {
+        self.start = start
+        self.length = length
+        self.depth = depth
+        self.isPresent = isPresent
+        self.isZero = isZero
+        self.isData = isData
+        self.hostOffset = hostOffset
+        self.file = file
+    }
 }
 
 extension DiskImage {
