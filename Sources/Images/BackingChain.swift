@@ -173,8 +173,9 @@ extension DiskImage {
             do throws(ImageError) {
                 recorded = try recordedFormat(format, of: file, at: path, warn: warn)
                 // Nothing is read from it but its size and identity, so a running guest does not stand in the way.
-                let below = try open(
-                    path, options: OpenOptions(format: recorded, lock: .none, openBacking: false, forCheck: true))
+                var options = OpenOptions(format: recorded, lock: .none, openBacking: false, forCheck: true)
+                options.metadataOnly = true
+                let below = try open(path, options: options)
                 if size == nil { request.size = below.size }
                 request.openedBacking = below
             } catch {

@@ -82,6 +82,8 @@ public struct OpenOptions: Sendable {
     public var syncsAtEnd = false
     /// Accept an image marked dirty or corrupt without repairing (for `check` and `info`).
     public var forCheck: Bool
+    /// Only what the image says of itself is wanted (`info`): no data file is opened and no secret tried.
+    public var metadataOnly = false
     /// Set when the format was recognised rather than named: protects a raw disk from turning into another format.
     public var wasProbed = false
     /// Secrets by id, for encrypted images.

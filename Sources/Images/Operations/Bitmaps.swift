@@ -42,7 +42,7 @@ extension DiskImage {
                 "Cannot copy inconsistent bitmap '\(first)'\nTry --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' "
                     + "to delete it", path: source.path)
         }
-        return (directory.map(\.name).filter { !broken.contains($0) }, broken)
+        return (directory.reversed().map(\.name).filter { !broken.contains($0) }, broken)
     }
 
     /// Copies bitmaps with their bits, granularity and state into a fresh image.

@@ -29,6 +29,8 @@ public struct ConvertRequest: Sendable {
     public var salvage = false
     /// `--bitmaps`: names of the source's persistent bitmaps that the target gets.
     public var bitmaps: [String]?
+    /// What is said to have failed when the target cannot be made; nil: converting to its format.
+    public var purpose: String?
     /// `-r`: bytes per second, 0 for no limit.
     public var rateLimit: UInt64 = 0
     /// `-t unsafe` switches off: the result is on stable storage before it gets its name.
@@ -84,17 +86,33 @@ extension DiskImage {
             path: try localPath(request.targetPath), size: source.size, backing: request.backing,
             options: request.options)
         creation.secrets = request.secrets
-        let place = try ResultFile(creation.path, inPlace: driver.hasCompanionFiles(creation))
+        let place: ResultFile
+        do throws(ImageError) {
+            place = try ResultFile(creation.path, inPlace: driver.hasCompanionFiles(creation))
+        } catch {
+            throw creationFailure(error, request, driver)
+        }
         creation.finalPath = creation.path
         creation.path = place.workPath
         do throws(ImageError) {
-            try createForConvert(creation, driver, request.targetPath)
+            do throws(ImageError) {
+                try create(creation, format: driver.name, unsafeCache: true)
+            } catch {
+                throw creationFailure(error, request, driver, workPath: creation.path)
+            }
             var options = OpenOptions(format: driver.name, readOnly: false, lock: .none, unsafeCache: true)
             options.syncsAtEnd = request.syncsResult
             options.secrets = request.secrets
             options.keySecret = request.options["encrypt.key-secret"] ?? request.options["key-secret"]
             options.openBacking = request.backing != nil
-            let target = try open(creation.path, options: options)
+            let target: any BlockDevice
+            do throws(ImageError) {
+                target = try open(creation.path, options: options)
+            } catch {
+                throw ImageError(
+                    error.kind, "Could not open '\(request.targetPath)': \(error.message)", path: request.targetPath,
+                    code: error.code)
+            }
             let isFresh = request.backing == nil && driver.newImagesReadAsZeros
             do throws(ImageError) {
                 try ConvertCopier(source, target, request, isFresh: isFresh).run()
@@ -113,17 +131,15 @@ extension DiskImage {
         }
     }
 
-    private static func createForConvert(
-        _ creation: CreateRequest, _ driver: any ImageFormat, _ shownPath: String
-    ) throws(ImageError) {
-        do throws(ImageError) {
-            try create(creation, format: driver.name, unsafeCache: true)
-        } catch {
-            let shown = error.message.replacing(creation.path, with: shownPath)
-            throw ImageError(
-                error.kind, "\(shownPath): error while converting \(driver.name): \(shown)", format: driver.name,
-                path: shownPath, code: error.code)
-        }
+    /// The error of a target that could not be made, under the name that the caller knows.
+    private static func creationFailure(
+        _ error: ImageError, _ request: ConvertRequest, _ driver: any ImageFormat, workPath: String? = nil
+    ) -> ImageError {
+        let path = request.targetPath
+        let shown = workPath.map { error.message.replacing($0, with: path) } ?? error.message
+        let purpose = request.purpose ?? "error while converting \(driver.name)"
+        return ImageError(
+            error.kind, "\(path): \(purpose): \(shown)", format: driver.name, path: path, code: error.code)
     }
 }
 
@@ -142,7 +158,10 @@ struct ResultFile {
             (workPath, finalPath, oldFile) = (path, path, nil)
             return
         }
-        finalPath = exists ? FilePath.real(path) ?? path : path
+        // Where the name is a link, what it points to is replaced, not the link.
+        var own = stat()
+        let isLink = lstat(path, &own) == 0 && own.st_mode & S_IFMT == S_IFLNK
+        finalPath = exists && isLink ? FilePath.real(path) ?? path : path
         // An image in use must not be replaced under its user's feet.
         oldFile = exists ? try FileStorage.open(finalPath, readOnly: false) : nil
         workPath = FilePath.folder(of: finalPath) + ".\(FilePath.name(of: finalPath)).\(getpid()).partial"

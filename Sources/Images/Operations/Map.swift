@@ -55,16 +55,23 @@ extension DiskImage {
         return b.hostOffset == first + a.length
     }
 
-    private static func entry(
-        in device: any BlockDevice, at offset: UInt64, limit: UInt64, depth: Int
+    /// What the bytes at one offset are and how far that holds.
+    static func entry(
+        in device: any BlockDevice, at offset: UInt64, limit: UInt64, depth: Int = 0
     ) throws(ImageError) -> MapEntry {
         let extent = try device.extent(at: offset, limit: limit)
         var entry = MapEntry(
             start: offset, length: extent.length, depth: depth, isPresent: true, isZero: false, isData: true,
             hostOffset: extent.hostOffset, file: extent.hostPath ?? device.path)
         switch extent.kind {
-        case .data, .compressed: break
-        case .zero: (entry.isZero, entry.isData) = (true, false)
+        case .data, .compressed:
+            if let host = extent.hostOffset, let run = try device.hostRun(at: host, limit: extent.length) {
+                entry.length = min(entry.length, run.length)
+                entry.isZero = !run.isData
+            }
+        case .zero:
+            // A hole in a flat extent has its place in that file.
+            (entry.isZero, entry.isData) = (true, device.formatName == "vmdk" && extent.hostOffset != nil)
         case .unallocated:
             if let backing = device.backing {
                 if offset < backing.size {

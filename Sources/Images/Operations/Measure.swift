@@ -22,6 +22,10 @@ extension DiskImage {
         case "qcow2":
             var request = CreateRequest(path: "", size: size, options: options)
             request.secrets = secrets
+            if let file = request.options.removeValue(forKey: "backing_file") {
+                request.backing = BackingReference(file: file, format: nil)
+            }
+            request.options["backing_fmt"] = nil
             return try QCOW2Measure.measure(request, source)
         case "luks":
             let reader = OptionReader(options)
@@ -55,7 +59,8 @@ enum QCOW2Measure {
         }
         let meta = mapping + refcountBytes(clusters: (mapping + whole) / cluster, layout)
         var data: UInt64 = 0
-        if settings.preallocation == .full || settings.preallocation == .falloc {
+        // Of an overlay nobody knows what its backing file will already hold.
+        if settings.preallocation == .full || settings.preallocation == .falloc || request.backing != nil {
             data = whole
         } else if let source {
             data = try dataBytes(source, cluster)
@@ -86,7 +91,7 @@ enum QCOW2Measure {
         var lastCounted = UInt64.max
         var position: UInt64 = 0
         while position < source.size {
-            let extent = try source.chainExtent(at: position, limit: source.size - position)
+            let extent = try DiskImage.entry(in: source, at: position, limit: source.size - position)
             if !extent.isZero {
                 let first = position / cluster
                 let last = (position + extent.length - 1) / cluster

@@ -5,7 +5,7 @@ import Synchronization
 final class ProgressLine: Sendable {
     private struct State {
         var lastShown: UInt64 = 0
-        var lastPercent = -1.0
+        var lastPercent = -100.0
     }
 
     private let state = Mutex(State())

@@ -28,7 +28,9 @@ public struct LUKSFormat: ImageFormat {
                 .corrupt, "the LUKS payload lies beyond the file", format: name, path: storage.path, offset: 104)
         }
         var cipher: SectorCipher?
-        if let passphrase = options.passphrase() {
+        if options.metadataOnly {
+            cipher = nil
+        } else if let passphrase = options.passphrase() {
             cipher = try header.unlock(passphrase, storage, at: 0)
         } else if !options.forCheck {
             throw ImageError(

@@ -127,7 +127,7 @@ enum QCOW2Create {
                 "The image size is too large for file format 'qcow2' (try using a larger cluster size)",
                 format: "qcow2")
         }
-        let l1Clusters = max(1, Int(layout.clusters(l1Entries * 8)))
+        let l1Clusters = Int(layout.clusters(l1Entries * 8))
         var blocks = 1
         var tableClusters = 1
         while true {

@@ -50,7 +50,7 @@ public struct QCOW2Format: ImageFormat {
                 .corrupt, "qcow2: Image is corrupt; cannot be opened read/write", format: name, path: storage.path)
         }
         var dataStorage: (any Storage)?
-        if header.incompatible & QCOW2Header.Incompatible.dataFile != 0 {
+        if header.incompatible & QCOW2Header.Incompatible.dataFile != 0, !options.metadataOnly {
             guard let file = header.dataFile else {
                 throw ImageError(
                     .corrupt, "'data-file' is required for this image", format: name, path: storage.path)
@@ -60,7 +60,7 @@ public struct QCOW2Format: ImageFormat {
             dataStorage = try storage.openSibling(path, create: false)
         }
         let image = try QCOW2Image(storage: storage, dataStorage: dataStorage, header: header)
-        if header.cryptMethod != 0 {
+        if header.cryptMethod != 0, !options.metadataOnly {
             image.cipher = try unlock(header, storage, options)
             image.passphrase = options.passphrase()
         }

@@ -44,6 +44,8 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     var isPreparedForWriting = false
     /// The refcounts have moved to another object: this one must not change them.
     var isSuperseded = false
+    /// Whether clusters lie in holes of the file; nil until somebody asks.
+    var knownToBeSparse: Bool?
     /// Bitmaps that record what is written; empty until the first write.
     var tracking: [QCOW2TrackedBitmap] = []
     private var isClosed = false

@@ -46,7 +46,7 @@ extension QCOW2Image: BackingChangeable {
         guard needed > UInt64(l1.count) else { return }
         guard needed * 8 <= QCOW2Layout.maximumL1Bytes else {
             throw ImageError(
-                .invalidArgument, "The image size is too large (L1 table above 32 MiB)", format: "qcow2", path: path)
+                .invalidArgument, "Failed to grow the L1 table: File too large", format: "qcow2", path: path)
         }
         try settle()
         let table = l1 + [UInt64](repeating: 0, count: Int(needed) - l1.count)

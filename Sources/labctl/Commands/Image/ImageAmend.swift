@@ -30,7 +30,8 @@ struct ImageAmend: ParsableCommand {
             !driver.amendOptions.contains { $0.name == name } && driver.options.contains { $0.name == name }
         }) {
             ImageOutput.error("Invalid parameter '\(name)'")
-            throw fail("This option is only supported for image creation")
+            ImageOutput.toStandardError("This option is only supported for image creation\n")
+            throw ExitCode(1)
         }
         let bar = progress && !quiet ? ProgressLine() : nil
         do {

@@ -21,7 +21,7 @@ struct ImageCheck: ParsableCommand {
         var mode = RepairMode.none
         if let repair {
             guard let parsed = RepairMode(rawValue: repair), parsed != .none else {
-                throw fail("Unknown option value for -r (expecting 'leaks' or 'all'): \(repair)")
+                throw failUsage("Unknown option value for -r (expecting 'leaks' or 'all'): \(repair)")
             }
             mode = parsed
         }
@@ -64,7 +64,7 @@ struct ImageCheck: ParsableCommand {
     }
 
     private func report(_ result: CheckResult, isFirst: Bool) {
-        for line in result.findings where !quiet { ImageOutput.toStandardError(line + "\n") }
+        for line in result.findings { ImageOutput.toStandardError(line + "\n") }
     }
 
     private static func printHuman(_ result: CheckResult) {

@@ -78,13 +78,14 @@ struct ImageSourceOptions: ParsableArguments {
     func open(
         _ name: String, format: String?, readOnly: Bool, forceShare: Bool = false, openBacking: Bool = true,
         forCheck: Bool = false, secrets: [String: [UInt8]]? = nil, cache: CacheMode = .writeback,
-        backingLock: LockMode? = nil
+        backingLock: LockMode? = nil, metadataOnly: Bool = false
     ) throws -> any BlockDevice {
         var options = OpenOptions(
             format: format, readOnly: readOnly, lock: forceShare ? .forceShare : .normal, openBacking: openBacking,
             unsafeCache: cache == .unsafe, forCheck: forCheck)
         options.secrets = try secrets ?? self.secrets()
         options.backingLock = backingLock
+        options.metadataOnly = metadataOnly
         var path = name
         if imageOpts {
             if format != nil { throw fail("--image-opts and --format are mutually exclusive") }

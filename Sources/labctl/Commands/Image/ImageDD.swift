@@ -30,6 +30,9 @@ struct ImageDD: ParsableCommand {
         guard FormatRegistry.format(named: outputFormat) != nil else {
             throw fail("Unknown file format")
         }
+        guard FormatRegistry.format(named: outputFormat)?.capabilities.contains(.create) == true else {
+            throw fail("Format driver '\(outputFormat)' does not support image creation")
+        }
         let device = try source.open(input, format: format, readOnly: true, forceShare: forceShare)
         let isBeyond = block.multipliedReportingOverflow(by: skip).overflow || block * skip > device.size
         if isBeyond { ImageOutput.error("\(input): cannot skip to specified offset") }
@@ -40,6 +43,7 @@ struct ImageDD: ParsableCommand {
             sources: [DeviceWindow(device, start: start, length: length)], targetPath: output,
             targetFormat: outputFormat)
         request.outOfOrder = false
+        request.purpose = "error while creating output image"
         do {
             try DiskImage.convert(request)
         } catch {

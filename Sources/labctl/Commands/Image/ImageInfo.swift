@@ -31,7 +31,8 @@ struct ImageInfo: ParsableCommand {
     private func chain(_ filename: String) throws -> [any BlockDevice] {
         func open(_ name: String, _ format: String?) throws -> any BlockDevice {
             try source.open(
-                name, format: format, readOnly: true, forceShare: forceShare, openBacking: false, forCheck: true)
+                name, format: format, readOnly: true, forceShare: forceShare, openBacking: false, forCheck: true,
+                metadataOnly: true)
         }
         var layers = [try open(filename, format)]
         guard backingChain else { return layers }
@@ -44,18 +45,23 @@ struct ImageInfo: ParsableCommand {
             layers.append(
                 try below.open(
                     path, format: reference.format, readOnly: true, forceShare: forceShare, openBacking: false,
-                    forCheck: true))
+                    forCheck: true, metadataOnly: true))
         }
         return layers
     }
+
+    /// Formats of which QEMU's JSON says nothing in this respect.
+    private static let formatsWithoutDirtyFlag: Set<String> = ["bochs", "cloop", "dmg", "parallels"]
 
     private static func fields(_ device: any BlockDevice) -> InfoValue {
         let summary = device.summary
         var fields = [
             InfoField("filename", .string(device.path)), InfoField("format", .string(device.formatName)),
             InfoField("virtual-size", .integer(Int64(clamping: device.size))),
-            InfoField("dirty-flag", .bool(summary.isDirty)),
         ]
+        if !formatsWithoutDirtyFlag.contains(device.formatName) {
+            fields.append(InfoField("dirty-flag", .bool(summary.isDirty)))
+        }
         if let actual = summary.actualSize {
             fields.append(InfoField("actual-size", .integer(Int64(clamping: actual))))
         }

@@ -30,9 +30,12 @@ struct ImageMeasure: ParsableCommand {
         guard FormatRegistry.format(named: outputFormat) != nil else {
             throw fail("Unknown file format '\(outputFormat)'")
         }
-        var values = try ImageOptions.parse(options, format: outputFormat)
-        values["backing_file"] = nil
-        values["backing_fmt"] = nil
+        let values: [String: String]
+        do {
+            values = try ImageOptions.parse(options, format: outputFormat)
+        } catch {
+            throw fail("Invalid options for file format '\(outputFormat)'")
+        }
         let secrets = try source.secrets()
         var bytes: UInt64 = 0
         var device: (any BlockDevice)?

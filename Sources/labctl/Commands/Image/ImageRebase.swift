@@ -15,7 +15,9 @@ struct ImageRebase: ParsableCommand {
     @Option(name: .customShort("F"), help: "Format of the new backing file.") var backingFormat: String?
     @Option(name: .customShort("t"), help: "Cache mode (accepted, the result is always synced).") var cache: String?
     @Option(name: .customShort("T"), help: "Cache mode of the sources (accepted, no effect).") var sourceCache: String?
-    @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
+    @Flag(
+        name: [.customShort("U"), .customLong("force-share")],
+        help: "Accepted; the image is written and so cannot be shared.")
     var forceShare = false
     @Argument(help: "The overlay.") var filenames: [String] = []
 
@@ -28,7 +30,7 @@ struct ImageRebase: ParsableCommand {
         try CacheMode.source(sourceCache)
         let secrets = try source.secrets()
         let image = try source.open(
-            filename, format: format, readOnly: false, forceShare: forceShare, openBacking: !unsafeMode,
+            filename, format: format, readOnly: false, openBacking: !unsafeMode,
             secrets: secrets, cache: mode)
         if let backingFormat, FormatRegistry.format(named: backingFormat) == nil {
             throw fail("Invalid format name: '\(backingFormat)'")

@@ -31,9 +31,11 @@ struct ImageSnapshot: ParsableCommand {
             return
         }
         do throws(ImageError) {
-            if let create { try capable(device).createSnapshot(named: create) }
-            if let apply { try capable(device).applySnapshot(apply) }
-            if let delete { try capable(device).deleteSnapshot(delete) }
+            if let create {
+                try capable(device, "-95 (Operation not supported)").createSnapshot(named: create)
+            }
+            if let apply { try capable(device, "Block driver does not support snapshots").applySnapshot(apply) }
+            if let delete { try capable(device, "snapshot not found").deleteSnapshot(delete) }
             try device.close()
         } catch {
             if let create { throw fail("Could not create snapshot '\(create)': \(error.message)") }
@@ -42,10 +44,9 @@ struct ImageSnapshot: ParsableCommand {
         }
     }
 
-    private func capable(_ device: any BlockDevice) throws(ImageError) -> any SnapshotCapable {
+    private func capable(_ device: any BlockDevice, _ reason: String) throws(ImageError) -> any SnapshotCapable {
         guard let capable = device as? any SnapshotCapable else {
-            throw ImageError(
-                .unsupported, "-95 (Operation not supported)", format: device.formatName, path: device.path)
+            throw ImageError(.unsupported, reason, format: device.formatName, path: device.path)
         }
         return capable
     }
