@@ -88,7 +88,7 @@ extension DiskImage {
         creation.secrets = request.secrets
         let place: ResultFile
         do throws(ImageError) {
-            place = try ResultFile(creation.path, inPlace: driver.hasCompanionFiles(creation))
+            place = try ResultFile(creation, hasCompanions: driver.hasCompanionFiles(creation))
         } catch {
             throw creationFailure(error, request, driver)
         }
@@ -127,7 +127,9 @@ extension DiskImage {
             try place.commit(syncing: request.syncsResult)
         } catch {
             place.abandon()
-            throw error
+            throw ImageError(
+                error.kind, place.underFinalNames(error.message), format: error.format, path: request.targetPath,
+                offset: error.offset, code: error.code)
         }
     }
 
@@ -140,62 +142,5 @@ extension DiskImage {
         let purpose = request.purpose ?? "error while converting \(driver.name)"
         return ImageError(
             error.kind, "\(path): \(purpose): \(shown)", format: driver.name, path: path, code: error.code)
-    }
-}
-
-/// A file that appears under its name only when it is complete.
-struct ResultFile {
-    /// Where to write.
-    let workPath: String
-    private let finalPath: String
-    private let oldFile: FileStorage?
-
-    /// With `inPlace` (companion files name each other, devices) the result is written at its place directly.
-    init(_ path: String, inPlace: Bool) throws(ImageError) {
-        var status = stat()
-        let exists = stat(path, &status) == 0
-        if inPlace || (exists && status.st_mode & S_IFMT != S_IFREG) {
-            (workPath, finalPath, oldFile) = (path, path, nil)
-            return
-        }
-        // Where the name is a link, what it points to is replaced, not the link.
-        var own = stat()
-        let isLink = lstat(path, &own) == 0 && own.st_mode & S_IFMT == S_IFLNK
-        finalPath = exists && isLink ? FilePath.real(path) ?? path : path
-        // An image in use must not be replaced under its user's feet.
-        oldFile = exists ? try FileStorage.open(finalPath, readOnly: false) : nil
-        workPath = FilePath.folder(of: finalPath) + ".\(FilePath.name(of: finalPath)).\(getpid()).partial"
-    }
-
-    /// Syncs the work file and gives it its name.
-    func commit(syncing: Bool) throws(ImageError) {
-        guard workPath != finalPath else { return }
-        if syncing {
-            let file = try FileStorage.open(workPath, readOnly: false, lock: .none)
-            try file.syncAlways()
-            file.close()
-        }
-        var status = stat()
-        if oldFile != nil, stat(finalPath, &status) == 0 { chmod(workPath, status.st_mode & 0o7777) }
-        guard rename(workPath, finalPath) == 0 else {
-            throw .system(errno, "Could not rename '\(workPath)' to '\(finalPath)'", path: finalPath)
-        }
-        if syncing { syncFolder() }
-        oldFile?.close()
-    }
-
-    /// The name is durable once the folder is.
-    private func syncFolder() {
-        let folder = FilePath.folder(of: finalPath)
-        let descriptor = Glibc.open(folder.isEmpty ? "." : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        if descriptor >= 0 {
-            fsync(descriptor)
-            Glibc.close(descriptor)
-        }
-    }
-
-    func abandon() {
-        if workPath != finalPath { unlink(workPath) }
-        oldFile?.close()
     }
 }

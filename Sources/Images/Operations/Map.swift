@@ -78,11 +78,9 @@ extension DiskImage {
                     return try self.entry(
                         in: backing, at: offset, limit: min(extent.length, backing.size - offset), depth: depth + 1)
                 }
-                // Zeros behind a short backing file count as that file's.
-                (entry.depth, entry.isZero, entry.isData) = (depth + 1, true, false)
-            } else {
-                (entry.isPresent, entry.isZero, entry.isData) = (false, true, false)
             }
+            // Nothing below, or nothing so far behind the end of a short backing file.
+            (entry.isPresent, entry.isZero, entry.isData) = (false, true, false)
         }
         return entry
     }

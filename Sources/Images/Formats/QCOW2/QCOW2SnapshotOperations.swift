@@ -55,13 +55,14 @@ extension QCOW2Image {
     public func applySnapshot(_ selector: String) throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
+        // The disk becomes another one, of which the bitmaps would tell nothing.
+        if hasConsistentBitmaps {
+            throw ImageError(.unsupported, "Device has active dirty bitmaps", format: "qcow2", path: path)
+        }
         try prepareForWriting()
         guard let index = snapshotIndex(selector) else {
             throw ImageError(
                 .notFound, "Failed to load snapshot: No such file or directory", format: "qcow2", path: path)
-        }
-        if hasConsistentBitmaps {
-            throw ImageError(.unsupported, "Device has active dirty bitmaps", format: "qcow2", path: path)
         }
         try settle()
         let snapshot = snapshots[index]

@@ -24,6 +24,7 @@ struct ImageAmend: ParsableCommand {
         let secrets = try source.secrets()
         let device = try source.open(
             filenames[0], format: format, readOnly: false, secrets: secrets, cache: mode)
+        defer { try? device.close() }
         if asksForHelp { return try printHelp(device.formatName) }
         let driver = try amendable(device.formatName)
         if let name = options.flatMap(KeyValueList.parse).map(\.key).first(where: { name in

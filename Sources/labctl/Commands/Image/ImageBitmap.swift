@@ -35,6 +35,7 @@ struct ImageBitmap: ParsableCommand {
         let bytes = try ImageOptions.bytes(granularity, "granularity", least: 1)
         let (filename, name) = (arguments[0], arguments[1])
         let device = try source.open(filename, format: format, readOnly: false, openBacking: false)
+        defer { try? device.close() }
         var others: (any BlockDevice)?
         if let sourceFile {
             var plain = source

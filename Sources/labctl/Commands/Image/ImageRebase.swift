@@ -32,6 +32,7 @@ struct ImageRebase: ParsableCommand {
         let image = try source.open(
             filename, format: format, readOnly: false, openBacking: !unsafeMode,
             secrets: secrets, cache: mode)
+        defer { try? image.close() }
         if let backingFormat, FormatRegistry.format(named: backingFormat) == nil {
             throw fail("Invalid format name: '\(backingFormat)'")
         }

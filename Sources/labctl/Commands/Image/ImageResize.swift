@@ -31,6 +31,7 @@ struct ImageResize: ParsableCommand {
             throw fail(ImageOptions.badSizeParameter("size"))
         }
         let device = try source.open(filename, format: format, readOnly: false)
+        defer { try? device.close() }
         let size: UInt64
         switch sign {
         case "+": size = device.size + amount

@@ -23,6 +23,7 @@ struct ImageSnapshot: ParsableCommand {
         let filename = try onlyImage(filenames)
         let device = try source.open(
             filename, format: format, readOnly: actions == 0, forceShare: forceShare, openBacking: actions > 0)
+        defer { try? device.close() }
         if actions == 0 {
             let snapshots = device.summary.snapshots
             if list > 0, !snapshots.isEmpty {
