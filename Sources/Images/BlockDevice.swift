@@ -33,6 +33,9 @@ public protocol BlockDevice: AnyObject, Sendable {
     /// The file that the host offsets of this layer's data extents mean; nil where the bytes there are not the guest's
     /// (encryption) or lie in several files.
     var plainStorage: (any Storage)? { get }
+    /// Whether the host file has anything but a hole at a place that an extent has named; nil where nobody asks for it
+    /// because allocated blocks are as good as always data.
+    func hostRun(at hostOffset: UInt64, limit: UInt64) throws(ImageError) -> (isData: Bool, length: UInt64)?
 
     /// What backs the bytes from `offset` on, looking at this layer only; at most `limit` bytes long, at least 1.
     func extent(at offset: UInt64, limit: UInt64) throws(ImageError) -> Extent
@@ -178,6 +181,9 @@ extension BlockDevice {
     }
 
     public var needsCompressedWrites: Bool { false }
+    public func hostRun(
+        at hostOffset: UInt64, limit: UInt64
+    ) throws(ImageError) -> (isData: Bool, length: UInt64)? { nil }
     public var formatDetails: FormatDetails? { nil }
 
     public func writeCompressed(_ payload: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {

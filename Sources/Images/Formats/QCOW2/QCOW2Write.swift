@@ -6,6 +6,7 @@ extension QCOW2Image {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
+        try recordWrite(offset, UInt64(buffer.count))
         try writeLocked(from: buffer, at: offset)
     }
 
@@ -51,6 +52,7 @@ extension QCOW2Image {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
+        try recordWrite(offset, range.count)
         let cluster = UInt64(layout.clusterSize)
         var done: UInt64 = 0
         while done < range.count {
