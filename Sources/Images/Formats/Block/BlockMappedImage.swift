@@ -69,6 +69,8 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
 
     /// Whether new room must be filled with transformed zeros rather than left as it is.
     var transformsData: Bool { false }
+    /// False where `place` gives room that may hold what an interrupted writer left there.
+    var newRoomReadsAsZeros: Bool { true }
     /// Writes the tables; the data they name has been synced.
     func writeTables() throws(ImageError) {}
     var hasDirtyTables: Bool { false }
@@ -194,7 +196,7 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
         let start = index * block
         let isBacked = run.kind == .unallocated && backing.map { start < $0.size } ?? false
         let (host, _) = try place(index, count: 1)
-        if isBacked || run.kind == .compressed || transformsData {
+        if isBacked || run.kind == .compressed || transformsData || !newRoomReadsAsZeros {
             try copyOld(from: start, to: offset, host: host)
             try copyOld(
                 from: offset + UInt64(count), to: start + block, host: host + UInt64(inBlock + count))
@@ -202,6 +204,14 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
         try writeHost(from: buffer.part(0, count), host: host + UInt64(inBlock), at: offset)
         try link(index, host: host)
         return count
+    }
+
+    /// Makes a part of the file read as zeros and be there. Behind the last block that the tables name, an interrupted
+    /// writer may have left bytes.
+    func clearRoom(from start: UInt64, to end: UInt64) throws(ImageError) {
+        let fileEnd = storage.byteCount
+        if start < fileEnd { try storage.zero(at: start, count: min(end, fileEnd) - start, unmap: true) }
+        if end > fileEnd { try storage.resize(to: end) }
     }
 
     /// Copies the disk's present bytes, zeros past its end, to a place in the file.

@@ -175,6 +175,8 @@ final class COWImage: BlockMappedImage, @unchecked Sendable {
     }
 
     override var clusterSize: Int? { 512 }
+    /// Every sector has its place from the start, and an interrupted writer may have used it.
+    override var newRoomReadsAsZeros: Bool { false }
 
     override var backingReference: BackingReference? {
         geometry.backing.isEmpty ? nil : BackingReference(file: geometry.backing, format: nil)

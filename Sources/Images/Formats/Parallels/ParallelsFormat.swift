@@ -48,13 +48,15 @@ public struct ParallelsFormat: ImageFormat {
         guard 64 + entries * 4 <= storage.byteCount else {
             throw bad(.corrupt, "Catalog too large: \(entries) entries leave the file", 32)
         }
-        if head.le32(44) == Self.inUse, !options.readOnly, !options.forCheck {
-            throw bad(.corrupt, "parallels: Image was not closed correctly; cannot be opened read/write", 44)
-        }
         let table = try EntryTable(storage, at: 64, count: Int(entries), width: 4, bigEndian: false)
-        return ParallelsImage(
+        let image = ParallelsImage(
             storage, size: diskSectors * 512, clusterSectors: sectors, table: table, unit: isExtended ? sectors : 1,
             dataStart: UInt64(head.le32(48)))
+        // The lock says that nobody has it open: its writer died. What it left may be written on if it makes sense.
+        if head.le32(44) == Self.inUse, !options.readOnly, !options.forCheck, image.check().corruptions > 0 {
+            throw bad(.corrupt, "parallels: Image was not closed correctly; cannot be opened read/write", 44)
+        }
+        return image
     }
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
@@ -129,7 +131,7 @@ final class ParallelsImage: BlockMappedImage, @unchecked Sendable {
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
         let host = nextHost
         nextHost += UInt64(count * blockBytes)
-        try storage.resize(to: max(nextHost, storage.byteCount))
+        try clearRoom(from: host, to: nextHost)
         return (host, count)
     }
 

@@ -45,7 +45,7 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
         guard offset < storage.byteCount else {
             throw corrupt("L2 table \(index) at \(offset.hex) lies beyond the file", offset)
         }
-        if l2Cache.isFullOfDirty { try l2Cache.writeBack(to: storage) }
+        try makeCacheRoom()
         guard let slot = l2Cache.claim(index, hostOffset: offset) else { throw corrupt("the L2 cache is full", offset) }
         do throws(ImageError) {
             try storage.read(into: l2Cache.bytes(slot), at: offset)
@@ -54,6 +54,13 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
             throw error
         }
         return slot
+    }
+
+    /// Writes tables that must be written before another fits, after the data that they name.
+    private func makeCacheRoom() throws(ImageError) {
+        guard l2Cache.isFullOfDirty else { return }
+        try storage.sync()
+        try l2Cache.writeBack(to: storage)
     }
 
     private func entry(_ offset: UInt64) throws(ImageError) -> UInt64 {
@@ -112,7 +119,7 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
         try storage.resize(to: max(nextHost, storage.byteCount))
         cacheLock.lock()
         defer { cacheLock.unlock() }
-        if l2Cache.isFullOfDirty { try l2Cache.writeBack(to: storage) }
+        try makeCacheRoom()
         guard let slot = l2Cache.claim(l1Index, hostOffset: offset) else {
             throw corrupt("the L2 cache is full", offset)
         }

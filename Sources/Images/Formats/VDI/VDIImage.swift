@@ -52,7 +52,7 @@ final class VDIImage: BlockMappedImage, @unchecked Sendable {
             throw corrupt("the VDI image has more blocks than its map")
         }
         nextPlace += UInt64(count)
-        try storage.resize(to: max(storage.byteCount, host(nextPlace)))
+        try clearRoom(from: host(place), to: host(nextPlace))
         return (host(place), count)
     }
 

@@ -7,9 +7,8 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
     private let bitmapBytes: Int
     /// Where the next block goes; the footer follows it.
     private var nextHost: UInt64
-    /// Sector bitmaps of differencing images, by block.
-    private let bitmapLock = Lock()
-    private var bitmaps: [Int: [UInt8]] = [:]
+    /// Of differencing images.
+    private let bitmaps: SectorBitmaps
 
     init(
         _ storage: any Storage, size: UInt64, blockBytes: Int, table: EntryTable, footer: VHDFooter, parent: VHDParent?
@@ -18,6 +17,7 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         self.footer = footer
         self.parent = parent
         bitmapBytes = ((blockBytes / 512 + 7) / 8 + 511) & ~511
+        bitmaps = SectorBitmaps(bitmapBytes: bitmapBytes)
         var end = (table.fileOffset + UInt64(table.byteCount) + 511) & ~511
         // Parent locators may lie behind the table: new blocks go behind whatever the file holds but its footer.
         if parent != nil { end = max(end, storage.byteCount >= 512 ? (storage.byteCount - 512 + 511) & ~511 : 0) }
@@ -80,13 +80,9 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
     }
 
     private func bitmap(_ index: Int, _ host: UInt64) throws(ImageError) -> [UInt8] {
-        bitmapLock.lock()
-        defer { bitmapLock.unlock() }
-        if let known = bitmaps[index] { return known }
-        if bitmaps.count > 4096 { bitmaps.removeAll() }
-        let bytes = try storage.readBytes(at: host - UInt64(bitmapBytes), count: bitmapBytes)
-        bitmaps[index] = bytes
-        return bytes
+        try bitmaps.find(index) { () throws(ImageError) in
+            try storage.readBytes(at: host - UInt64(bitmapBytes), count: bitmapBytes)
+        }
     }
 
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
@@ -129,14 +125,19 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         try storage.write(from: whole.readable.part(0, last - first), at: host + UInt64(first))
         var bits = try bitmap(index, host)
         for sector in first / 512..<last / 512 { bits[sector / 8] |= 0x80 >> UInt8(sector % 8) }
-        bitmapLock.lock()
-        bitmaps[index] = bits
-        bitmapLock.unlock()
-        // The bits say that the sectors count: they follow the data.
-        try storage.write(bits, at: host - UInt64(bitmapBytes))
+        bitmaps.change(index, to: bits)
+        if bitmaps.isFull {
+            try storage.sync()
+            try writeTables()
+        }
         return count
     }
 
-    override var hasDirtyTables: Bool { !table.dirtyPages.isEmpty }
-    override func writeTables() throws(ImageError) { try table.writeBack() }
+    override var hasDirtyTables: Bool { !table.dirtyPages.isEmpty || bitmaps.isDirty }
+    override func writeTables() throws(ImageError) {
+        try bitmaps.writeBack { (index, bits) throws(ImageError) in
+            if let host = try blockHost(index) { try storage.write(bits, at: host - UInt64(bitmapBytes)) }
+        }
+        try table.writeBack()
+    }
 }

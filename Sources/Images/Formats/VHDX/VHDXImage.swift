@@ -17,8 +17,8 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
     private let chunkRatio: Int
     private var nextHost: UInt64
     private var logSequence: UInt64 = 0
-    private let bitmapLock = Lock()
-    private var bitmaps: [Int: [UInt8]] = [:]
+    /// Of differencing images.
+    private let bitmaps: SectorBitmaps
 
     init(
         _ storage: any Storage, header: VHDXHeader, metadata: VHDXMetadata, bat region: (offset: UInt64, length: UInt64)
@@ -37,6 +37,7 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
         }
         bat = try EntryTable(storage, at: region.offset, count: entries, width: 8, bigEndian: false)
         nextHost = storage.byteCount.rounded(toMultipleOf: 1 << 20)
+        bitmaps = SectorBitmaps(bitmapBytes: Int(metadata.blockBytes / metadata.sectorBytes / 8))
         super.init(storage: storage, formatName: "vhdx", size: metadata.size, blockBytes: Int(metadata.blockBytes))
     }
 
@@ -117,16 +118,12 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
     }
 
     private func bitmap(_ block: Int) throws(ImageError) -> [UInt8] {
-        bitmapLock.lock()
-        defer { bitmapLock.unlock() }
-        if let known = bitmaps[block] { return known }
-        guard let host = try bitmapHost(block) else {
-            throw corrupt("block \(block) is partially present but has no sector bitmap")
+        try bitmaps.find(block) { () throws(ImageError) in
+            guard let host = try bitmapHost(block) else {
+                throw corrupt("block \(block) is partially present but has no sector bitmap")
+            }
+            return try storage.readBytes(at: host, count: bitmapBytes)
         }
-        if bitmaps.count > 1024 { bitmaps.removeAll() }
-        let bits = try storage.readBytes(at: host, count: bitmapBytes)
-        bitmaps[block] = bits
-        return bits
     }
 
     override func writeInsideBlock(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) -> Int? {
@@ -143,11 +140,8 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
         if state == State.notPresent {
             // The bits of a block that was not present may be left over from an earlier life.
             let fresh = [UInt8](repeating: 0, count: bitmapBytes)
-            if let host = try bitmapHost(block) { try storage.write(fresh, at: host) }
             bat[batIndex(block)] = try grow(UInt64(blockBytes)) | State.partial
-            bitmapLock.lock()
-            bitmaps[block] = fresh
-            bitmapLock.unlock()
+            bitmaps.change(block, to: fresh)
         }
         let unit = Int(metadata.sectorBytes)
         let first = inBlock / unit * unit
@@ -160,10 +154,11 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
         try storage.write(from: whole.readable.part(0, last - first), at: host + UInt64(first))
         var bits = try bitmap(block)
         for sector in first / unit..<last / unit { bits[sector / 8] |= 1 << UInt8(sector % 8) }
-        bitmapLock.lock()
-        bitmaps[block] = bits
-        bitmapLock.unlock()
-        if let bitmapHost = try bitmapHost(block) { try storage.write(bits, at: bitmapHost) }
+        bitmaps.change(block, to: bits)
+        if bitmaps.isFull {
+            try storage.sync()
+            try writeTables()
+        }
         return count
     }
 
@@ -194,34 +189,55 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
 
     // MARK: Metadata through the log
 
-    override var hasDirtyTables: Bool { !bat.dirtyPages.isEmpty }
+    override var hasDirtyTables: Bool { !bat.dirtyPages.isEmpty || bitmaps.isDirty }
 
     /// Before the first write: new GUIDs tell others that file and data have changed; the log is in use from here on.
     override func willWrite() throws(ImageError) {
+        guard header.logLength >= 1 << 20 else {
+            throw ImageError(
+                .unsupported, "the log of \(header.logLength) bytes is too short to write with, 1 MiB is needed",
+                format: "vhdx", path: path)
+        }
         header.fileWrite = .random()
         header.dataWrite = .random()
         header.log = .random()
+        // A log in use has an entry at any time: the first one changes nothing.
+        try appendToLog([])
         try header.write(to: storage)
+    }
+
+    /// Writes an entry that stands alone. The halves of the log take turns, so that the last one stays valid until this
+    /// one is complete.
+    private func appendToLog(_ pages: [(offset: UInt64, bytes: [UInt8])]) throws(ImageError) {
+        logSequence += 1
+        let position = logSequence % 2 == 0 ? 0 : Int(header.logLength / 2)
+        let entry = VHDXLog.encode(
+            pages, at: position, sequence: logSequence, guid: header.log, fileBytes: storage.byteCount)
+        try storage.write(entry, at: header.logOffset + UInt64(position))
+        try storage.sync()
     }
 
     /// Every page of the table goes to the log first: after a crash it is applied again as a whole.
     override func writeTables() throws(ImageError) {
+        if bitmaps.isDirty {
+            try bitmaps.writeBack { (block, bits) throws(ImageError) in
+                if let host = try bitmapHost(block) { try storage.write(bits, at: host) }
+            }
+            if !bat.dirtyPages.isEmpty { try storage.sync() }
+        }
         let dirty = bat.dirtyPages.sorted()
-        let batch = min(100, Int(header.logLength) / VHDXLog.sectorBytes - 1)
-        for start in stride(from: 0, to: dirty.count, by: max(1, batch)) {
+        // Half of the smallest log holds 127 pages and the sector of their descriptors.
+        let batch = 100
+        for start in stride(from: 0, to: dirty.count, by: batch) {
             var pages: [(offset: UInt64, bytes: [UInt8])] = []
-            for page in dirty[start..<min(dirty.count, start + max(1, batch))] {
+            for page in dirty[start..<min(dirty.count, start + batch)] {
                 let offset = bat.fileOffset + UInt64(page * EntryTable.pageBytes)
                 let count = min(EntryTable.pageBytes, bat.byteCount - page * EntryTable.pageBytes)
                 var bytes = [UInt8](bat.buffer.readable.part(page * EntryTable.pageBytes, count))
                 bytes += [UInt8](repeating: 0, count: EntryTable.pageBytes - bytes.count)
                 pages.append((offset, bytes))
             }
-            logSequence += 1
-            let entry = VHDXLog.encode(
-                pages, at: 0, sequence: logSequence, guid: header.log, fileBytes: storage.byteCount)
-            try storage.write(entry, at: header.logOffset)
-            try storage.sync()
+            try appendToLog(pages)
             for page in pages { try storage.write(page.bytes, at: page.offset) }
             try storage.sync()
         }

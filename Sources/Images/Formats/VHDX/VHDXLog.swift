@@ -24,7 +24,8 @@ struct VHDXLog {
 
     static let sectorBytes = 4096
 
-    /// What has to be applied: the newest complete sequence of entries. Throws where there is none.
+    /// What has to be applied: the newest complete sequence of entries, nothing where no entry was ever completed.
+    /// Throws where entries are there but none of their sequences is complete.
     static func changes(_ storage: any Storage, _ header: VHDXHeader) throws(ImageError) -> Changes {
         func bad(_ message: String) -> ImageError {
             ImageError(.corrupt, message, format: "vhdx", path: storage.path, offset: header.logOffset)
@@ -37,6 +38,7 @@ struct VHDXLog {
         for position in stride(from: 0, to: ring.count, by: sectorBytes) {
             if let entry = entry(ring, at: position, header.log) { entries[position] = entry }
         }
+        if entries.isEmpty { return Changes(byteCount: storage.byteCount) }
         for head in entries.values.sorted(by: { $0.sequence > $1.sequence }) {
             guard let sequence = chain(entries, to: head, ring.count) else { continue }
             guard head.flushedOffset <= storage.byteCount else {

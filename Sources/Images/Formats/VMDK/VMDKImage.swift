@@ -143,7 +143,6 @@ final class VMDKImage: BlockDevice, @unchecked Sendable {
         cidLock.lock()
         defer { cidLock.unlock() }
         if hasNewCID { return }
-        hasNewCID = true
         var fresh = descriptor.cid
         while fresh == descriptor.cid || fresh == VMDKDescriptor.noParent {
             fresh = UInt32.random(in: 0...UInt32.max)
@@ -151,11 +150,20 @@ final class VMDKImage: BlockDevice, @unchecked Sendable {
         var bytes = Array(descriptor.replacing("CID", with: VMDKDescriptor.hex(fresh)).utf8)
         if descriptorPlace.room > 0 {
             while bytes.last == 0 { bytes.removeLast() }
-            guard bytes.count <= descriptorPlace.room else { return }
+            guard bytes.count <= descriptorPlace.room else {
+                hasNewCID = true
+                return
+            }
             bytes += [UInt8](repeating: 0, count: descriptorPlace.room - bytes.count)
         }
         try storage.write(bytes, at: descriptorPlace.offset)
+        if descriptorPlace.room == 0, storage.byteCount > UInt64(bytes.count) {
+            try storage.resize(to: UInt64(bytes.count))
+        }
+        // A child must not find changed data under the old CID.
+        try storage.sync()
         descriptor.cid = fresh
+        hasNewCID = true
     }
 
     func flush() throws(ImageError) {

@@ -146,7 +146,11 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         guard sector * 512 < storage.byteCount else {
             throw corrupt("grain table \(index) at sector \(sector) lies beyond the file", sector * 512)
         }
-        if tables.isFullOfDirty { try writeGrainTables() }
+        if tables.isFullOfDirty {
+            // The data that they name comes first.
+            try storage.sync()
+            try writeGrainTables()
+        }
         guard let slot = tables.claim(index, hostOffset: sector * 512) else {
             throw corrupt("the grain table cache is full")
         }
