@@ -163,7 +163,13 @@ public struct CheckResult: Sendable {
     public var fragmentedClusters: UInt64 = 0
     public var compressedClusters: UInt64 = 0
     public var imageEndOffset: UInt64?
-    /// One line per finding.
-    public var findings: [String] = []
+    /// One line per finding, the first thousand of them.
+    public private(set) var findings: [String] = []
+    private static let shownFindings = 1000
     public init() {}
+
+    /// Adds a line. The counters say how many there were; a hostile image must not fill memory with lines.
+    mutating func note(_ line: String) {
+        if findings.count < Self.shownFindings { findings.append(line) }
+    }
 }

@@ -12,6 +12,8 @@ struct Campaign {
         let folder = (access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp") + "/imagefuzz.\(getpid())"
         guard mkdir(folder, 0o755) == 0 else { throw FuzzFailure("cannot make \(folder)") }
         defer { remove(folder) }
+        // Where a worker crashed, without the registers.
+        setenv("SWIFT_BACKTRACE", "enable=yes,color=no,registers=none,images=none,sanitize=yes", 1)
         let formats = arguments.format.isEmpty ? FormatRegistry.formats.map(\.name) : [arguments.format]
         var total = 0
         for format in formats { total += try run(format, folder + "/" + format) }
@@ -44,6 +46,7 @@ struct Campaign {
             }
         }
         var findings = 0
+        var opened = 0
         var next = arguments.first
         let end = time(nil) + arguments.seconds
         let last = arguments.first + arguments.iterations
@@ -53,18 +56,19 @@ struct Campaign {
             let report = lines(of: folder + "/work/progress")
             let reached = report.first.flatMap { Int($0.dropFirst("iteration ".count)) } ?? next
             if status == 0 {
+                opened += report.last.flatMap { Int($0.dropFirst("opened ".count)) } ?? 0
                 next = reached
                 continue
             }
             findings += 1
             print("\(format): seed \(arguments.seed) \(Self.describe(status))")
             for line in report { print("    \(line)") }
-            for line in lines(of: folder + "/work/output").suffix(12) { print("    | \(line)") }
+            for line in lines(of: folder + "/work/output").prefix(16) { print("    | \(line)") }
             if report.isEmpty { return findings }
             next = reached + 1
             if findings >= arguments.most { break }
         }
-        print("\(format): \(next - arguments.first) iterations, \(findings) findings")
+        print("\(format): \(next - arguments.first) iterations, \(opened) opened, \(findings) findings")
         return findings
     }
 

@@ -9,6 +9,8 @@ struct Exercise {
     let recipe: SeedRecipe
     var random: SeededRandom
     private(set) var findings: [String] = []
+    /// Whether the damage was such that the image still opened.
+    private(set) var didOpen = false
 
     private var path: String { folder + "/" + SeedRecipe.mainFile }
 
@@ -74,6 +76,7 @@ struct Exercise {
         let options = options(readOnly: true)
         let device = try DiskImage.open(path, options: options)
         defer { try? device.close() }
+        didOpen = true
         checkConfinement(options)
         _ = device.summary
         _ = device.formatDetails

@@ -8,7 +8,7 @@ struct Worker {
     private let seeds: SeedFolder
 
     /// CPU time for one iteration, everything in it.
-    static let secondsPerIteration = 20
+    static let secondsPerIteration = 60
     /// Writable memory beyond what the process has at the start.
     static let memoryBytes: UInt64 = 512 << 20
     /// Resident memory after which a worker reports the iteration.
@@ -35,6 +35,7 @@ struct Worker {
         guard progress >= 0 else { throw FuzzFailure("cannot write in \(arguments.scratch)") }
         Self.ownFiles = Set((0..<64).compactMap(Self.openFile))
         var mutators: [String: Mutator] = [:]
+        var opened = 0
         var contents: [String: SparseFile] = [:]
         for iteration in arguments.first..<arguments.first + arguments.iterations {
             var random = SeededRandom(arguments.seed &* 0x1_0000_0001 &+ UInt64(iteration))
@@ -64,6 +65,7 @@ struct Worker {
             var exercise = Exercise(folder: folder, recipe: recipe, random: random)
             exercise.run()
             startClock(0)
+            if exercise.didOpen { opened += 1 }
             var findings = exercise.findings
             if let resident = residentBytes, resident > Self.residentBytes {
                 findings.append("\(resident >> 20) MiB of memory")
@@ -73,7 +75,7 @@ struct Worker {
                 exit(Self.foundSomething)
             }
         }
-        write(["iteration \(arguments.first + arguments.iterations)"], to: progress)
+        write(["iteration \(arguments.first + arguments.iterations)", "opened \(opened)"], to: progress)
     }
 
     /// The path behind a descriptor of this process.
