@@ -65,6 +65,7 @@ struct Campaign {
             for line in report { print("    \(line)") }
             for line in lines(of: folder + "/work/output").prefix(16) { print("    | \(line)") }
             if report.isEmpty { return findings }
+            print("    imagefuzz replay --format \(format) --seed \(arguments.seed) --first \(reached)")
             next = reached + 1
             if findings >= arguments.most { break }
         }
