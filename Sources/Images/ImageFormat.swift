@@ -86,6 +86,8 @@ public struct OpenOptions: Sendable {
     public var keySecret: String?
     /// Folder that backing, data and extent files must stay within; nil allows any.
     public var confinedTo: String?
+    /// Files outside that folder that may be named all the same.
+    public var declaredFiles: Set<String> = []
 
     public init(
         format: String? = nil, readOnly: Bool = true, lock: LockMode = .normal, openBacking: Bool = true,

@@ -119,6 +119,7 @@ public struct VMDKFormat: ImageFormat {
             throw bad(.permission, "Cannot use extent '\(file)': it lies outside the folder of '\(storage.path)'")
         }
         let path = FilePath.folder(of: storage.path) + file
+        try options.confine(path, namedBy: storage.path, as: "Extent")
         let below = try storage.openSibling(path, create: false)
         let device: any BlockDevice
         switch extent.type {
