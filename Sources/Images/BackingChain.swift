@@ -35,7 +35,8 @@ public enum DiskImage {
         }
         let device = try format.open(storage: storage, options: chosen)
         guard options.openBacking, let reference = device.backingReference else { return device }
-        let backingPath = try resolve(reference, from: path, confinedTo: options.confinedTo)
+        let backingPath = try resolve(reference, from: path)
+        try options.confine(backingPath, namedBy: path, as: "Backing file")
         var below = options
         below.format = reference.format
         below.readOnly = true
@@ -51,19 +52,17 @@ public enum DiskImage {
         return device
     }
 
-    /// The path that a backing reference means, refused when it leaves the folder that `confinedTo` names.
-    static func resolve(
-        _ reference: BackingReference, from image: String, confinedTo: String?
-    ) throws(ImageError) -> String {
-        let path = try localPath(
-            FilePath.scheme(of: reference.file) == nil
-                ? FilePath.resolve(reference.file, from: image) : reference.file)
-        guard let confinedTo else { return path }
-        guard let root = FilePath.real(confinedTo), let real = FilePath.real(path), real.hasPrefix(root + "/") else {
-            throw ImageError(
-                .permission, "Backing file '\(path)' of '\(image)' is outside '\(confinedTo)'", path: path)
+    /// The path that a name inside an image means: relative names are meant from the image's folder. Names of protocols
+    /// are refused; a file of such a name beside the image is that file.
+    static func resolve(_ reference: BackingReference, from image: String) throws(ImageError) -> String {
+        let name = reference.file
+        guard let scheme = FilePath.scheme(of: name) else { return FilePath.resolve(name, from: image) }
+        if scheme == "file" { return FilePath.resolve(String(name.dropFirst(5)), from: image) }
+        let beside = FilePath.resolve(name, from: image)
+        guard FilePath.real(beside) != nil else {
+            throw ImageError(.unsupported, "Unknown protocol '\(scheme)' in '\(name)', which '\(image)' names", path: image)
         }
-        return path
+        return beside
     }
 
     /// The file that an image name means: a plain path, or one behind `file:`.
@@ -96,7 +95,7 @@ public enum DiskImage {
 extension DiskImage {
     /// The path that a backing reference means from an image's place, nil where it is no path.
     public static func backingPath(_ reference: BackingReference, from image: String) -> String? {
-        try? resolve(reference, from: image, confinedTo: nil)
+        try? resolve(reference, from: image)
     }
 
     /// Makes a snapshot what the device reads: `name`, an id, or `snapshot.id=…,snapshot.name=…`. Read-only devices only.
@@ -162,4 +161,20 @@ public protocol SnapshotCapable: BlockDevice {
     func applySnapshot(_ selector: String) throws(ImageError)
     /// Forgets a snapshot.
     func deleteSnapshot(_ selector: String) throws(ImageError)
+}
+
+extension OpenOptions {
+    /// Refuses a file that an image names when it lies outside the folder `confinedTo`, symbolic links followed, and is
+    /// not among `declaredFiles`.
+    func confine(_ path: String, namedBy image: String, as what: String) throws(ImageError) {
+        guard let confinedTo else { return }
+        let real = FilePath.real(path)
+        if let real, let root = FilePath.real(confinedTo), real.hasPrefix(root == "/" ? "/" : root + "/") { return }
+        if let real, declaredFiles.contains(where: { FilePath.real($0) == real }) { return }
+        guard real != nil else {
+            throw ImageError(.notFound, "\(what) '\(path)', which '\(image)' names, does not exist", path: path)
+        }
+        throw ImageError(
+            .permission, "\(what) '\(path)', which '\(image)' names, lies outside '\(confinedTo)'", path: path)
+    }
 }

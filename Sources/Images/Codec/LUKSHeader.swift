@@ -19,6 +19,8 @@ struct LUKSHeader {
     private static let inUse: UInt32 = 0x00ac_71f3
     private static let free: UInt32 = 0x0000_dead
     private static let stripes = 4000
+    /// PBKDF2 iterations of all slots together that an image may ask for: about half a minute of work.
+    private static let maximumIterations: UInt64 = 1 << 25
 
     var bytes: [UInt8]
 
@@ -34,27 +36,41 @@ struct LUKSHeader {
     /// Parses the header at `offset`; refuses what is not supported.
     init(_ storage: any Storage, at offset: UInt64) throws(ImageError) {
         bytes = try storage.readBytes(at: offset, count: Self.headerBytes)
-        func bad(_ kind: ImageError.Kind, _ message: String) -> ImageError {
-            ImageError(kind, message, format: "luks", path: storage.path, offset: offset)
+        func bad(_ kind: ImageError.Kind, _ message: String, at field: Int = 0) -> ImageError {
+            ImageError(kind, message, format: "luks", path: storage.path, offset: offset + UInt64(field))
         }
         guard Array(bytes[0..<6]) == Self.magic else { throw bad(.corrupt, "Volume is not in LUKS format") }
         guard bytes.be16(6) == 1 else { throw bad(.unsupported, "LUKS version \(bytes.be16(6)) is not supported") }
         guard cipherName == "aes", ["xts-plain64", "cbc-plain64"].contains(cipherMode) else {
             throw bad(.unsupported, "LUKS cipher \(cipherName)-\(cipherMode) is not supported")
         }
-        guard [16, 24, 32, 64].contains(keyBytes) else {
-            throw bad(.corrupt, "LUKS key of \(keyBytes) bytes is invalid")
+        // XTS takes two keys of one length, CBC one.
+        guard (cipherMode == "xts-plain64" ? [32, 64] : [16, 24, 32]).contains(keyBytes) else {
+            throw bad(.corrupt, "LUKS key of \(keyBytes) bytes does not fit \(cipherMode)", at: 108)
         }
         guard Self.digest(hash) != nil else { throw bad(.unsupported, "LUKS hash '\(hash)' is not supported") }
+        var iterations = UInt64(bytes.be32(164))
         for slot in 0..<8 {
             let at = 208 + slot * 48
             guard bytes.be32(at) == Self.inUse || bytes.be32(at) == Self.free else {
-                throw bad(.corrupt, "Keyslot \(slot) state is \(UInt64(bytes.be32(at)).hex)")
+                throw bad(.corrupt, "Keyslot \(slot) state is \(UInt64(bytes.be32(at)).hex)", at: at)
             }
             guard bytes.be32(at) == Self.free || (bytes.be32(at + 44) == UInt32(Self.stripes) && bytes.be32(at + 4) > 0)
             else {
-                throw bad(.corrupt, "Keyslot \(slot) has \(bytes.be32(at + 44)) stripes or no iterations")
+                throw bad(.corrupt, "Keyslot \(slot) has \(bytes.be32(at + 44)) stripes or no iterations", at: at + 4)
             }
+            guard bytes.be32(at) == Self.inUse else { continue }
+            // Trying a slot costs its iterations and those of the digest.
+            iterations += UInt64(bytes.be32(at + 4)) + UInt64(bytes.be32(164))
+            let material = offset + UInt64(bytes.be32(at + 40)) * 512
+            guard material + UInt64(keyBytes * Self.stripes) <= storage.byteCount else {
+                throw bad(.corrupt, "the key material of slot \(slot) at \(material.hex) lies beyond the file", at: at + 40)
+            }
+        }
+        guard bytes.be32(164) > 0, iterations <= Self.maximumIterations else {
+            throw bad(
+                .corrupt, "LUKS key derivation of \(iterations) iterations, at most \(Self.maximumIterations) are done",
+                at: 164)
         }
     }
 

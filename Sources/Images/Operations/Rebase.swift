@@ -27,7 +27,7 @@ extension DiskImage {
             if let newBacking {
                 do throws(ImageError) {
                     fresh = try open(
-                        resolve(newBacking, from: path, confinedTo: nil),
+                        resolve(newBacking, from: path),
                         options: OpenOptions(format: newBacking.format))
                 } catch {
                     throw ImageError(

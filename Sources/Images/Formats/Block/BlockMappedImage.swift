@@ -288,8 +288,9 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
         var run = try locate(offset, limit: end - offset)
         run.length = min(run.length, end - offset)
         while offset + run.length < end {
-            let next = try locate(offset + run.length, limit: end - offset - run.length)
-            guard next.kind == run.kind, next.hasHostSpace == run.hasHostSpace,
+            // What cannot be told ends the run; asking for it alone gives the error.
+            guard let next = try? locate(offset + run.length, limit: end - offset - run.length), next.kind == run.kind,
+                next.hasHostSpace == run.hasHostSpace,
                 run.kind != .data || next.host == run.host + run.length
             else { break }
             run.length = min(run.length + next.length, end - offset)

@@ -113,7 +113,7 @@ public struct CloopFormat: ImageFormat {
                 try image.decompress(index, into: buffer.bytes)
             } catch {
                 result.corruptions += 1
-                result.findings.append("ERROR: \(error.message)")
+                result.note("ERROR: \(error.message)")
             }
         }
         return result

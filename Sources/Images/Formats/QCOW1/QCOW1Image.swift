@@ -40,7 +40,7 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
     /// The L2 table of an L1 entry; nil where there is none. Caller holds `cacheLock`.
     private func loadL2(_ index: Int) throws(ImageError) -> Int? {
         if let slot = l2Cache.find(index) { return slot }
-        let offset = l1[index]
+        let offset = try l1[index]
         if offset == 0 { return nil }
         guard offset < storage.byteCount else {
             throw corrupt("L2 table \(index) at \(offset.hex) lies beyond the file", offset)
@@ -114,7 +114,7 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
 
     /// Makes the L2 table of an L1 entry where there is none.
     private func ensureL2(_ l1Index: Int) throws(ImageError) {
-        guard l1[l1Index] == 0 else { return }
+        guard try l1[l1Index] == 0 else { return }
         let offset = take(UInt64(8) << UInt64(l2Bits), alignment: 512)
         try storage.resize(to: max(nextHost, storage.byteCount))
         cacheLock.lock()
@@ -125,7 +125,7 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
         }
         l2Cache.bytes(slot).zero(from: 0)
         l2Cache.markDirty(slot)
-        l1[l1Index] = offset
+        try l1.set(offset, at: l1Index)
     }
 
     private func take(_ count: UInt64, alignment: UInt64) -> UInt64 {

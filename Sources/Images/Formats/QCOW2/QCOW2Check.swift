@@ -12,7 +12,6 @@ struct QCOW2Check {
     private var found: [UInt16] = []
     private let fileClusters: UInt64
     private var previousHost: UInt64 = 0
-    private static let shownFindings = 1000
 
     init(_ image: QCOW2Image) throws(ImageError) {
         self.image = image
@@ -52,9 +51,7 @@ struct QCOW2Check {
         return result
     }
 
-    private mutating func note(_ line: String) {
-        if result.findings.count < Self.shownFindings { result.findings.append(line) }
-    }
+    private mutating func note(_ line: String) { result.note(line) }
 
     private mutating func corruption(_ line: String) {
         result.corruptions += 1
@@ -65,11 +62,12 @@ struct QCOW2Check {
     @discardableResult
     private mutating func count(_ offset: UInt64, _ bytes: UInt64, _ what: String) -> Bool {
         guard bytes > 0 else { return true }
+        let (end, overflow) = offset.addingReportingOverflow(bytes - 1)
         let first = offset >> UInt64(layout.clusterBits)
-        let last = (offset + bytes - 1) >> UInt64(layout.clusterBits)
+        let last = end >> UInt64(layout.clusterBits)
         // Preallocated and sparse images may name clusters past the end of the file, but not arbitrarily far.
-        guard last < fileClusters + UInt64(layout.refblockEntries), offset <= UInt64(Int64.max) - bytes else {
-            corruption("\(what) at offset \(offset.hex) lies beyond the end of the file")
+        guard !overflow, last < fileClusters + UInt64(layout.refblockEntries) else {
+            corruption("\(what) of \(bytes) bytes at offset \(offset.hex) lies beyond the end of the file")
             return false
         }
         if last >= UInt64(found.count) {

@@ -46,8 +46,8 @@ public struct QCOW2Format: ImageFormat {
                 throw ImageError(
                     .corrupt, "'data-file' is required for this image", format: name, path: storage.path)
             }
-            let path = try DiskImage.resolve(
-                BackingReference(file: file, format: nil), from: storage.path, confinedTo: options.confinedTo)
+            let path = try DiskImage.resolve(BackingReference(file: file, format: nil), from: storage.path)
+            try options.confine(path, namedBy: storage.path, as: "Data file")
             dataStorage = try storage.openSibling(path, create: false)
         }
         let image = try QCOW2Image(storage: storage, dataStorage: dataStorage, header: header)

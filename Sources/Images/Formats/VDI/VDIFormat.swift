@@ -83,7 +83,7 @@ public struct VDIFormat: ImageFormat {
             )
         }
         let map = try EntryTable(storage, at: mapOffset, count: Int(blocks), width: 4, bigEndian: false)
-        return VDIImage(storage, size: (size + 511) & ~511, map: map, dataOffset: dataOffset)
+        return try VDIImage(storage, size: (size + 511) & ~511, map: map, dataOffset: dataOffset)
     }
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
@@ -127,7 +127,7 @@ public struct VDIFormat: ImageFormat {
         guard let image = device as? VDIImage else {
             throw ImageError(.invalidArgument, "not a VDI image", format: name, path: device.path)
         }
-        return image.check()
+        return try image.check()
     }
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }

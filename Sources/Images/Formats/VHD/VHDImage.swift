@@ -7,6 +7,8 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
     private let bitmapBytes: Int
     /// Where the next block goes; the footer follows it.
     private var nextHost: UInt64
+    /// A place beyond the end of the file that an entry names: were the file to grow, it would get somebody else's data.
+    private let hostOutside: UInt64?
     /// Of differencing images.
     private let bitmaps: SectorBitmaps
 
@@ -21,10 +23,14 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         var end = (table.fileOffset + UInt64(table.byteCount) + 511) & ~511
         // Parent locators may lie behind the table: new blocks go behind whatever the file holds but its footer.
         if parent != nil { end = max(end, storage.byteCount >= 512 ? (storage.byteCount - 512 + 511) & ~511 : 0) }
-        for index in 0..<table.count where table[index] != Self.absent {
-            end = max(end, table[index] * 512 + UInt64(bitmapBytes + blockBytes))
+        let blockRoom = UInt64(bitmapBytes + blockBytes)
+        var outside: UInt64?
+        try table.forEach { (_, sector) throws(ImageError) in
+            guard sector != Self.absent else { return }
+            if sector * 512 > storage.byteCount { outside = sector * 512 } else { end = max(end, sector * 512 + blockRoom) }
         }
         nextHost = end
+        hostOutside = outside
         super.init(storage: storage, formatName: "vpc", size: size, blockBytes: blockBytes)
     }
 
@@ -45,7 +51,7 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
     }
 
     private func blockHost(_ index: Int) throws(ImageError) -> UInt64? {
-        let sector = table[index]
+        let sector = try table[index]
         if sector == Self.absent { return nil }
         let host = sector * 512
         guard host >= 1536, host <= storage.byteCount else {
@@ -61,7 +67,7 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         guard let host = try blockHost(index) else {
             var length = block - inBlock
             index += 1
-            while length < limit, index < table.count, table[index] == Self.absent {
+            while length < limit, index < table.count, try table[index] == Self.absent {
                 length += block
                 index += 1
             }
@@ -86,6 +92,9 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
     }
 
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
+        if let hostOutside {
+            throw corrupt("a block at \(hostOutside.hex) lies beyond the file, which therefore cannot grow", hostOutside)
+        }
         let start = nextHost
         nextHost += UInt64(bitmapBytes + blockBytes)
         // The room may begin with the old footer: it goes to the new end before its old place is overwritten.
@@ -98,7 +107,7 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
     }
 
     override func link(_ index: UInt64, host: UInt64) throws(ImageError) {
-        table[Int(index)] = (host - UInt64(bitmapBytes)) / 512
+        try table.set((host - UInt64(bitmapBytes)) / 512, at: Int(index))
     }
 
     /// Differencing images: only the sectors that are written become this image's own.

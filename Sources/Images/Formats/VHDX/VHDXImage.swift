@@ -27,7 +27,7 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
         self.metadata = metadata
         chunkRatio = Int((UInt64(1) << 23) * UInt64(metadata.sectorBytes) / UInt64(metadata.blockBytes))
         let entries = Self.batEntries(metadata)
-        guard UInt64(entries) * 8 <= region.length, entries <= 16 << 20,
+        guard UInt64(entries) * 8 <= region.length,
             region.offset + UInt64(entries) * 8 <= storage.byteCount
         else {
             throw ImageError(
@@ -87,7 +87,7 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
         let block = Int(offset / UInt64(blockBytes))
         let inBlock = offset % UInt64(blockBytes)
         let length = UInt64(blockBytes) - inBlock
-        let entry = bat[batIndex(block)]
+        let entry = try bat[batIndex(block)]
         switch entry & 7 {
         case State.notPresent: return BlockRun(kind: .unallocated, length: length)
         case State.undefined, State.zero, State.unmapped: return BlockRun(kind: .zero, length: length)
@@ -112,7 +112,7 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
 
     /// Where the bits of a block lie; nil where their chunk has no bitmap block.
     private func bitmapHost(_ block: Int) throws(ImageError) -> UInt64? {
-        let entry = bat[bitmapIndex(block)]
+        let entry = try bat[bitmapIndex(block)]
         guard entry & 7 == State.full else { return nil }
         return try place(ofEntry: entry) + UInt64(block % chunkRatio * bitmapBytes)
     }
@@ -129,18 +129,18 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
     override func writeInsideBlock(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) -> Int? {
         guard metadata.hasParent else { return nil }
         let block = Int(offset / UInt64(blockBytes))
-        let state = bat[batIndex(block)] & 7
+        let state = try bat[batIndex(block)] & 7
         guard state == State.notPresent || state == State.partial else { return nil }
         let start = UInt64(block) * UInt64(blockBytes)
         let inBlock = Int(offset - start)
         let count = min(buffer.count, blockBytes - inBlock, 1 << 20)
-        if bat[bitmapIndex(block)] & 7 != State.full {
-            bat[bitmapIndex(block)] = try grow(1 << 20) | State.full
+        if try bat[bitmapIndex(block)] & 7 != State.full {
+            try bat.set(try grow(1 << 20) | State.full, at: bitmapIndex(block))
         }
         if state == State.notPresent {
             // The bits of a block that was not present may be left over from an earlier life.
             let fresh = [UInt8](repeating: 0, count: bitmapBytes)
-            bat[batIndex(block)] = try grow(UInt64(blockBytes)) | State.partial
+            try bat.set(try grow(UInt64(blockBytes)) | State.partial, at: batIndex(block))
             bitmaps.change(block, to: fresh)
         }
         let unit = Int(metadata.sectorBytes)
@@ -177,13 +177,13 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
     }
 
     override func link(_ index: UInt64, host: UInt64) throws(ImageError) {
-        bat[batIndex(Int(index))] = host | State.full
+        try bat.set(host | State.full, at: batIndex(Int(index)))
     }
 
     override func markZero(_ index: UInt64) throws(ImageError) -> Bool {
         // A block that has a place keeps it: writing zeros there is cheaper than losing it.
-        guard bat[batIndex(Int(index))] & 7 == State.notPresent else { return false }
-        bat[batIndex(Int(index))] = State.zero
+        guard try bat[batIndex(Int(index))] & 7 == State.notPresent else { return false }
+        try bat.set(State.zero, at: batIndex(Int(index)))
         return true
     }
 
@@ -232,10 +232,7 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
             var pages: [(offset: UInt64, bytes: [UInt8])] = []
             for page in dirty[start..<min(dirty.count, start + batch)] {
                 let offset = bat.fileOffset + UInt64(page * EntryTable.pageBytes)
-                let count = min(EntryTable.pageBytes, bat.byteCount - page * EntryTable.pageBytes)
-                var bytes = [UInt8](bat.buffer.readable.part(page * EntryTable.pageBytes, count))
-                bytes += [UInt8](repeating: 0, count: EntryTable.pageBytes - bytes.count)
-                pages.append((offset, bytes))
+                pages.append((offset, try bat.page(page)))
             }
             try appendToLog(pages)
             for page in pages { try storage.write(page.bytes, at: page.offset) }
@@ -252,21 +249,22 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
     }
 
     /// Two blocks at one place, a place outside the file, an unknown state.
-    func check() -> CheckResult {
+    func check() throws(ImageError) -> CheckResult {
         var result = CheckResult()
         var seen: [UInt64: Int] = [:]
         result.totalClusters = (diskSize + UInt64(blockBytes) - 1) / UInt64(blockBytes)
-        for index in 0..<bat.count where bat[index] & 7 >= State.full {
-            let host = bat[index] & ~0xf_ffff
+        try bat.forEach { (index, entry) throws(ImageError) in
+            guard entry & 7 >= State.full else { return }
+            let host = entry & ~0xf_ffff
             let isBitmap = index % (chunkRatio + 1) == chunkRatio
             let end = host &+ UInt64(isBitmap ? 1 << 20 : blockBytes)
             if !isBitmap { result.allocatedClusters += 1 }
             if host < 1 << 20 || host > 1 << 60 || end > storage.byteCount.rounded(toMultipleOf: 1 << 20) {
                 result.corruptions += 1
-                result.findings.append("ERROR: BAT entry \(index) at \(host.hex) lies outside the file")
+                result.note("ERROR: BAT entry \(index) at \(host.hex) lies outside the file")
             } else if let other = seen.updateValue(index, forKey: host) {
                 result.corruptions += 1
-                result.findings.append("ERROR: BAT entries \(other) and \(index) share the place \(host.hex)")
+                result.note("ERROR: BAT entries \(other) and \(index) share the place \(host.hex)")
             }
         }
         return result

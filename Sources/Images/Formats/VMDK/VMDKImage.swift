@@ -56,6 +56,14 @@ final class VMDKImage: BlockDevice, @unchecked Sendable {
         }
     }
 
+    /// Length of all files that hold data.
+    var fileBytes: UInt64 {
+        parts.reduce(0) { sum, part in
+            let file = (part.device as? BlockMappedImage)?.storage ?? (part.device as? RawImage)?.storage
+            return sum + (file?.byteCount ?? 0)
+        }
+    }
+
     private func part(at offset: UInt64) throws(ImageError) -> Part {
         guard let part = parts.last(where: { $0.start <= offset }), offset < part.start + part.size else {
             throw ImageError(.invalidArgument, "offset \(offset) lies in no extent", format: "vmdk", path: path)
