@@ -48,9 +48,10 @@ struct RecordedWriter {
             let device = try image.open(disk, in: scratch)
             let name = "s\(round)"
             try requests(device, requestsPerRound)
+            // Before there are snapshots: what they show of the base would change with it.
+            if round == 0 { try commit(device) }
             try snapshot(device, name)
             try requests(device, requestsPerRound)
-            if round == 1 { try commit(device) }
             try rename(device, round)
             try resize(device, round)
             try changeBitmaps(device)
