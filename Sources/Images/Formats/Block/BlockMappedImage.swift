@@ -44,6 +44,9 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
         throw unsupported("cannot be written in place")
     }
 
+    /// Takes room back that `place` gave last and that nothing was linked to.
+    func unplace(host: UInt64, count: Int) {}
+
     /// Records that block `index` lies at `host`.
     func link(_ index: UInt64, host: UInt64) throws(ImageError) { throw unsupported("cannot be written in place") }
 
@@ -188,7 +191,12 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
             let wanted =
                 run.kind == .compressed ? 1 : max(1, min(buffer.count, Int(min(run.length, 1 << 30))) / blockBytes)
             let (host, count) = try place(index, count: wanted)
-            try writeHost(from: buffer.part(0, count * blockBytes), host: host, at: offset)
+            do throws(ImageError) {
+                try writeHost(from: buffer.part(0, count * blockBytes), host: host, at: offset)
+            } catch {
+                unplace(host: host, count: count)
+                throw error
+            }
             for step in 0..<UInt64(count) { try link(index + step, host: host + step * block) }
             return count * blockBytes
         }
@@ -196,12 +204,17 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
         let start = index * block
         let isBacked = run.kind == .unallocated && backing.map { start < $0.size } ?? false
         let (host, _) = try place(index, count: 1)
-        if isBacked || run.kind == .compressed || transformsData || !newRoomReadsAsZeros {
-            try copyOld(from: start, to: offset, host: host)
-            try copyOld(
-                from: offset + UInt64(count), to: start + block, host: host + UInt64(inBlock + count))
+        do throws(ImageError) {
+            if isBacked || run.kind == .compressed || transformsData || !newRoomReadsAsZeros {
+                try copyOld(from: start, to: offset, host: host)
+                try copyOld(
+                    from: offset + UInt64(count), to: start + block, host: host + UInt64(inBlock + count))
+            }
+            try writeHost(from: buffer.part(0, count), host: host + UInt64(inBlock), at: offset)
+        } catch {
+            unplace(host: host, count: 1)
+            throw error
         }
-        try writeHost(from: buffer.part(0, count), host: host + UInt64(inBlock), at: offset)
         try link(index, host: host)
         return count
     }

@@ -194,7 +194,8 @@ final class COWImage: BlockMappedImage, @unchecked Sendable {
             // Whole bytes of the bitmap at once where they are uniform.
             let covered = min(end, geometry.coveredSectors)
             if sector % 8 == 0, sector + 8 <= covered {
-                let bytes = try bitmap.run(of: here ? 0xff : 0, from: Int(sector / 8), limit: Int((covered - sector) / 8))
+                let bytes = try bitmap.run(
+                    of: here ? 0xff : 0, from: Int(sector / 8), limit: Int((covered - sector) / 8))
                 sector += UInt64(bytes) * 8
                 if bytes > 0 { continue }
             }

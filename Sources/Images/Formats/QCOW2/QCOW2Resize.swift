@@ -31,6 +31,7 @@ extension QCOW2Image: BackingChangeable {
             header.size = oldSize
             throw error
         }
+        try storage.sync()
     }
 
     private func fillGrown(
@@ -65,7 +66,6 @@ extension QCOW2Image: BackingChangeable {
         var field: [UInt8] = []
         field.putBE(header.size)
         try storage.write(field, at: 24)
-        try storage.sync()
     }
 
     private func shrink(to size: UInt64) throws(ImageError) {
@@ -89,6 +89,7 @@ extension QCOW2Image: BackingChangeable {
             header.size = oldSize
             throw error
         }
+        try storage.sync()
         if dataStorage !== storage { try dataStorage.resize(to: size) }
         try settle()
         try truncateFile()

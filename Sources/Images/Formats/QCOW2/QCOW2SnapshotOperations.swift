@@ -89,20 +89,20 @@ extension QCOW2Image {
 
     /// Makes another L1 table and size the active ones, by one short write into the header.
     func switchL1(to table: [UInt64], at offset: UInt64, size: UInt64) throws(ImageError) {
+        var fields: [UInt8] = []
+        fields.putBE(size)
+        fields.putBE(header.cryptMethod)
+        fields.putBE(UInt32(table.count))
+        fields.putBE(offset)
+        try storage.write(fields, at: 24)
         header.l1Offset = offset
         header.l1Size = UInt32(table.count)
         header.size = size
         l1 = table
         l1Dirty = nil
-        var fields: [UInt8] = []
-        fields.putBE(size)
-        fields.putBE(header.cryptMethod)
-        fields.putBE(header.l1Size)
-        fields.putBE(offset)
-        try storage.write(fields, at: 24)
-        try storage.sync()
         l2Cache.dropAll()
         decompressed.removeAll()
+        try storage.sync()
     }
 
     /// Calls `body` with every host range that a table reaches: L2 tables and data.

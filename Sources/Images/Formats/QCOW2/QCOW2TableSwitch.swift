@@ -105,7 +105,9 @@ extension QCOW2Image {
         var tableClusters: UInt32 = 0
         while room.refcountBlocks.count < refcountBlockCount || tableClusters != header.refcountTableClusters {
             if tableClusters != header.refcountTableClusters {
-                if tableClusters > 0 { try freeNow(room.refcountTable, UInt64(tableClusters) << UInt64(layout.clusterBits)) }
+                if tableClusters > 0 {
+                    try freeNow(room.refcountTable, UInt64(tableClusters) << UInt64(layout.clusterBits))
+                }
                 tableClusters = header.refcountTableClusters
                 room.refcountTable = try allocateContiguous(Int(tableClusters))
             }

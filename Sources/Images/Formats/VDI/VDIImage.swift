@@ -53,10 +53,13 @@ final class VDIImage: BlockMappedImage, @unchecked Sendable {
         guard place + UInt64(count) <= UInt64(map.count) else {
             throw corrupt("the VDI image has more blocks than its map")
         }
+        try clearRoom(from: host(place), to: host(place + UInt64(count)))
         nextPlace += UInt64(count)
-        try clearRoom(from: host(place), to: host(nextPlace))
         return (host(place), count)
     }
+
+    /// There are no more places than blocks: none may be lost to a write that failed.
+    override func unplace(host: UInt64, count: Int) { nextPlace -= UInt64(count) }
 
     override func link(_ index: UInt64, host: UInt64) throws(ImageError) {
         try map.set((host - dataOffset) >> 20, at: Int(index))
