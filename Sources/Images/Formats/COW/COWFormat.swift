@@ -51,7 +51,9 @@ public struct COWFormat: ImageFormat {
         let head = try storage.readBytes(at: 0, count: 4160)
         let candidates = Self.layouts(head)
         // Several layouts share version 2: the right one makes sense, and its data region ends with the file.
-        let plausible = candidates.filter { $0.size > 0 && $0.size % 512 == 0 && $0.size <= Self.maximumSize }
+        let plausible = candidates.filter {
+            ($0.size > 0 || $0.dataOffset == storage.byteCount) && $0.size % 512 == 0 && $0.size <= Self.maximumSize
+        }
         let exact = plausible.first { $0.dataOffset + $0.size == storage.byteCount }
         guard let chosen = exact ?? plausible.first(where: { $0.bitmapOffset < storage.byteCount }) else {
             throw ImageError(
