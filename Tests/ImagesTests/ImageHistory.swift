@@ -131,6 +131,11 @@ struct ImageHistory {
         // What lies on a base that has changed is of no use any more, except where it was emptied.
         if keep || Bool.random(using: &random) { layers.removeLast() }
         try reopen()
+        // A base that was longer than what was committed to it stays so.
+        if let device, Int(device.size) > model.bytes.count {
+            let rest = Int(device.size) - model.bytes.count
+            model.bytes += try device.bytes(at: UInt64(model.bytes.count), count: rest)
+        }
     }
 
     private mutating func rebase() throws {
