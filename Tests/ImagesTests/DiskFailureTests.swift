@@ -6,7 +6,7 @@ import Testing
 /// A host disk that fails at the n-th change, for every n: the writer says so, and nothing that was flushed is lost.
 @Suite struct DiskFailureTests {
     /// Failing positions that are tried per kind of image.
-    private static let positions = 24 * CrashTests.effort
+    private static let positions = 15 * CrashTests.effort
 
     @Test(arguments: SimulatedImage.all)
     func aFailingDiskEndsInAnErrorAndAnImageThatOpens(image: SimulatedImage) throws {

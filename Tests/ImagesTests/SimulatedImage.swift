@@ -42,6 +42,13 @@ struct SimulatedImage: Sendable, CustomTestStringConvertible {
             && options["encrypt.format"] != "luks"
     }
 
+    /// Whether QEMU can check and read what a cut has left: one file, no secrets.
+    var isReadableByQEMU: Bool {
+        ["qcow2", "vdi", "vmdk", "vhdx", "parallels"].contains(variant.format) && !hasBacking
+            && variant.options["data_file"] == nil && variant.options["encrypt.format"] == nil
+            && variant.options["subformat"].map { $0 == "fixed" } ?? true
+    }
+
     /// VMDK, VHD and VHDX only take parents of their own kind; those lie in a real folder.
     private var needsOwnKind: Bool { ["vmdk", "vpc", "vhdx"].contains(variant.format) }
 
