@@ -4,8 +4,8 @@
 /// under `cacheLock`, which is never held across data transfers.
 ///
 /// Crash safety: metadata changes collect in the caches and reach the file in `writeMetadata`, refcounts first, then
-/// L2 tables, then L1; clusters that were given up are reused only after the tables that named them are on disk. An
-/// interruption at any write can only leak clusters.
+/// L2 tables, then L1; clusters that were given up are reused only after the tables that named them are on disk. What
+/// changes more at once is switched with the header (`switchTables`). An interruption at any write can only leak clusters.
 public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     let storage: any Storage
     /// Where guest clusters lie: `storage`, or the external data file.
