@@ -27,7 +27,11 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         var outside: UInt64?
         try table.forEach { (_, sector) throws(ImageError) in
             guard sector != Self.absent else { return }
-            if sector * 512 > storage.byteCount { outside = sector * 512 } else { end = max(end, sector * 512 + blockRoom) }
+            if sector * 512 > storage.byteCount {
+                outside = sector * 512
+            } else {
+                end = max(end, sector * 512 + blockRoom)
+            }
         }
         nextHost = end
         hostOutside = outside
@@ -97,7 +101,8 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
 
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
         if let hostOutside {
-            throw corrupt("a block at \(hostOutside.hex) lies beyond the file, which therefore cannot grow", hostOutside)
+            throw corrupt(
+                "a block at \(hostOutside.hex) lies beyond the file, which therefore cannot grow", hostOutside)
         }
         let start = nextHost
         nextHost += UInt64(bitmapBytes + blockBytes)
