@@ -120,7 +120,9 @@ import Testing
             // The second block lies where nothing is yet.
             bytes.overwrite(entry, with: value)
             let device = try open(bytes, format, readOnly: false)
-            let error = #expect(throws: ImageError.self, "\(format)") { try device.put([1, 2, 3], at: format == "vpc" ? 4 << 20 : 3 << 20) }
+            let error = #expect(throws: ImageError.self, "\(format)") {
+                try device.put([1, 2, 3], at: format == "vpc" ? 4 << 20 : 3 << 20)
+            }
             #expect(error?.message.contains("cannot grow") == true, "\(format): \(error?.message ?? "")")
         }
     }
