@@ -148,7 +148,8 @@ struct Mutator {
     private func changeText(_ file: inout SparseFile, _ random: inout SeededRandom, _ log: inout [String]) {
         let start = isText ? 0 : 512
         let end = isText ? file.size : min(file.size, 512 + 20 * 512)
-        var text = file.bytes(start, max(0, end - start))
+        guard start < end else { return }
+        var text = file.bytes(start, end - start)
         let length = text.firstIndex(of: 0) ?? text.count
         var lines = text[..<length].split(separator: 10, omittingEmptySubsequences: false).map { [UInt8]($0) }
         guard !lines.isEmpty else { return }

@@ -170,6 +170,18 @@ import Testing
         #expect(other?.message.contains("made from") == true, "\(other?.message ?? "")")
     }
 
+    @Test func aSparseExtentListedTwiceIsRefused() throws {
+        let scratch = Scratch()
+        let path = scratch.path("disk.vmdk")
+        try DiskImage.create(path, format: "vmdk", size: 1 << 20, options: ["subformat": "twoGbMaxExtentSparse"])
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        let line = try #require(text.split(separator: "\n").first { $0.contains("SPARSE") })
+        let doubled = text.replacingOccurrences(of: line, with: "\(line)\n\(line)")
+        try doubled.write(toFile: path, atomically: false, encoding: .utf8)
+        let error = #expect(throws: ImageError.self) { _ = try open(path, format: "vmdk", readOnly: true) }
+        #expect(error?.message.contains("twice") == true, "\(error?.message ?? "")")
+    }
+
     @Test func theContentDecidesNotTheName() throws {
         let scratch = Scratch()
         try DiskImage.create(scratch.path("disk.vmdk"), format: "qcow2", size: 1 << 20)
