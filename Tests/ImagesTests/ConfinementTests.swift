@@ -170,6 +170,28 @@ import Testing
         #expect(other?.message.contains("made from") == true, "\(other?.message ?? "")")
     }
 
+    @Test func lookingAtAnImageDoesNotOpenItsDataFile() throws {
+        let scratch = Scratch()
+        let path = scratch.path("image")
+        try DiskImage.create(path, format: "qcow2", size: 1 << 20, options: ["data_file": "plain"])
+        try FileManager.default.removeItem(atPath: scratch.path("plain"))
+        let device = try DiskImage.open(path, options: OpenOptions(openBacking: false, forCheck: true))
+        #expect(device.formatDetails?.fields.contains { $0.value == .string("plain") } == true)
+        #expect(try QCOW2Format().check(device, repair: .none, verifyData: true).corruptions == 0)
+        #expect(throws: ImageError.self) { try open(path, readOnly: true) }
+    }
+
+    @Test func aPipeIsNoBackingFileAndNobodyWaitsForIt() throws {
+        let scratch = Scratch()
+        #expect(mkfifo(scratch.path("pipe"), 0o600) == 0)
+        var request = CreateRequest(path: scratch.path("top"), size: 1 << 20)
+        request.backing = BackingReference(file: "pipe", format: "raw")
+        try DiskImage.create(request, format: "qcow2")
+        let error = #expect(throws: ImageError.self) { try open(scratch.path("top"), readOnly: true) }
+        #expect(error?.message.contains("regular file") == true, "\(error?.message ?? "")")
+        #expect(throws: ImageError.self) { try DiskImage.probe(scratch.path("pipe")) }
+    }
+
     @Test func aSparseExtentListedTwiceIsRefused() throws {
         let scratch = Scratch()
         let path = scratch.path("disk.vmdk")
