@@ -60,7 +60,8 @@ public enum DiskImage {
         if scheme == "file" { return FilePath.resolve(String(name.dropFirst(5)), from: image) }
         let beside = FilePath.resolve(name, from: image)
         guard FilePath.real(beside) != nil else {
-            throw ImageError(.unsupported, "Unknown protocol '\(scheme)' in '\(name)', which '\(image)' names", path: image)
+            throw ImageError(
+                .unsupported, "Unknown protocol '\(scheme)' in '\(name)', which '\(image)' names", path: image)
         }
         return beside
     }

@@ -16,7 +16,10 @@ struct Campaign {
         setenv("SWIFT_BACKTRACE", "enable=yes,color=no,registers=none,images=none,sanitize=yes", 1)
         let formats = arguments.format.isEmpty ? FormatRegistry.formats.map(\.name) : [arguments.format]
         var total = 0
-        for format in formats { total += try run(format, folder + "/" + format) }
+        for format in formats {
+            total += try run(format, folder + "/" + format)
+            fflush(nil)
+        }
         return total
     }
 
@@ -64,6 +67,7 @@ struct Campaign {
             print("\(format): seed \(arguments.seed) \(Self.describe(status))")
             for line in report { print("    \(line)") }
             for line in lines(of: folder + "/work/output").prefix(16) { print("    | \(line)") }
+            fflush(nil)
             if report.isEmpty { return findings }
             print("    imagefuzz replay --format \(format) --seed \(arguments.seed) --first \(reached)")
             next = reached + 1

@@ -193,7 +193,8 @@ struct Exercise {
                 .add(granularity: 65536, disabled: false), .remove, .clear, .enable, .disable,
             ]
             if device.formatName == "qcow2" {
-                try DiskImage.changeBitmap(device, named: random.pick(["first", "second", "new"]), random.pick(actions))
+                try DiskImage.changeBitmap(
+                    device, named: random.pick(["first", "second", "new"]), random.pick(actions))
             }
         default:
             guard let image = device as? any BackingChangeable else { return }

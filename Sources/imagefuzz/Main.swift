@@ -26,13 +26,16 @@ struct Arguments {
     init(_ words: [String]) throws(FuzzFailure) {
         var rest = words[...]
         guard let name = rest.popFirst(), let command = Command(rawValue: name) else {
-            throw FuzzFailure("usage: imagefuzz run|replay [--format F] [--seed N] [--first N] [--iterations N | --seconds N]")
+            throw FuzzFailure(
+                "usage: imagefuzz run|replay [--format F] [--seed N] [--first N] [--iterations N | --seconds N]")
         }
         self.command = command
         while let option = rest.popFirst() {
             guard let value = rest.popFirst() else { throw FuzzFailure("\(option) needs a value") }
             func number() throws(FuzzFailure) -> Int {
-                guard let number = Int(value), number >= 0 else { throw FuzzFailure("\(option) \(value): not a number") }
+                guard let number = Int(value), number >= 0 else {
+                    throw FuzzFailure("\(option) \(value): not a number")
+                }
                 return number
             }
             switch option {

@@ -17,13 +17,15 @@ struct Mutator {
             { found.append(at) }
         }
         words = found
-        isText = file.size < 65536 && file.size > 0 && file.bytes(0, min(64, file.size)).allSatisfy { $0 < 127 && $0 > 8 }
+        isText =
+            file.size < 65536 && file.size > 0 && file.bytes(0, min(64, file.size)).allSatisfy { $0 < 127 && $0 > 8 }
     }
 
     /// What the seeds' disks are filled with: the bytes 0x41 to 0x48 in a row, from any of them on.
     private static func isGuestData(_ word: UInt64) -> Bool {
         let first = word & 0xff
-        return (0x41...0x48).contains(first) && (0..<8).allSatisfy { word >> (8 * $0) & 0xff == 0x41 + (first - 0x41 + $0) % 8 }
+        return (0x41...0x48).contains(first)
+            && (0..<8).allSatisfy { word >> (8 * $0) & 0xff == 0x41 + (first - 0x41 + $0) % 8 }
     }
 
     /// The file with one to five changes; `log` says which.
@@ -136,7 +138,8 @@ struct Mutator {
     }
 
     private static let hostileTokens = [
-        "0", "-1", "1", "4294967295", "4294967296", "18446744073709551615", "9223372036854775807", "99999999999999999999",
+        "0", "-1", "1", "4294967295", "4294967296", "18446744073709551615", "9223372036854775807",
+        "99999999999999999999",
         "../outside", "/etc/passwd", "..", "", "\"", "\"\"", "json:{}", "nbd://x", "ffffffff", "FLAT", "SPARSE", "ZERO",
         "VMFS", "SESPARSE", "VMFSSPARSE", "RW", "NOACCESS", "\u{1b}[2J", "image", "twoGbMaxExtentFlat", "custom",
     ]
@@ -145,7 +148,8 @@ struct Mutator {
     private func changeText(_ file: inout SparseFile, _ random: inout SeededRandom, _ log: inout [String]) {
         let start = isText ? 0 : 512
         let end = isText ? file.size : min(file.size, 512 + 20 * 512)
-        var text = file.bytes(start, max(0, end - start))
+        guard start < end else { return }
+        var text = file.bytes(start, end - start)
         let length = text.firstIndex(of: 0) ?? text.count
         var lines = text[..<length].split(separator: 10, omittingEmptySubsequences: false).map { [UInt8]($0) }
         guard !lines.isEmpty else { return }
@@ -153,10 +157,13 @@ struct Mutator {
         switch random.below(6) {
         case 0: lines.remove(at: number)
         case 1: lines.insert(lines[number], at: random.below(lines.count))
-        case 2: lines[number] += [UInt8](repeating: UInt8(random.pick([65, 34, 32, 255])), count: 1 << random.below(12))
+        case 2:
+            lines[number] += [UInt8](repeating: UInt8(random.pick([65, 34, 32, 255])), count: 1 << random.below(12))
         default:
             let isBreak: (UInt8) -> Bool = { $0 == 32 || $0 == 61 || $0 == 34 }
-            var words = lines[number].split(omittingEmptySubsequences: false, whereSeparator: isBreak).map { [UInt8]($0) }
+            var words = lines[number].split(omittingEmptySubsequences: false, whereSeparator: isBreak).map {
+                [UInt8]($0)
+            }
             let word = random.below(max(1, words.count))
             if words.isEmpty { words = [[]] }
             let token = random.pick(Self.hostileTokens)

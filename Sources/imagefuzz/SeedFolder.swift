@@ -125,7 +125,8 @@ struct SeedFolder {
         var dirty: [Int] = []
         for count in storage.recorded.indices {
             let bytes = MemoryStorage.replay(storage.recorded[..<count], onto: start).bytes
-            let sequences = [65536, 131072].map { place in (bytes[place + 8..<place + 16].reversed().map { $0 }, place) }
+            let sequences = [65536, 131072].map { place in (bytes[place + 8..<place + 16].reversed().map { $0 }, place)
+            }
             guard let newest = sequences.max(by: { $0.0.lexicographicallyPrecedes($1.0) }) else { continue }
             if bytes[newest.1 + 48..<newest.1 + 64].contains(where: { $0 != 0 }) { dirty.append(count) }
         }

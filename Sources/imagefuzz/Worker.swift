@@ -50,6 +50,7 @@ struct Worker {
             let mutator = mutators[key] ?? Mutator(good)
             mutators[key] = mutator
             var log = ["iteration \(iteration)", "seed \(recipe.name), file \(file)"]
+            write(log, to: progress)
             var damaged = mutator.mutate(&random, log: &log)
             if !random.oneIn(8) { Checksums.fix(&damaged, format: recipe.format) }
             let folder = arguments.scratch + "/files"

@@ -64,7 +64,8 @@ struct LUKSHeader {
             iterations += UInt64(bytes.be32(at + 4)) + UInt64(bytes.be32(164))
             let material = offset + UInt64(bytes.be32(at + 40)) * 512
             guard material + UInt64(keyBytes * Self.stripes) <= storage.byteCount else {
-                throw bad(.corrupt, "the key material of slot \(slot) at \(material.hex) lies beyond the file", at: at + 40)
+                throw bad(
+                    .corrupt, "the key material of slot \(slot) at \(material.hex) lies beyond the file", at: at + 40)
             }
         }
         guard bytes.be32(164) > 0, iterations <= Self.maximumIterations else {

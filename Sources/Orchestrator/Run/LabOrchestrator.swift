@@ -24,7 +24,9 @@ public struct LabOrchestrator: Sendable {
     /// Every image file that the lab file names.
     private static func declaredFiles(of lab: Lab) -> Set<String> {
         // A lab whose images contradict one another is refused when it is used; until then it declares nothing.
-        guard let graph = try? ImageGraph(lab: lab, needing: lab.imageReferences(of: lab.instances())) else { return [] }
+        guard let graph = try? ImageGraph(lab: lab, needing: lab.imageReferences(of: lab.instances())) else {
+            return []
+        }
         return Set(
             graph.nodes.compactMap { node in
                 if case .file(let path, _, _) = node.recipe { path } else { nil }

@@ -125,7 +125,8 @@ final class EntryTable: @unchecked Sendable {
         lock.lock()
         defer { lock.unlock() }
         guard !dirtyPages.isEmpty else { return }
-        for page in start / Self.pageBytes...(start + buffer.count - 1) / Self.pageBytes where dirtyPages.contains(page) {
+        for page in start / Self.pageBytes...(start + buffer.count - 1) / Self.pageBytes where dirtyPages.contains(page)
+        {
             guard let changed = pages[page] else { continue }
             let at = page * Self.pageBytes - start
             let length = min(Self.pageBytes, buffer.count - at)

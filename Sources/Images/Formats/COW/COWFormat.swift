@@ -57,11 +57,13 @@ public struct COWFormat: ImageFormat {
         let exact = plausible.first { $0.dataOffset + $0.size == storage.byteCount }
         guard let chosen = exact ?? plausible.first(where: { $0.bitmapOffset < storage.byteCount }) else {
             throw ImageError(
-                .corrupt, "Image is not in COW format, or its size is not a multiple of 512", format: name,
-                path: storage.path)
+                .corrupt, "Image is not in COW format, or its size is not a multiple of 512 up to 64 TiB",
+                format: name, path: storage.path, offset: 4)
         }
         guard chosen.dataOffset <= storage.byteCount else {
-            throw ImageError(.corrupt, "the COW bitmap does not fit the file", format: name, path: storage.path)
+            throw ImageError(
+                .corrupt, "the COW bitmap of a disk of \(chosen.size) bytes does not fit the file", format: name,
+                path: storage.path, offset: chosen.bitmapOffset)
         }
         return try COWImage(storage, chosen)
     }

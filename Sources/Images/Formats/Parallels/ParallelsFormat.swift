@@ -138,7 +138,8 @@ final class ParallelsImage: BlockMappedImage, @unchecked Sendable {
 
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
         if let hostOutside {
-            throw corrupt("a cluster at \(hostOutside.hex) lies beyond the file, which therefore cannot grow", hostOutside)
+            throw corrupt(
+                "a cluster at \(hostOutside.hex) lies beyond the file, which therefore cannot grow", hostOutside)
         }
         let host = nextHost
         nextHost += UInt64(count * blockBytes)

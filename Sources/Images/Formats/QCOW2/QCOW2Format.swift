@@ -48,7 +48,9 @@ public struct QCOW2Format: ImageFormat {
             }
             let path = try DiskImage.resolve(BackingReference(file: file, format: nil), from: storage.path)
             try options.confine(path, namedBy: storage.path, as: "Data file")
-            dataStorage = try storage.openSibling(path, create: false)
+            // `info` and `check` need not follow what a stranger's image names.
+            let looksOnly = options.readOnly && options.forCheck && !options.openBacking
+            dataStorage = looksOnly ? UnopenedStorage(path: path) : try storage.openSibling(path, create: false)
         }
         let image = try QCOW2Image(storage: storage, dataStorage: dataStorage, header: header)
         if header.cryptMethod != 0 { image.cipher = try unlock(header, storage, options) }

@@ -177,7 +177,8 @@ extension QCOW2Image {
         while offset + mapping.length < end {
             let placed = mapping.kind == .normal || mapping.kind == .zeroAllocated
             // What cannot be told ends the run; asking for it alone gives the error.
-            guard let next = try? map(offset + mapping.length, limit: end - offset - mapping.length), next.kind == mapping.kind,
+            guard let next = try? map(offset + mapping.length, limit: end - offset - mapping.length),
+                next.kind == mapping.kind,
                 mapping.kind != .zeroAllocated || next.isCopied == mapping.isCopied,
                 !placed || next.hostOffset == mapping.hostOffset + mapping.length
             else { break }

@@ -54,8 +54,16 @@ public struct VMDKFormat: ImageFormat {
         let descriptor = try VMDKDescriptor(parsing: String(decoding: bytes, as: UTF8.self), path: storage.path)
         var parts: [VMDKImage.Part] = []
         var start: UInt64 = 0
+        var sparseFiles: Set<FileStorage.FileIdentity> = []
         for extent in descriptor.extents {
             let part = try openExtent(extent, at: start, storage, options)
+            // Flat extents may be pieces of one file. A sparse one is a file; thousands of one would fill memory with tables.
+            if let file = (part.device as? BlockMappedImage)?.storage as? FileStorage,
+                !sparseFiles.insert(file.identity).inserted
+            {
+                throw ImageError(
+                    .corrupt, "the extent '\(part.path)' is listed twice", format: name, path: storage.path, offset: 0)
+            }
             parts.append(part)
             start += part.size
             guard start < 1 << 60 else {

@@ -91,7 +91,8 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         isStream = header.flags & Header.compressed != 0
         guard !isStream || header.grainSectors <= Self.maximumCompressedGrain else {
             throw bad(
-                "compressed grains of \(header.grainSectors) sectors, at most \(Self.maximumCompressedGrain) are read", 20)
+                "compressed grains of \(header.grainSectors) sectors, at most \(Self.maximumCompressedGrain) are read",
+                20)
         }
         // Version 3 without compression is changed block tracking, whose bitmap a write would invalidate.
         isReadOnlyKind = readOnly || isESX || (header.version >= 3 && !isStream)
