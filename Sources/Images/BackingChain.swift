@@ -1,7 +1,7 @@
 /// Opening images with everything below them.
 public enum DiskImage {
     /// Longer chains are refused; each layer costs a descriptor and a lookup per read.
-    static let maximumDepth = 200
+    public static let maximumDepth = 200
 
     /// Opens an image and, unless told otherwise, its backing chain (always read-only).
     ///
@@ -28,7 +28,10 @@ public enum DiskImage {
         var chosen = options
         let format: any ImageFormat
         if let name = options.format {
-            format = try FormatRegistry.require(name)
+            guard let known = FormatRegistry.format(named: name) else {
+                throw ImageError(.invalidArgument, "Unknown driver '\(name)'", path: path)
+            }
+            format = known
         } else {
             format = try FormatRegistry.probe(storage)
             chosen.wasProbed = true
@@ -71,7 +74,7 @@ public enum DiskImage {
         guard let scheme = FilePath.scheme(of: name) else { return name }
         if scheme == "file" { return String(name.dropFirst(5)) }
         if FilePath.real(name) != nil { return name }
-        throw ImageError(.unsupported, "Unknown protocol '\(scheme)' in '\(name)'", path: name)
+        throw ImageError(.unsupported, "Unknown protocol '\(scheme)'", path: name)
     }
 
     /// The format of a file, recognised from its content.
@@ -102,9 +105,46 @@ extension DiskImage {
     /// Makes a snapshot what the device reads: `name`, an id, or `snapshot.id=…,snapshot.name=…`. Read-only devices only.
     public static func loadSnapshot(_ selector: String, of device: any BlockDevice) throws(ImageError) {
         guard let image = device as? any SnapshotCapable else {
-            throw ImageError(.unsupported, "Format '\(device.formatName)' has no snapshots", path: device.path)
+            throw ImageError(
+                .unsupported,
+                "Block format '\(device.formatName)' used by device '' does not support temporarily loading internal "
+                    + "snapshots", path: device.path)
         }
         try image.loadSnapshot(selector)
+    }
+
+    /// What an image at `image` shall record about its new backing file `file`; without `format` the file is probed.
+    /// `opens` false trusts the caller that it is there and of that format.
+    public static func backingReference(
+        _ file: String, format: String?, from image: String, opens: Bool, warn: (String) -> Void
+    ) throws(ImageError) -> BackingReference {
+        guard opens, format == nil, let path = backingPath(BackingReference(file: file, format: nil), from: image)
+        else {
+            return BackingReference(file: file, format: format)
+        }
+        do throws(ImageError) {
+            return BackingReference(file: file, format: try recordedFormat(nil, of: file, at: path, warn: warn))
+        } catch {
+            guard error.kind != .invalidArgument else { throw error }
+            throw ImageError(
+                error.kind, "Could not open new backing file '\(file)': \(error.message)", path: path, code: error.code)
+        }
+    }
+
+    /// `format`, or what the file is recognised as, with a warning. Raw is never guessed: any file can be raw.
+    private static func recordedFormat(
+        _ format: String?, of file: String, at path: String, warn: (String) -> Void
+    ) throws(ImageError) -> String {
+        if let format { return format }
+        let found = try probe(path)
+        guard found != "raw" else {
+            throw ImageError(
+                .invalidArgument,
+                "Backing file specified without backing format\nNothing but raw fits '\(file)'; "
+                    + "say -F raw if that is what it is")
+        }
+        warn("Backing file specified without backing format; recording the detected format of \(found).")
+        return found
     }
 
     /// Settles the backing file of a new image: its format (probed with a warning where none is given) and the size
@@ -114,9 +154,14 @@ extension DiskImage {
         warn: (String) -> Void
     ) throws(ImageError) {
         if let size { request.size = size }
-        guard let file, !file.isEmpty else {
+        guard let file else {
             guard size != nil else { throw ImageError(.invalidArgument, "Image creation needs a size parameter") }
             return
+        }
+        if file.isEmpty { throw ImageError(.invalidArgument, "Expected backing file name, got empty string") }
+        if file == request.path {
+            throw ImageError(
+                .invalidArgument, "Error: Trying to create an image with the same filename as the backing file")
         }
         if let format, FormatRegistry.format(named: format) == nil {
             throw ImageError(.invalidArgument, "Unknown driver '\(format)'\nCould not open backing image.")
@@ -126,18 +171,11 @@ extension DiskImage {
             let path = try localPath(
                 FilePath.scheme(of: file) == nil ? FilePath.resolve(file, from: request.path) : file)
             do throws(ImageError) {
-                if recorded == nil {
-                    let found = try probe(path)
-                    if found == "raw" {
-                        throw ImageError(
-                            .invalidArgument,
-                            "Backing file specified without backing format\nNothing but raw fits '\(file)'; "
-                                + "say -F raw if that is what it is")
-                    }
-                    warn("Backing file specified without backing format; recording the detected format of \(found).")
-                    recorded = found
-                }
-                let below = try open(path, options: OpenOptions(format: recorded))
+                recorded = try recordedFormat(format, of: file, at: path, warn: warn)
+                // Nothing is read from it but its size and identity, so a running guest does not stand in the way.
+                var options = OpenOptions(format: recorded, lock: .none, openBacking: false, forCheck: true)
+                options.metadataOnly = true
+                let below = try open(path, options: options)
                 if size == nil { request.size = below.size }
                 request.openedBacking = below
             } catch {
@@ -145,8 +183,11 @@ extension DiskImage {
                 throw ImageError(
                     error.kind, "\(error.message)\nCould not open backing image.", path: path, code: error.code)
             }
-        } else if size == nil {
-            throw ImageError(.invalidArgument, "Image creation needs a size parameter")
+        } else {
+            guard recorded != nil else {
+                throw ImageError(.invalidArgument, "Backing file specified without backing format")
+            }
+            guard size != nil else { throw ImageError(.invalidArgument, "Image creation needs a size parameter") }
         }
         request.backing = BackingReference(file: file, format: recorded)
     }

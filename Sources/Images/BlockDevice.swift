@@ -28,6 +28,10 @@ public protocol BlockDevice: AnyObject, Sendable {
     /// Flushes and releases the file and its lock. Later calls other than `close` fail.
     func close() throws(ImageError)
 
+    /// Whether the host file has anything but a hole at a place that an extent has named; nil where nobody asks for it
+    /// because allocated blocks are as good as always data.
+    func hostRun(at hostOffset: UInt64, limit: UInt64) throws(ImageError) -> (isData: Bool, length: UInt64)?
+
     /// What backs the bytes from `offset` on, looking at this layer only; at most `limit` bytes long, at least 1.
     func extent(at offset: UInt64, limit: UInt64) throws(ImageError) -> Extent
 
@@ -159,6 +163,9 @@ extension BlockDevice {
     public var backing: (any BlockDevice)? { nil }
     public func attach(backing: any BlockDevice) throws(ImageError) {}
     public var needsCompressedWrites: Bool { false }
+    public func hostRun(
+        at hostOffset: UInt64, limit: UInt64
+    ) throws(ImageError) -> (isData: Bool, length: UInt64)? { nil }
     public var formatDetails: FormatDetails? { nil }
 
     public func writeCompressed(_ payload: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {

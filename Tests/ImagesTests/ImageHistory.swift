@@ -57,7 +57,9 @@ struct ImageHistory {
             return try model.apply(request, device)
         }
         switch Int.random(in: 0..<8, using: &random) {
-        case 0: try reopen()
+        case 0:
+            trail.append("reopen")
+            try reopen()
         case 1: try resize(device)
         case 2: try snapshot(device)
         case 3: try useSnapshot(device)

@@ -165,6 +165,20 @@ import Testing
         #expect(kinds.dropFirst().first == true, "a sync before the bits")
     }
 
+    /// It kept the old size for zeroes and crashed.
+    @Test func aLUKSDiskThatHasGrownIsZeroed() throws {
+        let scratch = Scratch()
+        let image = SimulatedImage(
+            variant: FormatVariant(format: "luks", options: ["key-secret": "sec0", "iter-time": "1"]))
+        let device = try image.open(try image.create(in: scratch), in: scratch)
+        let size = device.size
+        try device.resize(to: size + 100_352, preallocation: .off)
+        try device.writeZeroes(at: size + 70_000, count: 30_000, mayUnmap: true)
+        #expect(try device.bytes(at: size + 70_000, count: 30_000).allSatisfy { $0 == 0 })
+        try device.resize(to: size, preallocation: .off)
+        #expect(throws: ImageError.self) { try device.put([1], at: size) }
+    }
+
     @Test func anEmptyCOWImageOpens() throws {
         for version in ["2", "3"] {
             let (disk, driver) = try make("cow", size: 0, ["version": version])

@@ -133,7 +133,10 @@ struct RecordedWriter {
     }
 
     private mutating func resize(_ device: any BlockDevice, _ round: Int) throws {
-        guard image.variant.capabilities.contains(.resize), image.variant.options["data_file_raw"] == nil else {
+        // What grows must read as zeros.
+        guard image.variant.capabilities.contains(.resize), image.driver.newImagesReadAsZeros,
+            image.variant.options["data_file_raw"] == nil
+        else {
             return
         }
         // Version 2 keeps no size with a snapshot: such an image only grows.
@@ -178,7 +181,8 @@ struct RecordedWriter {
             stage("bitmap")
             try device.changeBitmap(named: "b", action)
         }
-        try device.changeBitmap(named: "stays", .add(granularity: 65536, disabled: true))
+        try device.changeBitmap(named: "stays", .add(granularity: 65536, disabled: false))
+        try requests(device, 8)
         stage("bitmap remove")
         try device.changeBitmap(named: "stays", .remove)
     }
@@ -186,7 +190,10 @@ struct RecordedWriter {
     private mutating func amend(_ device: any BlockDevice, _ round: Int) throws {
         guard let device = device as? QCOW2Image, device.header.version >= 3 else { return }
         stage("amend")
-        try device.amend(["lazy_refcounts": round % 2 == 0 ? "on" : "off"])
+        var options = ["lazy_refcounts": round % 2 == 0 ? "on" : "off"]
+        // Under another width the image is another object: the last thing before it is closed.
+        if image.variant.options["refcount_bits"] == nil { options["refcount_bits"] = ["32", "8", "16"][round % 3] }
+        try device.amend(AmendRequest(options: options))
     }
 
     /// What is wrong with the snapshots on a disk whose power was cut before `event`.

@@ -63,8 +63,7 @@ public final class FileStorage: Storage, @unchecked Sendable {
         let type = status.st_mode & S_IFMT
         guard type == S_IFREG || type == S_IFBLK || type == S_IFCHR else {
             Glibc.close(descriptor)
-            let reason = type == S_IFDIR ? "'\(path)' is a directory" : "'\(path)' must be a regular file or a device"
-            throw ImageError(.invalidArgument, "Could not open '\(path)': \(reason)", path: path)
+            throw ImageError(.invalidArgument, "'file' driver requires '\(path)' to be a regular file", path: path)
         }
         isDevice = type != S_IFREG
         self.path = path

@@ -8,6 +8,8 @@ struct QCOW2Check {
     private var result = CheckResult()
     private var repair = RepairMode.none
     private var verifyData = false
+    /// What was repaired; told after all that was found.
+    private var repairLines: [String] = []
     /// References found, by host cluster.
     private let found: QCOW2ReferenceCounts
     private let fileClusters: UInt64
@@ -56,6 +58,7 @@ struct QCOW2Check {
         countBitmapsAndCrypto()
         try countRefcountStructures()
         try compare()
+        for line in repairLines { note(line) }
         try checkCopiedFlags()
         result.imageEndOffset = UInt64(found.end) << UInt64(layout.clusterBits)
         if repair != .none { try finishRepair() }
@@ -272,9 +275,10 @@ struct QCOW2Check {
     private mutating func mismatch(_ cluster: UInt64, stored: UInt64, references: UInt64) throws(ImageError) {
         let isLeak = stored > references
         let repairs = isLeak ? repair != .none : repair == .all
-        let verb = repairs ? "Repairing" : isLeak ? "Leaked" : "ERROR"
-        note("\(verb) cluster \(cluster) refcount=\(stored) reference=\(references)")
+        let facts = "cluster \(cluster) refcount=\(stored) reference=\(references)"
+        note((isLeak ? "Leaked " : "ERROR ") + facts)
         if repairs {
+            if repairLines.count < CheckResult.shownFindings { repairLines.append("Repairing " + facts) }
             try image.setRefcount(cluster, references)
             if references == 0 { image.freeHint = min(image.freeHint, cluster) }
             if isLeak { result.leaksFixed += 1 } else { result.corruptionsFixed += 1 }

@@ -38,8 +38,16 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     let clusterPool: BufferPool
     /// Encrypted images: nil when no secret was given (for `info` and `check`).
     var cipher: SectorCipher?
+    /// What opened an encrypted image; `amend` needs it to add another.
+    var passphrase: [UInt8]?
     let decompressed: DecompressedClusters
     var isPreparedForWriting = false
+    /// The refcounts have moved to another object: this one must not change them.
+    var isSuperseded = false
+    /// Whether clusters lie in holes of the file; nil until somebody asks.
+    var knownToBeSparse: Bool?
+    /// Bitmaps that record what is written; empty until the first write.
+    var tracking: [QCOW2TrackedBitmap] = []
     private var isClosed = false
 
     init(storage: any Storage, dataStorage: (any Storage)?, header: QCOW2Header) throws(ImageError) {
@@ -105,6 +113,7 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
         }
         if !isReadOnly {
             try writeMetadata()
+            try finishTracking()
             try writeMetadata()  // the refcounts of clusters that the first round gave up
             if dataStorage !== storage { try dataStorage.sync() }
             try storage.sync()
@@ -174,11 +183,15 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
         try storage.write(fields, at: 0)
     }
 
-    /// Before the first change: features that only hold while every writer keeps them are given up.
+    /// Before the first change: features that only hold while every writer keeps them are given up, and bitmaps that
+    /// record writes are marked as in use, so that nobody trusts them should this be the end.
     func prepareForWriting() throws(ImageError) {
         if isPreparedForWriting { return }
         try checkWritable()
-        let kept = header.autoclear & QCOW2Header.autoclearRawData
+        guard !isSuperseded else { throw corrupt("the image was changed through another object", 0) }
+        let keepsBitmaps = try startTracking()
+        var kept = header.autoclear & QCOW2Header.autoclearRawData
+        if keepsBitmaps { kept |= header.autoclear & QCOW2Header.autoclearBitmaps }
         if header.autoclear != kept {
             header.autoclear = kept
             try writeHeader()
@@ -198,6 +211,15 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
         return summary
     }
 
+    private var encryptionInfo: [InfoField] {
+        guard header.cryptMethod == 2 else { return [InfoField("format", .string("aes"))] }
+        let format = InfoField("format", .string("luks"))
+        guard let place = header.cryptoHeader, let luks = try? LUKSHeader(storage, at: place.offset) else {
+            return [format]
+        }
+        return luks.info + [format]
+    }
+
     public var formatDetails: FormatDetails? {
         var fields = [InfoField("compat", .string(header.version == 2 ? "0.10" : "1.1"))]
         fields.append(InfoField("compression-type", .string(header.compression == .zstd ? "zstd" : "zlib")))
@@ -206,10 +228,9 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
                 InfoField("lazy-refcounts", .bool(header.compatible & QCOW2Header.lazyRefcounts != 0)))
         }
         if header.cryptMethod != 0 {
-            let format = header.cryptMethod == 1 ? "aes" : "luks"
-            fields.append(InfoField("encrypt", .object([InfoField("format", .string(format))])))
+            fields.append(InfoField("encrypt", .object(encryptionInfo)))
         }
-        if let bitmaps = try? QCOW2Bitmap.readDirectory(self), !bitmaps.isEmpty {
+        if hasConsistentBitmaps, let bitmaps = try? QCOW2Bitmap.readDirectory(self), !bitmaps.isEmpty {
             fields.append(InfoField("bitmaps", .array(bitmaps.map(\.info))))
         }
         fields.append(InfoField("refcount-bits", .integer(Int64(layout.refcountBits))))

@@ -2,16 +2,24 @@
 extension QCOW2Image: BackingChangeable {
     public func resize(to newSize: UInt64, preallocation: Preallocation) throws(ImageError) {
         try checkWritable()
-        let target = (newSize + 511) & ~511
-        let oldSize = header.size
-        if target == oldSize { return }
-        if target < oldSize {
-            guard preallocation == .off else {
-                throw ImageError(
-                    .invalidArgument, "Preallocation can't be used for shrinking an image", format: "qcow2")
-            }
-            return try shrink(to: target)
+        guard newSize % 512 == 0 else {
+            throw ImageError(.invalidArgument, "The new size must be a multiple of 512", format: "qcow2", path: path)
         }
+        if newSize == header.size { return }
+        guard newSize > header.size || preallocation == .off else {
+            throw ImageError(.invalidArgument, "Preallocation can't be used for shrinking an image", format: "qcow2")
+        }
+        let bitmaps = try takeBitmapsForResize()
+        if newSize < header.size {
+            try shrink(to: newSize)
+        } else {
+            try grow(to: newSize, preallocation)
+        }
+        try storeResized(bitmaps)
+    }
+
+    private func grow(to target: UInt64, _ preallocation: Preallocation) throws(ImageError) {
+        let oldSize = header.size
         access.lockExclusive()
         do throws(ImageError) {
             try prepareForWriting()
@@ -51,7 +59,7 @@ extension QCOW2Image: BackingChangeable {
         guard needed > UInt64(l1.count) else { return }
         guard needed * 8 <= QCOW2Layout.maximumL1Bytes else {
             throw ImageError(
-                .invalidArgument, "The image size is too large (L1 table above 32 MiB)", format: "qcow2", path: path)
+                .invalidArgument, "Failed to grow the L1 table: File too large", format: "qcow2", path: path)
         }
         try settle()
         let table = l1 + [UInt64](repeating: 0, count: Int(needed) - l1.count)

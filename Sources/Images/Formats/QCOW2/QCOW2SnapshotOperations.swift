@@ -10,8 +10,7 @@ extension QCOW2Image {
         defer { access.unlock() }
         try prepareForWriting()
         guard dataStorage === storage else {
-            throw ImageError(
-                .unsupported, "an image with an external data file has no snapshots", format: "qcow2", path: path)
+            throw ImageError(.unsupported, "-95 (Operation not supported)", format: "qcow2", path: path)
         }
         guard snapshots.count < Int(QCOW2Layout.maximumSnapshots) else {
             throw ImageError(.invalidArgument, "the image has 65536 snapshots already", format: "qcow2", path: path)
@@ -34,7 +33,8 @@ extension QCOW2Image {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
-        guard let index = snapshotIndex(selector) else {
+        // By name only: who means to delete "2" means the snapshot called so, whatever has the number 2.
+        guard let index = snapshots.firstIndex(where: { $0.info.name == selector }) else {
             throw ImageError(.notFound, "snapshot not found", format: "qcow2", path: path)
         }
         try settle()
@@ -51,6 +51,10 @@ extension QCOW2Image {
     public func applySnapshot(_ selector: String) throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
+        // The disk becomes another one, of which the bitmaps would tell nothing.
+        if hasConsistentBitmaps {
+            throw ImageError(.unsupported, "Device has active dirty bitmaps", format: "qcow2", path: path)
+        }
         try prepareForWriting()
         guard let index = snapshotIndex(selector) else {
             throw ImageError(

@@ -6,6 +6,7 @@ extension QCOW2Image {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
+        try recordWrite(offset, UInt64(buffer.count))
         var done = 0
         while done < buffer.count {
             let position = offset + UInt64(done)

@@ -95,6 +95,9 @@ final class RawImage: BlockDevice, @unchecked Sendable {
     func resize(to newSize: UInt64, preallocation: Preallocation) throws(ImageError) {
         try checkWritable()
         let old = storage.byteCount
+        guard preallocation != .metadata else {
+            throw ImageError(.unsupported, "Unsupported preallocation mode: metadata", format: "raw", path: path)
+        }
         try storage.resize(to: newSize)
         if newSize > old { try Preallocation.fill(storage, from: old, to: newSize, mode: preallocation) }
     }

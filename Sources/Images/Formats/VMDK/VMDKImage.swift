@@ -129,6 +129,8 @@ final class VMDKImage: BlockDevice, @unchecked Sendable {
         cluster: UnsafeRawBufferPointer, into out: UnsafeMutableRawBufferPointer
     ) throws(ImageError) -> Int? {
         guard let first = parts.first else { return nil }
+        // Only stream-optimized extents have compressed grains; `-c` stores plain ones elsewhere.
+        guard first.device.needsCompressedWrites else { return nil }
         return try first.device.compress(cluster: cluster, into: out)
     }
 
