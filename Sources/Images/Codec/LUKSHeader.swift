@@ -91,7 +91,8 @@ struct LUKSHeader {
         }
         guard masterIterations > 0, work <= Self.maximumIterations else {
             throw bad(
-                .corrupt, "LUKS key derivation of \(work) iterations, at most \(Self.maximumIterations) are done", at: 164)
+                .corrupt, "LUKS key derivation of \(work) iterations, at most \(Self.maximumIterations) are done",
+                at: 164)
         }
     }
 
