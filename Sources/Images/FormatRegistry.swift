@@ -13,6 +13,9 @@ public enum FormatRegistry {
         BochsFormat(),
         CloopFormat(),
         LUKSFormat(),
+        CompressedRawFormat(.gzip),
+        CompressedRawFormat(.xz),
+        CompressedRawFormat(.zstd),
         RawFormat(),
     ]
 
