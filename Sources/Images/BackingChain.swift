@@ -15,7 +15,9 @@ public enum DiskImage {
     private static func open(
         _ name: String, _ options: OpenOptions, _ visited: inout Set<FileStorage.FileIdentity>
     ) throws(ImageError) -> any BlockDevice {
-        let path = try localPath(name)
+        var chosen = options
+        let path: String
+        (path, chosen.member) = archiveMember(try localPath(name))
         let storage = try FileStorage.open(
             path, readOnly: options.readOnly, lock: options.lock, unsafeCache: options.unsafeCache,
             syncsAtEnd: options.syncsAtEnd)
@@ -25,13 +27,17 @@ public enum DiskImage {
         guard visited.count <= maximumDepth else {
             throw ImageError(.corrupt, "The backing chain is longer than \(maximumDepth) images", path: path)
         }
-        var chosen = options
         let format: any ImageFormat
         if let name = options.format {
             format = try FormatRegistry.require(name)
         } else {
             format = try FormatRegistry.probe(storage)
             chosen.wasProbed = true
+        }
+        if let member = chosen.member, format.name != "ova" {
+            throw ImageError(
+                .notFound, "'\(name)' names a disk of an archive ('\(member)'), but '\(path)' is \(format.name)",
+                path: path)
         }
         let device = try format.open(storage: storage, options: chosen)
         guard options.openBacking, let reference = device.backingReference else { return device }
@@ -49,6 +55,14 @@ public enum DiskImage {
                 path: backingPath, offset: error.offset, code: error.code)
         }
         return device
+    }
+
+    /// Splits `archive.ova#disk`; a file whose own name has a `#` in it is meant as a whole.
+    private static func archiveMember(_ path: String) -> (path: String, member: String?) {
+        guard let mark = path.lastIndex(of: "#"), FilePath.real(path) == nil,
+            FilePath.real(String(path[..<mark])) != nil
+        else { return (path, nil) }
+        return (String(path[..<mark]), String(path[path.index(after: mark)...]))
     }
 
     /// The path that a backing reference means, refused when it leaves the folder that `confinedTo` names.

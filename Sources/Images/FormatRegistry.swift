@@ -13,6 +13,7 @@ public enum FormatRegistry {
         BochsFormat(),
         CloopFormat(),
         LUKSFormat(),
+        OVAFormat(),
         CompressedRawFormat(.gzip),
         CompressedRawFormat(.xz),
         CompressedRawFormat(.zstd),
