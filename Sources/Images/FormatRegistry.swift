@@ -13,6 +13,7 @@ public enum FormatRegistry {
         BochsFormat(),
         CloopFormat(),
         LUKSFormat(),
+        DMGFormat(),
         OVAFormat(),
         CompressedRawFormat(.gzip),
         CompressedRawFormat(.xz),
