@@ -17,7 +17,16 @@ public enum DiskImage {
     ) throws(ImageError) -> any BlockDevice {
         var chosen = options
         let path: String
-        (path, chosen.member) = archiveMember(try localPath(name))
+        let parsed = try ImageName(name)
+        (path, chosen.member) = archiveMember(parsed.path)
+        if let demanded = parsed.format {
+            guard options.format ?? demanded == demanded else {
+                throw ImageError(
+                    .invalidArgument, "'\(name)' demands the format \(demanded), not \(options.format ?? demanded)",
+                    path: path)
+            }
+            chosen.format = demanded
+        }
         let storage = try FileStorage.open(
             path, readOnly: options.readOnly, lock: options.lock, unsafeCache: options.unsafeCache,
             syncsAtEnd: options.syncsAtEnd)
@@ -28,7 +37,7 @@ public enum DiskImage {
             throw ImageError(.corrupt, "The backing chain is longer than \(maximumDepth) images", path: path)
         }
         let format: any ImageFormat
-        if let name = options.format {
+        if let name = chosen.format {
             format = try FormatRegistry.require(name)
         } else {
             format = try FormatRegistry.probe(storage)
@@ -39,7 +48,7 @@ public enum DiskImage {
                 .notFound, "'\(name)' names a disk of an archive ('\(member)'), but '\(path)' is \(format.name)",
                 path: path)
         }
-        let device = try format.open(storage: storage, options: chosen)
+        let device = try format.open(storage: try parsed.window(of: storage), options: chosen)
         guard options.openBacking, let reference = device.backingReference else { return device }
         let backingPath = try resolve(reference, from: path, confinedTo: options.confinedTo)
         var below = options
@@ -69,6 +78,14 @@ public enum DiskImage {
     static func resolve(
         _ reference: BackingReference, from image: String, confinedTo: String?
     ) throws(ImageError) -> String {
+        if FilePath.scheme(of: reference.file) == "json" {
+            guard confinedTo == nil else {
+                throw ImageError(
+                    .permission, "'\(image)' names its backing file by '\(reference.file)'; only a path is allowed here",
+                    path: image)
+            }
+            return reference.file
+        }
         let path = try localPath(
             FilePath.scheme(of: reference.file) == nil
                 ? FilePath.resolve(reference.file, from: image) : reference.file)
@@ -80,17 +97,14 @@ public enum DiskImage {
         return path
     }
 
-    /// The file that an image name means: a plain path, or one behind `file:`.
-    static func localPath(_ name: String) throws(ImageError) -> String {
-        guard let scheme = FilePath.scheme(of: name) else { return name }
-        if scheme == "file" { return String(name.dropFirst(5)) }
-        if FilePath.real(name) != nil { return name }
-        throw ImageError(.unsupported, "Unknown protocol '\(scheme)' in '\(name)'", path: name)
-    }
+    /// The file that an image name means.
+    static func localPath(_ name: String) throws(ImageError) -> String { try ImageName(name).path }
 
-    /// The format of a file, recognised from its content.
-    public static func probe(_ path: String) throws(ImageError) -> String {
-        let storage = try FileStorage.open(try localPath(path), readOnly: true, lock: .none)
+    /// The format of a file: what its name demands, else recognised from its content.
+    public static func probe(_ name: String) throws(ImageError) -> String {
+        let parsed = try ImageName(name)
+        if let format = parsed.format { return format }
+        let storage = try FileStorage.open(parsed.path, readOnly: true, lock: .none)
         defer { storage.close() }
         return try FormatRegistry.probe(storage).name
     }
@@ -137,8 +151,7 @@ extension DiskImage {
         }
         var recorded = format
         if opensBacking {
-            let path = try localPath(
-                FilePath.scheme(of: file) == nil ? FilePath.resolve(file, from: request.path) : file)
+            let path = FilePath.scheme(of: file) == nil ? FilePath.resolve(file, from: request.path) : file
             do throws(ImageError) {
                 if recorded == nil {
                     let found = try probe(path)
