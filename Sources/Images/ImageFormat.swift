@@ -90,6 +90,8 @@ public struct OpenOptions: Sendable {
     public var secrets: [String: [UInt8]] = [:]
     /// Id of the secret that opens this image.
     public var keySecret: String?
+    /// Name or number of the disk in an archive of several; nil means the first.
+    public var member: String?
     /// Folder that backing, data and extent files must stay within; nil allows any.
     public var confinedTo: String?
     /// Files outside that folder that may be named all the same.

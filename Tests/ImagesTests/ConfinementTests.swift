@@ -100,7 +100,7 @@ import Testing
     }
 
     @Test(arguments: [
-        "json:{\"driver\":\"raw\"}", "nbd:localhost:10809", "http://example.org/disk", "fat:/etc", "ssh:x",
+        "json:{\"driver\":\"x\"}", "nbd:localhost:10809", "http://example.org/disk", "fat:/etc", "ssh:x",
     ])
     func namesOfProtocolsAreNotFollowed(name: String) throws {
         for format in Self.overlays where !["vpc", "vhdx", "vdi"].contains(format) {
@@ -110,10 +110,20 @@ import Testing
             let padded = name + String(repeating: " ", count: max(0, 28 - name.utf8.count))
             bytes.overwrite(place, with: Array(padded.utf8.prefix(28)))
             try Data(bytes).write(to: URL(fileURLWithPath: scratch.path("image")))
+            var options = OpenOptions(format: format)
             let error = #expect(throws: ImageError.self, "\(format)") {
-                _ = try DiskImage.open(scratch.path("image"), options: OpenOptions(format: format))
+                _ = try DiskImage.open(scratch.path("image"), options: options)
             }
-            #expect(error?.message.contains("Unknown protocol") == true, "\(format): \(error?.message ?? "")")
+            // json: is QEMU's way to name a file with options; it has to name one. In a lab it is refused.
+            guard name.hasPrefix("json:") else {
+                #expect(error?.message.contains("Unknown protocol") == true, "\(format): \(error?.message ?? "")")
+                continue
+            }
+            options.confinedTo = scratch.folder
+            let confined = #expect(throws: ImageError.self, "\(format)") {
+                _ = try DiskImage.open(scratch.path("image"), options: options)
+            }
+            #expect(confined?.kind == .permission, "\(format): \(confined?.message ?? "")")
         }
     }
 

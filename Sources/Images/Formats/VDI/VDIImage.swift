@@ -5,9 +5,13 @@ final class VDIImage: BlockMappedImage, @unchecked Sendable {
     /// Place of the next new block, in blocks.
     private var nextPlace: UInt64
     private var allocated: UInt64
+    private let parent: VDIParent?
 
-    init(_ storage: any Storage, size: UInt64, map: EntryTable, dataOffset: UInt64) throws(ImageError) {
+    init(
+        _ storage: any Storage, size: UInt64, map: EntryTable, dataOffset: UInt64, parent: VDIParent?
+    ) throws(ImageError) {
         self.map = map
+        self.parent = parent
         self.dataOffset = dataOffset
         var end: UInt64 = 0, used: UInt64 = 0
         try map.forEach { (_, place) throws(ImageError) in
@@ -18,6 +22,28 @@ final class VDIImage: BlockMappedImage, @unchecked Sendable {
         nextPlace = end
         allocated = used
         super.init(storage: storage, formatName: "vdi", size: size, blockBytes: VDIFormat.blockBytes)
+    }
+
+    override var backingReference: BackingReference? {
+        guard let parent else { return nil }
+        // An image whose parent is missing still says that it needs one.
+        let name = parent.file.isEmpty ? "{" + GUID(bytes: parent.uuid).mixedEndianText.dropFirst() : parent.file
+        return BackingReference(file: name, format: "vdi")
+    }
+
+    override func attach(backing: any BlockDevice) throws(ImageError) {
+        try parent?.verify(backing.path, for: path)
+        try super.attach(backing: backing)
+    }
+
+    /// Children tell by the content's UUID that their parent has changed.
+    override func willWrite() throws(ImageError) { try storage.write(GUID.random().bytes, at: 408) }
+
+    override func markZero(_ index: UInt64) throws(ImageError) -> Bool {
+        // A block that has a place keeps it: the space could not be found again.
+        guard try map[Int(index)] >= VDIFormat.zero else { return false }
+        try map.set(VDIFormat.zero, at: Int(index))
+        return true
     }
 
     private func host(_ place: UInt64) -> UInt64 { dataOffset + place << 20 }
