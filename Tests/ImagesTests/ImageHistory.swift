@@ -31,9 +31,6 @@ struct ImageHistory {
     }
 
     private var driver: (any ImageFormat)? { FormatRegistry.format(named: variant.format) }
-    private var isFlat: Bool {
-        variant.options["subformat"]?.hasSuffix("lat") == true || variant.options["subformat"] == "fixed"
-    }
 
     private mutating func freshPath() -> String {
         names += 1
@@ -106,7 +103,7 @@ struct ImageHistory {
     }
 
     private mutating func overlay() throws {
-        guard variant.capabilities.contains(.backing), !isFlat, layers.count < 4 else { return }
+        guard variant.canHaveBacking, layers.count < 4 else { return }
         try close()
         let base = layers[layers.count - 1]
         let path = freshPath()
@@ -222,9 +219,9 @@ struct ImageHistory {
             let result = try driver.check(device, repair: .none, verifyData: true)
             try device.close()
             if result.corruptions + result.leaks > 0 { fault = fault ?? "check: \(result.findings.prefix(3))" }
-            // QEMU knows no differencing VHDX.
+            // QEMU knows neither differencing VHDX nor VDI.
             guard ["qcow2", "vmdk", "vdi", "vhdx", "parallels"].contains(variant.format),
-                variant.format != "vhdx" || layers.count == 1
+                !["vhdx", "vdi"].contains(variant.format) || layers.count == 1
             else { continue }
             let check = try run(["qemu-img", "check", "-f", variant.format, layer])
             if check.status != 0 { fault = fault ?? "qemu-img check: \(check.output.prefix(300))" }

@@ -150,8 +150,11 @@ import Testing
         var model = DiskModel(bytes: [])
         for layer in 0..<3 {
             let size = UInt64(1_500_160 + layer * 400_384)
-            var request = CreateRequest(path: scratch.path("layer\(layer)"), size: size, options: variant.options)
-            if layer > 0 { request.backing = BackingReference(file: "layer\(layer - 1)", format: variant.format) }
+            var request = CreateRequest(
+                path: scratch.path("layer\(layer).\(variant.format)"), size: size, options: variant.options)
+            if layer > 0 {
+                request.backing = BackingReference(file: "layer\(layer - 1).\(variant.format)", format: variant.format)
+            }
             try DiskImage.create(request, format: variant.format)
             let device = try open(request.path, format: variant.format)
             model.bytes += [UInt8](repeating: 0, count: Int(device.size) - model.bytes.count)
@@ -160,13 +163,15 @@ import Testing
             try device.close()
         }
         for target in FormatVariant.creatable {
-            try ImageHistory.convert(scratch.path("layer2"), variant.format, to: scratch.path("out.img"), target)
+            try ImageHistory.convert(
+                scratch.path("layer2.\(variant.format)"), variant.format, to: scratch.path("out.img"), target)
             try expect(scratch.path("out.img"), target.format, holds: model.bytes, target.testDescription)
         }
         // QEMU knows neither cow nor differencing VHD and VHDX, and takes the formats of older chains from their content.
         guard ["qcow2", "qcow", "vmdk"].contains(variant.format) else { return }
         let read = try run([
-            "qemu-img", "convert", "-f", variant.format, "-O", "raw", scratch.path("layer2"), scratch.path("out.raw"),
+            "qemu-img", "convert", "-f", variant.format, "-O", "raw", scratch.path("layer2.\(variant.format)"),
+            scratch.path("out.raw"),
         ])
         #expect(read.status == 0, "\(read.output)")
         try expect(scratch.path("out.raw"), "raw", holds: model.bytes, "qemu-img's view of the chain")

@@ -36,10 +36,7 @@ struct SimulatedImage: Sendable, CustomTestStringConvertible {
     }()
 
     private var canHaveBacking: Bool {
-        let options = variant.options
-        return variant.capabilities.contains(.backing) && options["data_file_raw"] == nil
-            && options["subformat"]?.hasSuffix("lat") != true && options["subformat"] != "fixed"
-            && options["encrypt.format"] != "luks"
+        variant.canHaveBacking && variant.options["encrypt.format"] != "luks"
     }
 
     /// Whether QEMU can check and read what a cut has left: one file, no secrets.
@@ -48,9 +45,6 @@ struct SimulatedImage: Sendable, CustomTestStringConvertible {
             && variant.options["data_file"] == nil && variant.options["encrypt.format"] == nil
             && variant.options["subformat"].map { $0 == "fixed" } ?? true
     }
-
-    /// VMDK, VHD and VHDX only take parents of their own kind; those lie in a real folder.
-    private var needsOwnKind: Bool { ["vmdk", "vpc", "vhdx"].contains(variant.format) }
 
     var driver: any ImageFormat {
         FormatRegistry.format(named: variant.format) ?? RawFormat()
@@ -67,7 +61,7 @@ struct SimulatedImage: Sendable, CustomTestStringConvertible {
         if hasBacking {
             var random = SeededRandom(99)
             let content = random.bytes(diskBytes - 100_000)
-            if needsOwnKind {
+            if variant.liesOnItsOwnKind {
                 let path = scratch.path("base." + variant.format)
                 try DiskImage.create(path, format: variant.format, size: UInt64(diskBytes))
                 let base = try ImagesTests.open(path, format: variant.format)
@@ -96,7 +90,10 @@ struct SimulatedImage: Sendable, CustomTestStringConvertible {
     }
 
     func base(_ disk: SimulatedDisk, in scratch: Scratch, readOnly: Bool) throws -> any BlockDevice {
-        if needsOwnKind { return try ImagesTests.open(scratch.path("base." + variant.format), readOnly: true) }
+        // A parent of the same format lies in a real folder.
+        if variant.liesOnItsOwnKind {
+            return try ImagesTests.open(scratch.path("base." + variant.format), readOnly: true)
+        }
         return try RawFormat().open(
             storage: disk.storage(scratch.path(Self.baseName), readOnly: readOnly), options: OpenOptions())
     }
