@@ -9,7 +9,7 @@ STATIC := --static-swift-stdlib -Xswiftc -static-executable -Xswiftc -use-ld=lld
 # CPU tests need optimised code; @testable needs -enable-testing; kept apart from the plain release build.
 TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
-.PHONY: help deps build demo test check format bench golden install clean
+.PHONY: help deps build demo test check format bench golden fuzz install clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,9 @@ bench: build ## ours beside QEMU's TCG and qemu-img; costs of the lab verbs
 golden: build ## writes golden files again, for review with git diff
 	LABCTL_UPDATE_GOLDEN=1 swift test $(TEST_FLAGS)
 	$(BUILD)/labctl schema > schemas/lab.schema.json
+
+fuzz: deps ## damaged images of every format, SECONDS each (600), or one FORMAT
+	@./scripts/fuzz-images $(or $(SECONDS),600) $(FORMAT)
 
 install: build ## labctl and labvm into PREFIX/bin, a qemu-img link into PREFIX/lib/labctl
 	install -d $(PREFIX)/bin $(PREFIX)/lib/labctl

@@ -87,6 +87,20 @@ public struct SnapshotInfo: Sendable, Hashable {
     /// Instruction count of record/replay, nil where none is recorded.
     public var icount: UInt64?
     public var diskSize: UInt64
+
+    public init(
+        id: String, name: String, vmStateSize: UInt64, dateSeconds: UInt32, dateNanoseconds: UInt32,
+        vmClockNanoseconds: UInt64, icount: UInt64?, diskSize: UInt64
+    ) {
+        self.id = id
+        self.name = name
+        self.vmStateSize = vmStateSize
+        self.dateSeconds = dateSeconds
+        self.dateNanoseconds = dateNanoseconds
+        self.vmClockNanoseconds = vmClockNanoseconds
+        self.icount = icount
+        self.diskSize = diskSize
+    }
 }
 
 /// A run of bytes of one kind in one layer.

@@ -28,7 +28,8 @@ public final class FileStorage: Storage, @unchecked Sendable {
     public static func open(
         _ path: String, readOnly: Bool, lock: LockMode = .normal, unsafeCache: Bool = false, syncsAtEnd: Bool = false
     ) throws(ImageError) -> FileStorage {
-        let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
+        // A pipe of that name must not keep us waiting; files and devices do not mind.
+        let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK
         let descriptor = Glibc.open(path, flags)
         guard descriptor >= 0 else { throw .system(errno, "Could not open '\(path)'", path: path) }
         return try FileStorage(
