@@ -129,7 +129,8 @@ public struct OVAFormat: ImageFormat {
             if digest != line.digest {
                 result.corruptions += 1
                 result.note(
-                    "ERROR: '\(line.file)' has the \(line.algorithm) digest \(digest), the manifest says \(line.digest)")
+                    "ERROR: '\(line.file)' has the \(line.algorithm) digest \(digest), the manifest says \(line.digest)"
+                )
             }
         }
         return result
