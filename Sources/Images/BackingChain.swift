@@ -81,7 +81,8 @@ public enum DiskImage {
         if FilePath.scheme(of: reference.file) == "json" {
             guard confinedTo == nil else {
                 throw ImageError(
-                    .permission, "'\(image)' names its backing file by '\(reference.file)'; only a path is allowed here",
+                    .permission,
+                    "'\(image)' names its backing file by '\(reference.file)'; only a path is allowed here",
                     path: image)
             }
             return reference.file
