@@ -50,9 +50,13 @@ let package = Package(
             name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol", "CLinux", "CZlib"],
             swiftSettings: strict),
 
+        // Damages images of every format; `make fuzz` and ImageFuzzTests run it.
+        .executableTarget(name: "imagefuzz", dependencies: ["Images"], swiftSettings: strict),
+
         .testTarget(
             name: "LabSpecTests", dependencies: ["LabSpec"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "ImagesTests", dependencies: ["Images"], swiftSettings: strict),
+        .testTarget(name: "ImageFuzzTests", dependencies: ["imagefuzz", "Images"], swiftSettings: strict),
         .testTarget(
             name: "EmulatorTests", dependencies: ["Emulator"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "OrchestratorTests", dependencies: ["Orchestrator"], swiftSettings: strict),

@@ -1,7 +1,7 @@
 /// Opening images with everything below them.
 public enum DiskImage {
     /// Longer chains are refused; each layer costs a descriptor and a lookup per read.
-    static let maximumDepth = 200
+    public static let maximumDepth = 200
 
     /// Opens an image and, unless told otherwise, its backing chain (always read-only).
     ///
@@ -38,7 +38,10 @@ public enum DiskImage {
         }
         let format: any ImageFormat
         if let name = chosen.format {
-            format = try FormatRegistry.require(name)
+            guard let known = FormatRegistry.format(named: name) else {
+                throw ImageError(.invalidArgument, "Unknown driver '\(name)'", path: path)
+            }
+            format = known
         } else {
             format = try FormatRegistry.probe(storage)
             chosen.wasProbed = true
@@ -50,7 +53,8 @@ public enum DiskImage {
         }
         let device = try format.open(storage: try parsed.window(of: storage), options: chosen)
         guard options.openBacking, let reference = device.backingReference else { return device }
-        let backingPath = try resolve(reference, from: path, confinedTo: options.confinedTo)
+        let backingPath = try resolve(reference, from: path)
+        try options.confine(backingPath, namedBy: path, as: "Backing file")
         var below = options
         below.format = reference.format
         below.readOnly = true
@@ -74,28 +78,19 @@ public enum DiskImage {
         return (String(path[..<mark]), String(path[path.index(after: mark)...]))
     }
 
-    /// The path that a backing reference means, refused when it leaves the folder that `confinedTo` names.
-    static func resolve(
-        _ reference: BackingReference, from image: String, confinedTo: String?
-    ) throws(ImageError) -> String {
-        if FilePath.scheme(of: reference.file) == "json" {
-            guard confinedTo == nil else {
-                throw ImageError(
-                    .permission,
-                    "'\(image)' names its backing file by '\(reference.file)'; only a path is allowed here",
-                    path: image)
-            }
-            return reference.file
-        }
-        let path = try localPath(
-            FilePath.scheme(of: reference.file) == nil
-                ? FilePath.resolve(reference.file, from: image) : reference.file)
-        guard let confinedTo else { return path }
-        guard let root = FilePath.real(confinedTo), let real = FilePath.real(path), real.hasPrefix(root + "/") else {
+    /// What a name inside an image means: relative names are meant from the image's folder, `json:` names stay as they
+    /// are, other protocols are refused; a file of such a name beside the image is that file.
+    static func resolve(_ reference: BackingReference, from image: String) throws(ImageError) -> String {
+        let name = reference.file
+        guard let scheme = FilePath.scheme(of: name) else { return FilePath.resolve(name, from: image) }
+        if scheme == "file" { return FilePath.resolve(String(name.dropFirst(5)), from: image) }
+        if scheme == "json" { return name }
+        let beside = FilePath.resolve(name, from: image)
+        guard FilePath.real(beside) != nil else {
             throw ImageError(
-                .permission, "Backing file '\(path)' of '\(image)' is outside '\(confinedTo)'", path: path)
+                .unsupported, "Unknown protocol '\(scheme)' in '\(name)', which '\(image)' names", path: image)
         }
-        return path
+        return beside
     }
 
     /// The file that an image name means.
@@ -125,15 +120,52 @@ public enum DiskImage {
 extension DiskImage {
     /// The path that a backing reference means from an image's place, nil where it is no path.
     public static func backingPath(_ reference: BackingReference, from image: String) -> String? {
-        try? resolve(reference, from: image, confinedTo: nil)
+        try? resolve(reference, from: image)
     }
 
     /// Makes a snapshot what the device reads: `name`, an id, or `snapshot.id=…,snapshot.name=…`. Read-only devices only.
     public static func loadSnapshot(_ selector: String, of device: any BlockDevice) throws(ImageError) {
         guard let image = device as? any SnapshotCapable else {
-            throw ImageError(.unsupported, "Format '\(device.formatName)' has no snapshots", path: device.path)
+            throw ImageError(
+                .unsupported,
+                "Block format '\(device.formatName)' used by device '' does not support temporarily loading internal "
+                    + "snapshots", path: device.path)
         }
         try image.loadSnapshot(selector)
+    }
+
+    /// What an image at `image` shall record about its new backing file `file`; without `format` the file is probed.
+    /// `opens` false trusts the caller that it is there and of that format.
+    public static func backingReference(
+        _ file: String, format: String?, from image: String, opens: Bool, warn: (String) -> Void
+    ) throws(ImageError) -> BackingReference {
+        guard opens, format == nil, let path = backingPath(BackingReference(file: file, format: nil), from: image)
+        else {
+            return BackingReference(file: file, format: format)
+        }
+        do throws(ImageError) {
+            return BackingReference(file: file, format: try recordedFormat(nil, of: file, at: path, warn: warn))
+        } catch {
+            guard error.kind != .invalidArgument else { throw error }
+            throw ImageError(
+                error.kind, "Could not open new backing file '\(file)': \(error.message)", path: path, code: error.code)
+        }
+    }
+
+    /// `format`, or what the file is recognised as, with a warning. Raw is never guessed: any file can be raw.
+    private static func recordedFormat(
+        _ format: String?, of file: String, at path: String, warn: (String) -> Void
+    ) throws(ImageError) -> String {
+        if let format { return format }
+        let found = try probe(path)
+        guard found != "raw" else {
+            throw ImageError(
+                .invalidArgument,
+                "Backing file specified without backing format\nNothing but raw fits '\(file)'; "
+                    + "say -F raw if that is what it is")
+        }
+        warn("Backing file specified without backing format; recording the detected format of \(found).")
+        return found
     }
 
     /// Settles the backing file of a new image: its format (probed with a warning where none is given) and the size
@@ -143,9 +175,14 @@ extension DiskImage {
         warn: (String) -> Void
     ) throws(ImageError) {
         if let size { request.size = size }
-        guard let file, !file.isEmpty else {
+        guard let file else {
             guard size != nil else { throw ImageError(.invalidArgument, "Image creation needs a size parameter") }
             return
+        }
+        if file.isEmpty { throw ImageError(.invalidArgument, "Expected backing file name, got empty string") }
+        if file == request.path {
+            throw ImageError(
+                .invalidArgument, "Error: Trying to create an image with the same filename as the backing file")
         }
         if let format, FormatRegistry.format(named: format) == nil {
             throw ImageError(.invalidArgument, "Unknown driver '\(format)'\nCould not open backing image.")
@@ -154,18 +191,11 @@ extension DiskImage {
         if opensBacking {
             let path = FilePath.scheme(of: file) == nil ? FilePath.resolve(file, from: request.path) : file
             do throws(ImageError) {
-                if recorded == nil {
-                    let found = try probe(path)
-                    if found == "raw" {
-                        throw ImageError(
-                            .invalidArgument,
-                            "Backing file specified without backing format\nNothing but raw fits '\(file)'; "
-                                + "say -F raw if that is what it is")
-                    }
-                    warn("Backing file specified without backing format; recording the detected format of \(found).")
-                    recorded = found
-                }
-                let below = try open(path, options: OpenOptions(format: recorded))
+                recorded = try recordedFormat(format, of: file, at: path, warn: warn)
+                // Nothing is read from it but its size and identity, so a running guest does not stand in the way.
+                var options = OpenOptions(format: recorded, lock: .none, openBacking: false, forCheck: true)
+                options.metadataOnly = true
+                let below = try open(path, options: options)
                 if size == nil { request.size = below.size }
                 request.openedBacking = below
             } catch {
@@ -173,8 +203,11 @@ extension DiskImage {
                 throw ImageError(
                     error.kind, "\(error.message)\nCould not open backing image.", path: path, code: error.code)
             }
-        } else if size == nil {
-            throw ImageError(.invalidArgument, "Image creation needs a size parameter")
+        } else {
+            guard recorded != nil else {
+                throw ImageError(.invalidArgument, "Backing file specified without backing format")
+            }
+            guard size != nil else { throw ImageError(.invalidArgument, "Image creation needs a size parameter") }
         }
         request.backing = BackingReference(file: file, format: recorded)
     }
@@ -190,4 +223,24 @@ public protocol SnapshotCapable: BlockDevice {
     func applySnapshot(_ selector: String) throws(ImageError)
     /// Forgets a snapshot.
     func deleteSnapshot(_ selector: String) throws(ImageError)
+}
+
+extension OpenOptions {
+    /// Refuses a file that an image names when it lies outside the folder `confinedTo`, symbolic links followed, and is
+    /// not among `declaredFiles`.
+    func confine(_ path: String, namedBy image: String, as what: String) throws(ImageError) {
+        guard let confinedTo else { return }
+        guard FilePath.scheme(of: path) != "json" else {
+            throw ImageError(
+                .permission, "\(what) of '\(image)' is named by '\(path)'; only a path is allowed here", path: image)
+        }
+        let real = FilePath.real(path)
+        if let real, let root = FilePath.real(confinedTo), real.hasPrefix(root == "/" ? "/" : root + "/") { return }
+        if let real, declaredFiles.contains(where: { FilePath.real($0) == real }) { return }
+        guard real != nil else {
+            throw ImageError(.notFound, "\(what) '\(path)', which '\(image)' names, does not exist", path: path)
+        }
+        throw ImageError(
+            .permission, "\(what) '\(path)', which '\(image)' names, lies outside '\(confinedTo)'", path: path)
+    }
 }

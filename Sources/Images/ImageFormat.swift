@@ -9,6 +9,9 @@ public protocol ImageFormat: Sendable {
     /// Options of `create -o`, in the order `create` reports them.
     var options: [CreateOption] { get }
 
+    /// Options of `amend -o`; none for formats that cannot be amended.
+    var amendOptions: [CreateOption] { get }
+
     /// How sure the driver is, 0 (not mine) to 100, that a file beginning with `head` is its own.
     /// `fileSize` is the length of the whole file, `head` at most its first 64 KiB.
     func probe(head: UnsafeRawBufferPointer, fileSize: UInt64, path: String) -> Int
@@ -28,6 +31,7 @@ public protocol ImageFormat: Sendable {
 
 extension ImageFormat {
     public var options: [CreateOption] { [] }
+    public var amendOptions: [CreateOption] { [] }
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
         throw ImageError(.unsupported, "Format driver '\(name)' does not support image creation", format: name)
@@ -78,6 +82,8 @@ public struct OpenOptions: Sendable {
     public var syncsAtEnd = false
     /// Accept an image marked dirty or corrupt without repairing (for `check` and `info`).
     public var forCheck: Bool
+    /// Only what the image says of itself is wanted (`info`): no data file is opened and no secret tried.
+    public var metadataOnly = false
     /// Set when the format was recognised rather than named: protects a raw disk from turning into another format.
     public var wasProbed = false
     /// Secrets by id, for encrypted images.
@@ -88,6 +94,8 @@ public struct OpenOptions: Sendable {
     public var member: String?
     /// Folder that backing, data and extent files must stay within; nil allows any.
     public var confinedTo: String?
+    /// Files outside that folder that may be named all the same.
+    public var declaredFiles: Set<String> = []
 
     public init(
         format: String? = nil, readOnly: Bool = true, lock: LockMode = .normal, openBacking: Bool = true,
@@ -165,7 +173,13 @@ public struct CheckResult: Sendable {
     public var fragmentedClusters: UInt64 = 0
     public var compressedClusters: UInt64 = 0
     public var imageEndOffset: UInt64?
-    /// One line per finding.
-    public var findings: [String] = []
+    /// One line per finding, the first thousand of them.
+    public private(set) var findings: [String] = []
+    static let shownFindings = 1000
     public init() {}
+
+    /// Adds a line. The counters say how many there were; a hostile image must not fill memory with lines.
+    mutating func note(_ line: String) {
+        if findings.count < Self.shownFindings { findings.append(line) }
+    }
 }

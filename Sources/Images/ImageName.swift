@@ -25,7 +25,7 @@ struct ImageName {
         case "json": (path, format, offset, length) = try Self.options(name)
         default:
             guard FilePath.real(name) != nil else {
-                throw ImageError(.unsupported, "Unknown protocol '\(scheme)' in '\(name)'", path: name)
+                throw ImageError(.unsupported, "Unknown protocol '\(scheme)'", path: name)
             }
             path = name
         }

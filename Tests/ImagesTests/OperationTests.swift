@@ -209,6 +209,58 @@ import Testing
         #expect(try FileManager.default.contentsOfDirectory(atPath: scratch.folder).sorted() == ["in.raw", "t.qcow2"])
     }
 
+    /// A format of several files too leaves none of them behind.
+    @Test(arguments: ["monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat"])
+    func aFailedConvertIntoSeveralFilesLeavesNone(subformat: String) throws {
+        let scratch = Scratch()
+        _ = try FormatPropertyTests.sampleDisk(scratch)
+        var request = ConvertRequest(
+            sources: [try open(scratch.path("in.raw"), format: "raw", readOnly: true)],
+            targetPath: scratch.path("t.vmdk"), targetFormat: "vmdk")
+        request.options = ["subformat": subformat]
+        request.isCancelled = { true }
+        #expect(throws: ImageError.self) { try DiskImage.convert(request) }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: scratch.folder) == ["in.raw"])
+        request.isCancelled = nil
+        try DiskImage.convert(request)
+        #expect(try run(["qemu-img", "compare", scratch.path("in.raw"), scratch.path("t.vmdk")]).status == 0)
+    }
+
+    /// What a killed convert has left goes with the next one; the work of a living one does not.
+    @Test func theLeftoverOfAKilledConvertIsRemoved() throws {
+        let scratch = Scratch()
+        _ = try FormatPropertyTests.sampleDisk(scratch)
+        try "half".write(toFile: scratch.path(".t.qcow2.999999.partial"), atomically: false, encoding: .utf8)
+        try "other".write(toFile: scratch.path(".u.qcow2.999999.partial"), atomically: false, encoding: .utf8)
+        try FileManager.default.createDirectory(
+            atPath: scratch.path(".t.qcow2.999998.partial"), withIntermediateDirectories: false)
+        try "half".write(toFile: scratch.path(".t.qcow2.999998.partial/x"), atomically: false, encoding: .utf8)
+        let alive = scratch.path(".t.qcow2.999997.partial")
+        try "half".write(toFile: alive, atomically: false, encoding: .utf8)
+        let descriptor = Glibc.open(alive, O_RDONLY)
+        #expect(flock(descriptor, LOCK_EX) == 0)
+        defer { close(descriptor) }
+        try DiskImage.convert(
+            ConvertRequest(
+                sources: [try open(scratch.path("in.raw"), format: "raw", readOnly: true)],
+                targetPath: scratch.path("t.qcow2"), targetFormat: "qcow2"))
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: scratch.folder).sorted()
+                == [".t.qcow2.999997.partial", ".u.qcow2.999999.partial", "in.raw", "t.qcow2"])
+    }
+
+    /// `-c` into a VMDK without compressed grains stores plain ones.
+    @Test func compressingIntoASparseVMDKGivesOneThatQEMUReads() throws {
+        let scratch = Scratch()
+        _ = try FormatPropertyTests.sampleDisk(scratch)
+        var request = ConvertRequest(
+            sources: [try open(scratch.path("in.raw"), format: "raw", readOnly: true)],
+            targetPath: scratch.path("t.vmdk"), targetFormat: "vmdk")
+        request.isCompressed = true
+        try DiskImage.convert(request)
+        #expect(try run(["qemu-img", "compare", scratch.path("in.raw"), scratch.path("t.vmdk")]).status == 0)
+    }
+
     @Test func aDescriptorCannotNameFilesElsewhere() throws {
         let scratch = Scratch()
         let text =

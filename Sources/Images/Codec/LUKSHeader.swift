@@ -16,189 +16,149 @@ import Glibc
 struct LUKSHeader {
     static let magic: [UInt8] = Array("LUKS".utf8) + [0xba, 0xbe]
     static let headerBytes = 592
-    private static let inUse: UInt32 = 0x00ac_71f3
-    private static let free: UInt32 = 0x0000_dead
-    private static let stripes = 4000
+    static let inUse: UInt32 = 0x00ac_71f3
+    static let free: UInt32 = 0x0000_dead
+    static let stripes = 4000
+    static let slotCount = 8
+    /// PBKDF2 iterations of all slots together that an image may ask for: about half a minute of work.
+    private static let maximumIterations: UInt64 = 1 << 25
 
     var bytes: [UInt8]
+    /// What the payload and the key material are encrypted with.
+    let cipher: LUKSCipher
 
-    private func text(_ start: Int) -> String {
+    private static func text(_ bytes: [UInt8], _ start: Int) -> String {
         String(decoding: bytes[start..<start + 32].prefix { $0 != 0 }, as: UTF8.self)
     }
-    var cipherName: String { text(8) }
-    var cipherMode: String { text(40) }
-    var hash: String { text(72) }
+
+    var hash: String { Self.text(bytes, 72) }
     var payloadOffset: UInt64 { UInt64(bytes.be32(104)) * 512 }
-    private var keyBytes: Int { Int(bytes.be32(108)) }
+    var keyBytes: Int { Int(bytes.be32(108)) }
+    var masterDigest: [UInt8] { Array(bytes[112..<132]) }
+    var masterSalt: [UInt8] { Array(bytes[132..<164]) }
+    var masterIterations: Int { Int(bytes.be32(164)) }
+    var uuid: String { String(decoding: bytes[168..<208].prefix { $0 != 0 }, as: UTF8.self) }
+
+    func slotPlace(_ slot: Int) -> Int { 208 + slot * 48 }
+    func isActive(_ slot: Int) -> Bool { bytes.be32(slotPlace(slot)) == Self.inUse }
+    func iterations(_ slot: Int) -> Int { Int(bytes.be32(slotPlace(slot) + 4)) }
+    func salt(_ slot: Int) -> [UInt8] { Array(bytes[slotPlace(slot) + 8..<slotPlace(slot) + 40]) }
+    /// Bytes from the header to the slot's key material.
+    func materialOffset(_ slot: Int) -> UInt64 { UInt64(bytes.be32(slotPlace(slot) + 40)) * 512 }
+    /// Bytes that the stripes of one key take, without padding.
+    var materialBytes: Int { keyBytes * Self.stripes }
+    /// The numbers of the slots that a passphrase can open.
+    var activeSlots: [Int] { (0..<Self.slotCount).filter(isActive) }
+
+    /// Bytes from one slot's key material to the next: each begins at a multiple of 4 KiB.
+    static func areaBytes(keyBytes: Int) -> Int { (keyBytes * stripes + 4095) & ~4095 }
 
     /// Parses the header at `offset`; refuses what is not supported.
     init(_ storage: any Storage, at offset: UInt64) throws(ImageError) {
-        bytes = try storage.readBytes(at: offset, count: Self.headerBytes)
-        func bad(_ kind: ImageError.Kind, _ message: String) -> ImageError {
-            ImageError(kind, message, format: "luks", path: storage.path, offset: offset)
+        let bytes = try storage.readBytes(at: offset, count: Self.headerBytes)
+        func bad(_ kind: ImageError.Kind, _ message: String, at field: Int = 0) -> ImageError {
+            ImageError(kind, message, format: "luks", path: storage.path, offset: offset + UInt64(field))
         }
         guard Array(bytes[0..<6]) == Self.magic else { throw bad(.corrupt, "Volume is not in LUKS format") }
         guard bytes.be16(6) == 1 else { throw bad(.unsupported, "LUKS version \(bytes.be16(6)) is not supported") }
-        guard cipherName == "aes", ["xts-plain64", "cbc-plain64"].contains(cipherMode) else {
-            throw bad(.unsupported, "LUKS cipher \(cipherName)-\(cipherMode) is not supported")
-        }
-        guard [16, 24, 32, 64].contains(keyBytes) else {
-            throw bad(.corrupt, "LUKS key of \(keyBytes) bytes is invalid")
-        }
-        guard Self.digest(hash) != nil else { throw bad(.unsupported, "LUKS hash '\(hash)' is not supported") }
-        for slot in 0..<8 {
-            let at = 208 + slot * 48
+        let keyBytes = Int(bytes.be32(108))
+        cipher = try LUKSCipher(name: Self.text(bytes, 8), mode: Self.text(bytes, 40), keyBytes: keyBytes)
+        self.bytes = bytes
+        guard LUKSHash.algorithm(hash) != nil else { throw bad(.unsupported, "LUKS hash '\(hash)' is not supported") }
+        var work = UInt64(bytes.be32(164))
+        for slot in 0..<Self.slotCount {
+            let at = slotPlace(slot)
             guard bytes.be32(at) == Self.inUse || bytes.be32(at) == Self.free else {
-                throw bad(.corrupt, "Keyslot \(slot) state is \(UInt64(bytes.be32(at)).hex)")
+                throw bad(.corrupt, "Keyslot \(slot) state is \(UInt64(bytes.be32(at)).hex)", at: at)
             }
-            guard bytes.be32(at) == Self.free || (bytes.be32(at + 44) == UInt32(Self.stripes) && bytes.be32(at + 4) > 0)
-            else {
-                throw bad(.corrupt, "Keyslot \(slot) has \(bytes.be32(at + 44)) stripes or no iterations")
+            guard !isActive(slot) || (bytes.be32(at + 44) == UInt32(Self.stripes) && iterations(slot) > 0) else {
+                throw bad(.corrupt, "Keyslot \(slot) has \(bytes.be32(at + 44)) stripes or no iterations", at: at + 4)
             }
-        }
-    }
-
-    private static func digest(_ name: String) -> OpaquePointer? {
-        switch name {
-        case "sha1": EVP_sha1()
-        case "sha256": EVP_sha256()
-        case "sha512": EVP_sha512()
-        default: nil
-        }
-    }
-
-    private func cipher(_ key: [UInt8]) -> SectorCipher {
-        SectorCipher(key: key, mode: cipherMode == "xts-plain64" ? .xtsPlain64 : .cbcPlain64)
-    }
-
-    private static func derive(_ password: [UInt8], _ salt: [UInt8], _ iterations: Int, _ hash: String, _ count: Int)
-        -> [UInt8]
-    {
-        var out = [UInt8](repeating: 0, count: count)
-        let secret = password.map { CChar(bitPattern: $0) }
-        PKCS5_PBKDF2_HMAC(
-            secret, Int32(secret.count), salt, Int32(salt.count), Int32(iterations), digest(hash), Int32(count), &out)
-        return out
-    }
-
-    /// The cipher of the payload, if one of the slots opens with the passphrase.
-    func unlock(_ password: [UInt8], _ storage: any Storage, at offset: UInt64) throws(ImageError) -> SectorCipher {
-        for slot in 0..<8 {
-            let at = 208 + slot * 48
-            guard bytes.be32(at) == Self.inUse else { continue }
-            let slotKey = Self.derive(password, Array(bytes[at + 8..<at + 40]), Int(bytes.be32(at + 4)), hash, keyBytes)
-            let count = keyBytes * Self.stripes
-            let material = HeapBuffer((count + 511) & ~511)
-            try storage.read(into: material.bytes, at: offset + UInt64(bytes.be32(at + 40)) * 512)
-            try cipher(slotKey).transform(material.readable, into: material.bytes, firstSector: 0, encrypt: false)
-            let master = Self.merge([UInt8](material.readable.part(0, count)), keyBytes, hash)
-            if Self.derive(master, Array(bytes[132..<164]), Int(bytes.be32(164)), hash, 20) == Array(bytes[112..<132]) {
-                return cipher(master)
+            let start = materialOffset(slot)
+            // A detached header has no payload behind it.
+            let end = payloadOffset == 0 ? UInt64.max : payloadOffset
+            guard start >= UInt64(Self.headerBytes), start + UInt64(materialBytes) <= end else {
+                throw bad(.corrupt, "Keyslot \(slot) at \(start.hex) is outside the key area", at: at + 40)
+            }
+            guard isActive(slot) else { continue }
+            // Trying a slot costs its iterations and those of the digest.
+            work += UInt64(iterations(slot)) + UInt64(masterIterations)
+            guard offset + start + UInt64(materialBytes) <= storage.byteCount else {
+                throw bad(
+                    .corrupt, "the key material of slot \(slot) at \((offset + start).hex) lies beyond the file",
+                    at: at + 40)
             }
         }
-        throw ImageError(.permission, "Invalid password, cannot unlock any keyslot", format: "luks", path: storage.path)
-    }
-
-    // MARK: Anti-forensic splitting
-
-    private static func hash(_ input: [UInt8], _ name: String) -> [UInt8] {
-        var out = [UInt8](repeating: 0, count: 64)
-        var count: UInt32 = 0
-        EVP_Digest(input, input.count, &out, &count, digest(name), nil)
-        return Array(out.prefix(Int(count)))
-    }
-
-    /// Replaces each digest-sized piece of a block by the hash of its number and itself.
-    private static func diffuse(_ block: [UInt8], _ name: String) -> [UInt8] {
-        let unit = hash([], name).count
-        var out: [UInt8] = []
-        for (number, start) in stride(from: 0, to: block.count, by: unit).enumerated() {
-            let piece = Array(block[start..<min(start + unit, block.count)])
-            var input: [UInt8] = []
-            input.putBE(UInt32(number))
-            out += hash(input + piece, name).prefix(piece.count)
+        guard masterIterations > 0, work <= Self.maximumIterations else {
+            throw bad(
+                .corrupt, "LUKS key derivation of \(work) iterations, at most \(Self.maximumIterations) are done",
+                at: 164)
         }
-        return out
     }
 
-    private static func merge(_ material: [UInt8], _ count: Int, _ name: String) -> [UInt8] {
-        var block = [UInt8](repeating: 0, count: count)
-        for stripe in 0..<stripes {
-            for index in 0..<count { block[index] ^= material[stripe * count + index] }
-            if stripe < stripes - 1 { block = diffuse(block, name) }
-        }
-        return block
-    }
-
-    private static func split(_ key: [UInt8], _ name: String) -> [UInt8] {
-        var material = random(key.count * (stripes - 1))
-        var block = [UInt8](repeating: 0, count: key.count)
-        for stripe in 0..<stripes - 1 {
-            for index in 0..<key.count { block[index] ^= material[stripe * key.count + index] }
-            block = diffuse(block, name)
-        }
-        material += zip(block, key).map { $0 ^ $1 }
-        return material
-    }
-
-    private static func random(_ count: Int) -> [UInt8] {
-        var out = [UInt8](repeating: 0, count: count)
-        RAND_bytes(&out, Int32(count))
-        return out
-    }
-
-    // MARK: Creating
-
-    /// Bytes that header and key material of a 64-byte key take: 4 KiB and eight areas.
-    static let areaBytes: UInt64 = 4096 + 8 * 504 * 512
-
-    /// A new header and key material for one passphrase (AES-256-XTS, SHA-256), `areaBytes` long.
-    /// `milliseconds` is the time that trying a passphrase shall take.
-    static func create(_ password: [UInt8], milliseconds: UInt64 = 2000) throws(ImageError) -> (
-        area: [UInt8], cipher: SectorCipher
-    ) {
-        let name = "sha256"
-        let count = 64
-        let master = random(count), masterSalt = random(32), slotSalt = random(32)
-        let iterations = max(1000, Int(Double(milliseconds) * iterationsPerMillisecond(name) / 2))
-        let digestIterations = max(1000, iterations / 8)
+    /// A new header whose slots are all free.
+    private init(_ cipher: LUKSCipher, hash: String, master: [UInt8], digestIterations: Int) {
         func field(_ text: String, _ width: Int) -> [UInt8] {
             Array(text.utf8) + [UInt8](repeating: 0, count: width - text.utf8.count)
         }
-        var head = magic
+        let area = Self.areaBytes(keyBytes: master.count) / 512
+        let salt = LUKSHash.random(32)
+        var head = Self.magic
         head.putBE(UInt16(1))
-        head += field("aes", 32) + field("xts-plain64", 32) + field(name, 32)
-        head.putBE(UInt32(areaBytes / 512))
-        head.putBE(UInt32(count))
-        head += derive(master, masterSalt, digestIterations, name, 20)
-        head += masterSalt
+        head += field("aes", 32) + field(cipher.modeName, 32) + field(hash, 32)
+        head.putBE(UInt32(8 + Self.slotCount * area))
+        head.putBE(UInt32(master.count))
+        head += LUKSHash.derive(master, salt, digestIterations, hash, 20)
+        head += salt
         head.putBE(UInt32(digestIterations))
-        let hex = GUID.random().mixedEndianText.dropFirst().dropLast()
-        head += field(String(hex), 40)
-        for slot in 0..<8 {
-            head.putBE(slot == 0 ? inUse : free)
-            head.putBE(UInt32(slot == 0 ? iterations : 0))
-            head += slot == 0 ? slotSalt : [UInt8](repeating: 0, count: 32)
-            head.putBE(UInt32(8 + slot * 504))
-            head.putBE(UInt32(stripes))
+        head += field(String(GUID.random().mixedEndianText.dropFirst().dropLast()), 40)
+        for slot in 0..<Self.slotCount {
+            head.putBE(Self.free)
+            head.putBE(UInt32(0))
+            head += [UInt8](repeating: 0, count: 32)
+            head.putBE(UInt32(8 + slot * area))
+            head.putBE(UInt32(Self.stripes))
         }
-        let slotKey = derive(password, slotSalt, iterations, name, count)
-        let buffer = HeapBuffer(count * stripes)
-        buffer.bytes.copyBytes(from: split(master, name))
-        let slotCipher = SectorCipher(key: slotKey, mode: .xtsPlain64)
-        try slotCipher.transform(buffer.readable, into: buffer.bytes, firstSector: 0, encrypt: true)
-        var area = head + [UInt8](repeating: 0, count: 4096 - head.count) + [UInt8](buffer.readable)
-        area += [UInt8](repeating: 0, count: Int(areaBytes) - area.count)
-        return (area, SectorCipher(key: master, mode: .xtsPlain64))
+        bytes = head
+        self.cipher = cipher
     }
 
-    private static func iterationsPerMillisecond(_ name: String) -> Double {
-        var start = timespec(), end = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &start)
-        _ = derive(Array("measure".utf8), random(32), 10_000, name, 32)
-        clock_gettime(CLOCK_MONOTONIC, &end)
-        let elapsed = Double(end.tv_sec - start.tv_sec) * 1e3 + Double(end.tv_nsec - start.tv_nsec) / 1e6
-        return 10_000 / max(elapsed, 0.01)
+    /// A new header and key material for one passphrase, as long as the payload's offset.
+    static func create(_ password: [UInt8], _ parameters: LUKSParameters) throws(ImageError) -> [UInt8] {
+        let master = LUKSHash.random(parameters.cipher.keyBytes)
+        let digestIterations = LUKSHash.iterations(
+            parameters.hash, milliseconds: parameters.milliseconds / 8, keyBytes: 20)
+        var header = LUKSHeader(
+            parameters.cipher, hash: parameters.hash, master: master, digestIterations: digestIterations)
+        let material = try header.fill(0, password, master: master, milliseconds: parameters.milliseconds)
+        var area = header.bytes
+        area += [UInt8](repeating: 0, count: Int(header.materialOffset(0)) - area.count) + material
+        area += [UInt8](repeating: 0, count: Int(header.payloadOffset) - area.count)
+        return area
+    }
+
+    /// Facts for `info`.
+    var info: [InfoField] {
+        var fields = [InfoField("ivgen-alg", .string(cipher.vectorName))]
+        if let hash = cipher.vectorHash, cipher.vectorName == "essiv" {
+            fields.append(InfoField("ivgen-hash-alg", .string(hash)))
+        }
+        fields += [
+            InfoField("hash-alg", .string(hash)), InfoField("cipher-alg", .string(cipher.algorithmName)),
+            InfoField("uuid", .string(uuid)), InfoField("cipher-mode", .string(cipher.chaining.rawValue)),
+        ]
+        let slots: [InfoValue] = (0..<Self.slotCount).map { slot in
+            let place = InfoField("key-offset", .integer(Int64(materialOffset(slot))))
+            guard isActive(slot) else { return .object([InfoField("active", .bool(false)), place]) }
+            return .object([
+                InfoField("active", .bool(true)), InfoField("iters", .integer(Int64(iterations(slot)))), place,
+                InfoField("stripes", .integer(Int64(Self.stripes))),
+            ])
+        }
+        return fields + [
+            InfoField("slots", .array(slots)), InfoField("payload-offset", .integer(Int64(payloadOffset))),
+            InfoField("master-key-iters", .integer(Int64(masterIterations))),
+        ]
     }
 }
 

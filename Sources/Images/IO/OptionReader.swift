@@ -38,9 +38,9 @@ struct OptionReader {
 
 extension CreateOption {
     /// Refuses values that are not of their option's type.
-    public static func check(_ values: [String: String], _ driver: any ImageFormat) throws(ImageError) {
+    public static func check(_ values: [String: String], _ options: [CreateOption]) throws(ImageError) {
         let reader = OptionReader(values)
-        for option in driver.options {
+        for option in options {
             switch option.kind {
             case .size: _ = try reader.size(option.name)
             case .number: _ = try reader.number(option.name)
@@ -74,6 +74,13 @@ public enum ByteCount {
         guard shift > 0, !parts[1].isEmpty, parts[1].allSatisfy(\.isNumber), let fraction = Double("0." + parts[1])
         else { return nil }
         return scaled + UInt64(fraction * Double(UInt64(1) << shift) + 0.5)
+    }
+
+    /// Whether `text` is a number, but one of more than 64 bits.
+    public static func isTooLarge(_ text: String) -> Bool {
+        let digits =
+            text.last.map { suffixes[Character($0.lowercased())] != nil } ?? false ? text.dropLast() : text[...]
+        return !digits.isEmpty && digits.allSatisfy { $0.isASCII && $0.isNumber }
     }
 
     /// A size for people: three significant digits with a binary unit, as `info` prints it.

@@ -14,11 +14,19 @@ extension DiskImage {
         progress: ((UInt64, UInt64) -> Void)? = nil
     ) throws(ImageError) {
         var options = OpenOptions(format: format, readOnly: false)
-        // The base is written while the chain above reads through it, so only the top and the base are locked.
         options.backingLock = LockMode.none
         options.secrets = secrets
         let top = try open(path, options: options)
         defer { try? top.close() }
+        try commit(top, baseName: baseName, keepTop: keepTop, secrets: secrets, progress: progress)
+    }
+
+    /// The same for an opened image whose chain below is not locked. `rateLimit` is in bytes per second, 0 for none.
+    public static func commit(
+        _ top: any BlockDevice, baseName: String? = nil, keepTop: Bool, secrets: [String: [UInt8]] = [:],
+        rateLimit: UInt64 = 0, progress: ((UInt64, UInt64) -> Void)? = nil
+    ) throws(ImageError) {
+        let path = top.path
         let layers = chain(of: top)
         guard layers.count > 1 else {
             throw ImageError(.invalidArgument, "Image does not have a backing file", path: path)
@@ -36,13 +44,26 @@ extension DiskImage {
             }
             baseIndex = found
         }
-        var baseOptions = OpenOptions(format: layers[baseIndex].formatName, readOnly: false)
+        // A raw base that no image calls raw stays guarded against becoming something else.
+        let recorded = layers[baseIndex - 1].backingReference?.format
+        var baseOptions = OpenOptions(format: recorded, readOnly: false)
         baseOptions.backingLock = LockMode.none
         baseOptions.secrets = secrets
-        let base = try open(layers[baseIndex].path, options: baseOptions)
+        let base: any BlockDevice
+        do throws(ImageError) {
+            base = try open(layers[baseIndex].path, options: baseOptions)
+        } catch {
+            throw ImageError(
+                error.kind, "Could not open backing file: \(error.message)", path: layers[baseIndex].path,
+                code: error.code)
+        }
+        let pace = RateLimit(bytesPerSecond: rateLimit)
         do throws(ImageError) {
             if base.size < top.size { try base.resize(to: top.size, preallocation: .off) }
-            try copyDown(layers, above: baseIndex, into: base, progress: progress)
+            try copyDown(layers, above: baseIndex, into: base) { done, total in
+                progress?(done, total)
+                pace.wait(done)
+            }
             try base.close()
         } catch {
             try? base.close()
@@ -54,7 +75,7 @@ extension DiskImage {
     /// Copies each run that a layer above `baseIndex` decides.
     private static func copyDown(
         _ layers: [any BlockDevice], above baseIndex: Int, into base: any BlockDevice,
-        progress: ((UInt64, UInt64) -> Void)?
+        progress: (UInt64, UInt64) -> Void
     ) throws(ImageError) {
         let top = layers[0]
         let buffer = HeapBuffer(2 << 20, zeroed: false)
@@ -84,7 +105,7 @@ extension DiskImage {
                 try base.write(from: UnsafeRawBufferPointer(part), at: position)
             }
             position += run
-            progress?(position, top.size)
+            progress(position, top.size)
         }
     }
 }

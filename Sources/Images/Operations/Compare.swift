@@ -26,9 +26,9 @@ extension DiskImage {
             let two = try second.chainExtent(at: position, limit: common - position)
             var run = min(one.length, two.length)
             if strict {
-                let mine = try first.isAllocatedInChain(at: position, limit: run)
-                let theirs = try second.isAllocatedInChain(at: position, limit: run)
-                if mine.isAllocated != theirs.isAllocated { return .allocationDiffers(at: position) }
+                let mine = try entry(in: first, at: position, limit: run)
+                let theirs = try entry(in: second, at: position, limit: run)
+                if !mine.isStoredLike(theirs) { return .allocationDiffers(at: position) }
                 run = min(mine.length, theirs.length)
             }
             if !one.isZero || !two.isZero {
@@ -62,14 +62,11 @@ extension DiskImage {
     }
 }
 
-extension BlockDevice {
-    /// Whether any layer of the chain has something at `offset`, and for how long that answer holds.
-    func isAllocatedInChain(at offset: UInt64, limit: UInt64) throws(ImageError) -> (isAllocated: Bool, length: UInt64)
-    {
-        let own = try extent(at: offset, limit: limit)
-        guard own.kind == .unallocated else { return (true, own.length) }
-        guard let backing, offset < backing.size else { return (false, own.length) }
-        return try backing.isAllocatedInChain(at: offset, limit: min(own.length, backing.size - offset))
+extension MapEntry {
+    /// Whether both say the same of how their bytes are kept: at all, as zeros, as data, in a place of the host's.
+    fileprivate func isStoredLike(_ other: MapEntry) -> Bool {
+        isPresent == other.isPresent && isZero == other.isZero && isData == other.isData
+            && (hostOffset == nil) == (other.hostOffset == nil)
     }
 }
 

@@ -1,5 +1,15 @@
 import Glibc
 
+/// What a power failure may take with it.
+public enum Durability: Sendable {
+    /// Nothing: the result is synced before it gets its name.
+    case always
+    /// A new file may be lost with the host's page cache, as with `cp`; an old file is only replaced by a synced one.
+    case whenReplacing
+    /// Nothing is waited for.
+    case never
+}
+
 /// Copies disks into a new image of any format.
 public struct ConvertRequest: Sendable {
     /// Opened sources, concatenated.
@@ -27,10 +37,16 @@ public struct ConvertRequest: Sendable {
     public var workers = 8
     /// `--salvage`: unreadable parts become zeros.
     public var salvage = false
+    /// `-C`: data is not looked at but copied by the host, without reading it where both files can share blocks.
+    public var copyOffload = false
+    /// `--bitmaps`: names of the source's persistent bitmaps that the target gets.
+    public var bitmaps: [String]?
+    /// What is said to have failed when the target cannot be made; nil: converting to its format.
+    public var purpose: String?
     /// `-r`: bytes per second, 0 for no limit.
     public var rateLimit: UInt64 = 0
-    /// `-t unsafe` switches off: the result is on stable storage before it gets its name.
-    public var syncsResult = true
+    /// Whether the result is on stable storage before it gets its name.
+    public var durability = Durability.always
     /// Called with bytes done and total, from any thread, one at a time.
     public var progress: (@Sendable (UInt64, UInt64) -> Void)?
     /// Asked between pieces of work.
@@ -58,6 +74,7 @@ extension DiskImage {
                 var options = OpenOptions(format: request.targetFormat, readOnly: false, openBacking: true)
                 options.secrets = request.secrets
                 options.keySecret = request.targetKeySecret
+                options.unsafeCache = request.durability == .never
                 target = try open(request.targetPath, options: options)
             } catch {
                 throw ImageError(
@@ -69,6 +86,9 @@ extension DiskImage {
             }
             do throws(ImageError) {
                 try ConvertCopier(source, target, request, isFresh: request.targetIsZero).run()
+                if let names = request.bitmaps {
+                    try copyBitmaps(names, from: request.sources[0], to: target)
+                }
             } catch {
                 try? target.close()
                 throw error
@@ -79,96 +99,62 @@ extension DiskImage {
             path: try localPath(request.targetPath), size: source.size, backing: request.backing,
             options: request.options)
         creation.secrets = request.secrets
-        let place = try ResultFile(creation.path, inPlace: driver.hasCompanionFiles(creation))
+        let place: ResultFile
+        do throws(ImageError) {
+            place = try ResultFile(creation, hasCompanions: driver.hasCompanionFiles(creation))
+        } catch {
+            throw creationFailure(error, request, driver)
+        }
+        let syncs = request.durability == .always || (request.durability == .whenReplacing && place.replaces)
         creation.finalPath = creation.path
         creation.path = place.workPath
         do throws(ImageError) {
-            try createForConvert(creation, driver, request.targetPath)
+            do throws(ImageError) {
+                try create(creation, format: driver.name, unsafeCache: true)
+            } catch {
+                throw creationFailure(error, request, driver, workPath: creation.path)
+            }
             var options = OpenOptions(format: driver.name, readOnly: false, lock: .none, unsafeCache: true)
-            options.syncsAtEnd = request.syncsResult
+            options.syncsAtEnd = syncs
             options.secrets = request.secrets
             options.keySecret = request.options["encrypt.key-secret"] ?? request.options["key-secret"]
             options.openBacking = request.backing != nil
-            let target = try open(creation.path, options: options)
+            let target: any BlockDevice
+            do throws(ImageError) {
+                target = try open(creation.path, options: options)
+            } catch {
+                throw ImageError(
+                    error.kind, "Could not open '\(request.targetPath)': \(error.message)", path: request.targetPath,
+                    code: error.code)
+            }
             let isFresh = request.backing == nil && driver.newImagesReadAsZeros
             do throws(ImageError) {
                 try ConvertCopier(source, target, request, isFresh: isFresh).run()
+                if let names = request.bitmaps {
+                    try copyBitmaps(names, from: request.sources[0], to: target)
+                }
             } catch {
                 try? target.close()
                 throw error
             }
             try target.close()
-            try place.commit(syncing: request.syncsResult)
+            try place.commit(syncing: syncs)
         } catch {
             place.abandon()
-            throw error
-        }
-    }
-
-    private static func createForConvert(
-        _ creation: CreateRequest, _ driver: any ImageFormat, _ shownPath: String
-    ) throws(ImageError) {
-        do throws(ImageError) {
-            try create(creation, format: driver.name, unsafeCache: true)
-        } catch {
-            let shown = error.message.replacing(creation.path, with: shownPath)
             throw ImageError(
-                error.kind, "\(shownPath): error while converting \(driver.name): \(shown)", format: driver.name,
-                path: shownPath, code: error.code)
-        }
-    }
-}
-
-/// A file that appears under its name only when it is complete.
-struct ResultFile {
-    /// Where to write.
-    let workPath: String
-    private let finalPath: String
-    private let oldFile: FileStorage?
-
-    /// With `inPlace` (companion files name each other, devices) the result is written at its place directly.
-    init(_ path: String, inPlace: Bool) throws(ImageError) {
-        var status = stat()
-        let exists = stat(path, &status) == 0
-        if inPlace || (exists && status.st_mode & S_IFMT != S_IFREG) {
-            (workPath, finalPath, oldFile) = (path, path, nil)
-            return
-        }
-        finalPath = exists ? FilePath.real(path) ?? path : path
-        // An image in use must not be replaced under its user's feet.
-        oldFile = exists ? try FileStorage.open(finalPath, readOnly: false) : nil
-        workPath = FilePath.folder(of: finalPath) + ".\(FilePath.name(of: finalPath)).\(getpid()).partial"
-    }
-
-    /// Syncs the work file and gives it its name.
-    func commit(syncing: Bool) throws(ImageError) {
-        guard workPath != finalPath else { return }
-        if syncing {
-            let file = try FileStorage.open(workPath, readOnly: false, lock: .none)
-            try file.syncAlways()
-            file.close()
-        }
-        var status = stat()
-        if oldFile != nil, stat(finalPath, &status) == 0 { chmod(workPath, status.st_mode & 0o7777) }
-        guard rename(workPath, finalPath) == 0 else {
-            throw .system(errno, "Could not rename '\(workPath)' to '\(finalPath)'", path: finalPath)
-        }
-        if syncing { syncFolder() }
-        oldFile?.close()
-    }
-
-    /// The name is durable once the folder is.
-    private func syncFolder() {
-        let folder = FilePath.folder(of: finalPath)
-        let descriptor = Glibc.open(folder.isEmpty ? "." : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        if descriptor >= 0 {
-            fsync(descriptor)
-            Glibc.close(descriptor)
+                error.kind, place.underFinalNames(error.message), format: error.format, path: request.targetPath,
+                offset: error.offset, code: error.code)
         }
     }
 
-    func abandon() {
-        if workPath != finalPath { unlink(workPath) }
-        oldFile?.close()
+    /// The error of a target that could not be made, under the name that the caller knows.
+    private static func creationFailure(
+        _ error: ImageError, _ request: ConvertRequest, _ driver: any ImageFormat, workPath: String? = nil
+    ) -> ImageError {
+        let path = request.targetPath
+        let shown = workPath.map { error.message.replacing($0, with: path) } ?? error.message
+        let purpose = request.purpose ?? "error while converting \(driver.name)"
+        return ImageError(
+            error.kind, "\(path): \(purpose): \(shown)", format: driver.name, path: path, code: error.code)
     }
 }

@@ -11,6 +11,20 @@ public struct MapEntry: Sendable, Hashable {
     /// Where the bytes lie in `file`, nil without a plain copy.
     public var hostOffset: UInt64?
     public var file: String
+
+    public init(
+        start: UInt64, length: UInt64, depth: Int, isPresent: Bool, isZero: Bool, isData: Bool,
+        hostOffset: UInt64? = nil, file: String
+    ) {
+        self.start = start
+        self.length = length
+        self.depth = depth
+        self.isPresent = isPresent
+        self.isZero = isZero
+        self.isData = isData
+        self.hostOffset = hostOffset
+        self.file = file
+    }
 }
 
 extension DiskImage {
@@ -41,27 +55,32 @@ extension DiskImage {
         return b.hostOffset == first + a.length
     }
 
-    private static func entry(
-        in device: any BlockDevice, at offset: UInt64, limit: UInt64, depth: Int
+    /// What the bytes at one offset are and how far that holds.
+    static func entry(
+        in device: any BlockDevice, at offset: UInt64, limit: UInt64, depth: Int = 0
     ) throws(ImageError) -> MapEntry {
         let extent = try device.extent(at: offset, limit: limit)
         var entry = MapEntry(
             start: offset, length: extent.length, depth: depth, isPresent: true, isZero: false, isData: true,
             hostOffset: extent.hostOffset, file: extent.hostPath ?? device.path)
         switch extent.kind {
-        case .data, .compressed: break
-        case .zero: (entry.isZero, entry.isData) = (true, false)
+        case .data, .compressed:
+            if let host = extent.hostOffset, let run = try device.hostRun(at: host, limit: extent.length) {
+                entry.length = min(entry.length, run.length)
+                entry.isZero = !run.isData
+            }
+        case .zero:
+            // A hole in a flat extent has its place in that file.
+            (entry.isZero, entry.isData) = (true, device.formatName == "vmdk" && extent.hostOffset != nil)
         case .unallocated:
             if let backing = device.backing {
                 if offset < backing.size {
                     return try self.entry(
                         in: backing, at: offset, limit: min(extent.length, backing.size - offset), depth: depth + 1)
                 }
-                // Zeros behind a short backing file count as that file's.
-                (entry.depth, entry.isZero, entry.isData) = (depth + 1, true, false)
-            } else {
-                (entry.isPresent, entry.isZero, entry.isData) = (false, true, false)
             }
+            // Nothing below, or nothing so far behind the end of a short backing file.
+            (entry.isPresent, entry.isZero, entry.isData) = (false, true, false)
         }
         return entry
     }

@@ -11,7 +11,8 @@ public struct Measurement: Sendable, Hashable {
 extension DiskImage {
     /// How large an image of `format` becomes for an empty disk of `size` bytes, or for the content of `source`.
     public static func measure(
-        format: String, options: [String: String], size: UInt64, source: (any BlockDevice)?
+        format: String, options: [String: String], size: UInt64, source: (any BlockDevice)?,
+        secrets: [String: [UInt8]] = [:]
     ) throws(ImageError) -> Measurement {
         let driver = try FormatRegistry.require(format)
         switch driver.name {
@@ -19,7 +20,20 @@ extension DiskImage {
             let rounded = (size + 511) & ~511
             return Measurement(required: rounded, fullyAllocated: rounded)
         case "qcow2":
-            return try QCOW2Measure.measure(CreateRequest(path: "", size: size, options: options), source)
+            var request = CreateRequest(path: "", size: size, options: options)
+            request.secrets = secrets
+            if let file = request.options.removeValue(forKey: "backing_file") {
+                request.backing = BackingReference(file: file, format: nil)
+            }
+            request.options["backing_fmt"] = nil
+            return try QCOW2Measure.measure(request, source)
+        case "luks":
+            let reader = OptionReader(options)
+            var request = CreateRequest(path: "", size: size)
+            request.secrets = secrets
+            _ = try request.secret(reader.text("key-secret"), option: "key-secret")
+            let whole = try LUKSParameters(reader).areaBytes + (size + 511) & ~511
+            return Measurement(required: whole, fullyAllocated: whole)
         default:
             throw ImageError(.unsupported, "Block driver '\(format)' does not support size measurement", format: format)
         }
@@ -38,17 +52,22 @@ enum QCOW2Measure {
         guard l1Bytes <= QCOW2Layout.maximumL1Bytes else {
             throw ImageError(.invalidArgument, "The image size is too large (try using a larger cluster size)")
         }
-        let mapping = cluster + l2Bytes + l1Bytes
+        var mapping = cluster + l2Bytes + l1Bytes
+        if settings.header.cryptMethod == 2 {
+            let luks = try LUKSParameters(OptionReader(request.options), prefix: "encrypt.")
+            mapping += luks.areaBytes.rounded(toMultipleOf: cluster)
+        }
         let meta = mapping + refcountBytes(clusters: (mapping + whole) / cluster, layout)
         var data: UInt64 = 0
-        if settings.preallocation == .full || settings.preallocation == .falloc {
+        // Of an overlay nobody knows what its backing file will already hold.
+        if settings.preallocation == .full || settings.preallocation == .falloc || request.backing != nil {
             data = whole
         } else if let source {
             data = try dataBytes(source, cluster)
         }
         return Measurement(
             required: meta + data, fullyAllocated: meta + whole,
-            bitmaps: source.flatMap { $0.formatName == "qcow2" ? 0 : nil })
+            bitmaps: source.flatMap { DiskImage.bitmapBytes($0, clusterSize: cluster) })
     }
 
     /// Refcount blocks and table that count `clusters` clusters and themselves.
@@ -72,7 +91,7 @@ enum QCOW2Measure {
         var lastCounted = UInt64.max
         var position: UInt64 = 0
         while position < source.size {
-            let extent = try source.chainExtent(at: position, limit: source.size - position)
+            let extent = try DiskImage.entry(in: source, at: position, limit: source.size - position)
             if !extent.isZero {
                 let first = position / cluster
                 let last = (position + extent.length - 1) / cluster

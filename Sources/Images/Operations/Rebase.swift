@@ -4,16 +4,25 @@ extension DiskImage {
     /// `newBacking` nil makes the image stand alone.
     public static func rebase(
         _ path: String, format: String?, to newBacking: BackingReference?, unsafe: Bool,
-        secrets: [String: [UInt8]] = [:],
-        progress: ((UInt64, UInt64) -> Void)? = nil
+        secrets: [String: [UInt8]] = [:]
     ) throws(ImageError) {
         var options = OpenOptions(format: format, readOnly: false, openBacking: !unsafe)
         options.secrets = secrets
         let image = try open(path, options: options)
         defer { try? image.close() }
+        try rebase(image, to: newBacking, unsafe: unsafe, secrets: secrets)
+    }
+
+    /// The same for an opened image.
+    public static func rebase(
+        _ image: any BlockDevice, to newBacking: BackingReference?, unsafe: Bool, secrets: [String: [UInt8]] = [:],
+        progress: ((UInt64, UInt64) -> Void)? = nil
+    ) throws(ImageError) {
+        let path = image.path
         guard let changeable = image as? any BackingChangeable else {
             throw ImageError(
-                .unsupported, "Could not change the backing file: format '\(image.formatName)' has none", path: path)
+                .unsupported,
+                "Could not change the backing file to '\(newBacking?.file ?? "")': Operation not supported", path: path)
         }
         if newBacking != nil, newBacking?.format == nil {
             throw ImageError(
@@ -21,14 +30,12 @@ extension DiskImage {
                 "Could not change the backing file to '\(newBacking?.file ?? "")': backing format must be specified",
                 path: path)
         }
-        if let format = newBacking?.format { _ = try FormatRegistry.require(format) }
         if !unsafe {
             var fresh: (any BlockDevice)?
             if let newBacking {
                 do throws(ImageError) {
                     fresh = try open(
-                        resolve(newBacking, from: path, confinedTo: nil),
-                        options: OpenOptions(format: newBacking.format))
+                        resolve(newBacking, from: path), options: newBackingOptions(newBacking, secrets))
                 } catch {
                     throw ImageError(
                         error.kind, "Could not open new backing file '\(newBacking.file)': \(error.message)", path: path
@@ -40,6 +47,12 @@ extension DiskImage {
             try image.flush()
         }
         try changeable.changeBacking(newBacking)
+    }
+
+    private static func newBackingOptions(_ reference: BackingReference, _ secrets: [String: [UInt8]]) -> OpenOptions {
+        var options = OpenOptions(format: reference.format)
+        options.secrets = secrets
+        return options
     }
 
     /// Writes into `image` what its present backing file shows differently from `fresh`.

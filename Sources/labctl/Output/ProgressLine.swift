@@ -5,18 +5,21 @@ import Synchronization
 final class ProgressLine: Sendable {
     private struct State {
         var lastShown: UInt64 = 0
-        var lastPercent = -1.0
+        var lastPercent = -100.0
     }
 
     private let state = Mutex(State())
     private let start = ProgressLine.nanoseconds()
-    private let isTerminal = isatty(1) == 1
+    private let isTerminal = isatty(1) == 1 && !QEMUImgLink.isActive
 
     private static func nanoseconds() -> UInt64 {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
+
+    /// Shows that the work begins.
+    func begin() { update(0, of: 1) }
 
     /// Shows how much of the work is done, at most ten times a second.
     func update(_ done: UInt64, of total: UInt64) {

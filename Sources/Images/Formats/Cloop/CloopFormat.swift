@@ -41,8 +41,8 @@ public struct CloopFormat: ImageFormat {
 
     public func open(storage: any Storage, options: OpenOptions) throws(ImageError) -> any BlockDevice {
         let layout = try CloopLayout(storage)
-        if !options.readOnly, layout.isUnwritten {
-            return CloopWriter(storage, blockBytes: layout.blockBytes, blocks: layout.offsets.count - 1)
+        if !options.readOnly, try layout.isUnwritten() {
+            return CloopWriter(storage, blockBytes: layout.blockBytes, blocks: layout.blockCount)
         }
         try layout.verify(storage)
         return CloopImage(storage, layout)
@@ -83,7 +83,7 @@ public struct CloopFormat: ImageFormat {
                 try image.decompress(index, into: buffer.bytes)
             } catch {
                 result.corruptions += 1
-                result.findings.append("ERROR: \(error.message)")
+                result.note("ERROR: \(error.message)")
             }
         }
         return result
@@ -94,18 +94,17 @@ public struct CloopFormat: ImageFormat {
 final class CloopImage: BlockMappedImage, @unchecked Sendable {
     private let layout: CloopLayout
     private let cache: DecompressedClusters
-    private var offsets: [UInt64] { layout.offsets }
 
     init(_ storage: any Storage, _ layout: CloopLayout) {
         self.layout = layout
         let blockBytes = layout.blockBytes
         cache = DecompressedClusters(clusterSize: blockBytes)
         super.init(
-            storage: storage, formatName: "cloop", size: UInt64(layout.offsets.count - 1) * UInt64(blockBytes),
+            storage: storage, formatName: "cloop", size: UInt64(layout.blockCount) * UInt64(blockBytes),
             blockBytes: blockBytes)
     }
 
-    var blockCount: Int { offsets.count - 1 }
+    var blockCount: Int { layout.blockCount }
     override var isReadOnly: Bool { true }
 
     override func locate(_ offset: UInt64, limit: UInt64) throws(ImageError) -> BlockRun {
@@ -124,12 +123,12 @@ final class CloopImage: BlockMappedImage, @unchecked Sendable {
     }
 
     func decompress(_ index: Int, into output: UnsafeMutableRawBufferPointer) throws(ImageError) {
-        let count = Int(offsets[index + 1] - offsets[index])
+        let (offset, count, codec) = try layout.block(index)
         let input = HeapBuffer(count, zeroed: false)
-        try storage.read(into: input.bytes.part(0, count), at: offsets[index])
+        try storage.read(into: input.bytes.part(0, count), at: offset)
         let payload = input.readable.part(0, count)
         let isGood: Bool
-        switch layout.codecs.isEmpty ? 0 : layout.codecs[index] {
+        switch codec {
         case 0: isGood = Deflate.decompress(payload, into: output, wrapper: .zlib)
         case 1:
             isGood = count == blockBytes
@@ -139,14 +138,14 @@ final class CloopImage: BlockMappedImage, @unchecked Sendable {
         case 4: isGood = LibraryCodecs.unlzo(payload, into: output)
         default:
             throw ImageError(
-                .unsupported, "cloop block \(index) is compressed with codec \(layout.codecs[index]), which is unknown",
-                format: "cloop", path: path, offset: offsets[index])
+                .unsupported, "cloop block \(index) is compressed with codec \(codec), which is unknown",
+                format: "cloop", path: path, offset: offset)
         }
         guard isGood else {
             throw ImageError(
-                .io, "cloop block \(index) at \(offsets[index].hex) does not decompress to \(blockBytes) bytes",
+                .io, "cloop block \(index) at \(offset.hex) does not decompress to \(blockBytes) bytes",
                 format: "cloop",
-                path: path, offset: offsets[index])
+                path: path, offset: offset)
         }
     }
 }

@@ -3,10 +3,9 @@ struct CloopLayout {
     static let headerBytes: UInt64 = 136
 
     var blockBytes: Int
-    /// Where each block begins, and the end of the last.
-    var offsets: [UInt64] = []
-    /// Codec of each block; empty for images before V4.
-    var codecs: [UInt8] = []
+    /// Where each block begins, and the end of the last; from V4 on with the codec in the top four bits.
+    private let table: EntryTable
+    private let hasCodecs: Bool
     private var tablePlace: UInt64
     private let tableBytes: UInt64
     private let isFooter: Bool
@@ -46,14 +45,25 @@ struct CloopLayout {
                 throw bad("the table of \(blocks) offsets lies beyond the file", 132)
             }
         }
-        let table = try EntryTable(
-            storage, at: tablePlace, count: Int(blocks) + 1, width: Int(width), bigEndian: true)
-        offsets = (0...Int(blocks)).map { table[$0] }
-        if Self.version(head) == "V4.0" {
-            codecs = offsets.map { UInt8($0 >> 60) }
-            offsets = offsets.map { $0 & (1 << 60 - 1) }
-        }
+        table = try EntryTable(storage, at: tablePlace, count: Int(blocks) + 1, width: Int(width), bigEndian: true)
+        hasCodecs = Self.version(head) == "V4.0"
     }
+
+    var blockCount: Int { table.count - 1 }
+
+    /// Place, length and codec of a block.
+    func block(_ index: Int) throws(ImageError) -> (offset: UInt64, count: Int, codec: UInt8) {
+        let entry = try table[index]
+        let start = place(entry), end = place(try table[index + 1])
+        guard start <= end, end - start <= 2 * UInt64(CloopFormat.maximumBlock) else {
+            throw ImageError(
+                .corrupt, "cloop block \(index) goes from \(start.hex) to \(end.hex)", format: "cloop",
+                path: table.storage.path, offset: start)
+        }
+        return (start, Int(end - start), hasCodecs ? UInt8(entry >> 60) : 0)
+    }
+
+    private func place(_ entry: UInt64) -> UInt64 { hasCodecs ? entry & (1 << 60 - 1) : entry }
 
     private static func version(_ head: [UInt8]) -> String { String(decoding: head[11..<15], as: UTF8.self) }
     private static func isHeader(_ head: [UInt8]) -> Bool { head.starts(with: Array("#!/bin/sh".utf8)) }
@@ -66,7 +76,12 @@ struct CloopLayout {
     }
 
     /// An image that `create` has made and nobody filled.
-    var isUnwritten: Bool { offsets.allSatisfy { $0 == 0 } && codecs.isEmpty }
+    func isUnwritten() throws(ImageError) -> Bool {
+        guard !hasCodecs, try table[0] == 0 else { return false }
+        var isZero = true
+        try table.forEach { (_, entry) in if entry != 0 { isZero = false } }
+        return isZero
+    }
 
     /// Refuses offsets that fall, blocks that are too long, and blocks outside their part of the file.
     func verify(_ storage: any Storage) throws(ImageError) {
@@ -74,18 +89,21 @@ struct CloopLayout {
             ImageError(
                 .corrupt, message, format: "cloop", path: storage.path, offset: tablePlace + UInt64(index) * 8)
         }
-        for index in offsets.indices.dropFirst() {
-            guard offsets[index] >= offsets[index - 1] else {
+        let first = place(try table[0])
+        var last = first
+        try table.forEach { (index, entry) throws(ImageError) in
+            let offset = place(entry)
+            guard offset >= last else {
                 throw bad("offsets not monotonically increasing at index \(index), image file is corrupt", index)
             }
-            guard offsets[index] - offsets[index - 1] <= 2 * UInt64(CloopFormat.maximumBlock) else {
+            guard offset - last <= 2 * UInt64(CloopFormat.maximumBlock) else {
                 throw bad("invalid compressed block size at index \(index), image file is corrupt", index)
             }
+            last = offset
         }
-        guard let first = offsets.first, let last = offsets.last else { return }
         let start = isFooter ? 0 : Self.headerBytes + tableBytes
         let end = isFooter ? tablePlace : storage.byteCount
-        guard last <= end, first >= start || offsets.count == 1 else {
+        guard last <= end, first >= start || blockCount == 0 else {
             throw bad("the blocks do not lie between the offset table and the end of the file", 0)
         }
     }

@@ -56,13 +56,13 @@ public struct CompressedRawFormat: ImageFormat {
         var result = CheckResult()
         if let damage = image.stream.damage {
             result.corruptions += 1
-            result.findings.append("ERROR: \(damage.message)")
+            result.note("ERROR: \(damage.message)")
         } else if verifyData {
             do throws(ImageError) {
                 try image.decodeAll { (_, _) throws(ImageError) in }
             } catch {
                 result.corruptions += 1
-                result.findings.append("ERROR: \(error.message)")
+                result.note("ERROR: \(error.message)")
             }
         }
         return result

@@ -2,13 +2,16 @@
 public struct LUKSFormat: ImageFormat {
     public init() {}
     public var name: String { "luks" }
-    public var capabilities: FormatCapabilities { [.read, .write, .create, .encryption] }
+    public var capabilities: FormatCapabilities { [.read, .write, .create, .encryption, .resize] }
     public var options: [CreateOption] {
         [
             CreateOption("size", .size, "Virtual disk size"),
-            CreateOption("key-secret", .string, "ID of the secret that provides the keyslot encryption key"),
-            CreateOption("iter-time", .number, "Time to spend in PBKDF in milliseconds"),
-        ]
+            CreateOption("key-secret", .string, "ID of the secret that provides the keyslot passphrase"),
+        ] + LUKSParameters.options.map { CreateOption($0.name, $0.kind, $0.help) }
+    }
+
+    public var amendOptions: [CreateOption] {
+        LUKSAmendment.options.map { CreateOption($0.name, $0.kind, $0.help) }
     }
 
     /// Ciphertext that was never written decrypts to noise.
@@ -25,21 +28,21 @@ public struct LUKSFormat: ImageFormat {
                 .corrupt, "the LUKS payload lies beyond the file", format: name, path: storage.path, offset: 104)
         }
         var cipher: SectorCipher?
-        if let passphrase = options.passphrase() {
+        if options.metadataOnly {
+            cipher = nil
+        } else if let passphrase = options.passphrase() {
             cipher = try header.unlock(passphrase, storage, at: 0)
         } else if !options.forCheck {
             throw ImageError(
                 .permission, "Parameter 'key-secret' is required for cipher", format: name, path: storage.path)
         }
-        return LUKSImage(storage, payload: header.payloadOffset, cipher: cipher)
+        return LUKSImage(storage, header: header, cipher: cipher, passphrase: options.passphrase())
     }
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
         let options = OptionReader(request.options)
-        guard let id = options.text("key-secret"), let passphrase = request.secrets[id] else {
-            throw ImageError(.invalidArgument, "Parameter 'key-secret' is required for cipher", format: name)
-        }
-        let (area, _) = try LUKSHeader.create(passphrase, milliseconds: options.number("iter-time") ?? 2000)
+        let passphrase = try request.secret(options.text("key-secret"), option: "key-secret")
+        let area = try LUKSHeader.create(passphrase, LUKSParameters(options))
         try storage.write(area, at: 0)
         try storage.resize(to: UInt64(area.count) + ((request.size + 511) & ~511))
     }
@@ -47,14 +50,28 @@ public struct LUKSFormat: ImageFormat {
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }
 }
 
+extension CreateRequest {
+    /// The secret that an option names.
+    func secret(_ id: String?, option: String) throws(ImageError) -> [UInt8] {
+        guard let id else { throw ImageError(.invalidArgument, "Parameter '\(option)' is required for cipher") }
+        guard let secret = secrets[id] else { throw ImageError(.invalidArgument, "No secret with id '\(id)'") }
+        return secret
+    }
+}
+
 /// An open LUKS disk.
-final class LUKSImage: BlockMappedImage, @unchecked Sendable {
+final class LUKSImage: BlockMappedImage, OptionAmendable, @unchecked Sendable {
     private let payload: UInt64
     private let cipher: SectorCipher?
+    private let header: LUKSHeader
+    private let passphrase: [UInt8]?
 
-    init(_ storage: any Storage, payload: UInt64, cipher: SectorCipher?) {
+    init(_ storage: any Storage, header: LUKSHeader, cipher: SectorCipher?, passphrase: [UInt8]?) {
+        let payload = header.payloadOffset
+        self.header = header
         self.payload = payload
         self.cipher = cipher
+        self.passphrase = passphrase
         super.init(storage: storage, formatName: "luks", size: (storage.byteCount - payload) & ~511, blockBytes: 65536)
     }
 
@@ -64,6 +81,21 @@ final class LUKSImage: BlockMappedImage, @unchecked Sendable {
         var summary = super.summary
         summary.isEncrypted = true
         return summary
+    }
+
+    override var formatDetails: FormatDetails? { FormatDetails(type: "luks", fields: header.info) }
+
+    func amend(_ request: AmendRequest) throws(ImageError) {
+        try LUKSHeader.amend(storage, at: 0, LUKSAmendment(request), current: passphrase)
+    }
+
+    /// What is new decrypts to noise, as everything that was never written does.
+    override func resize(to newSize: UInt64, preallocation: Preallocation) throws(ImageError) {
+        try checkWritable()
+        let (old, new) = (storage.byteCount, payload + (newSize + 511) & ~511)
+        try storage.resize(to: new)
+        diskSize = new - payload
+        if new > old { try Preallocation.fill(storage, from: old, to: new, mode: preallocation) }
     }
 
     override func locate(_ offset: UInt64, limit: UInt64) throws(ImageError) -> BlockRun {

@@ -119,8 +119,7 @@ public struct OVAFormat: ImageFormat {
                 }
             guard let type, let member = image.archive.member(line.file) else {
                 result.checkErrors += 1
-                result.findings.append(
-                    "ERROR: the manifest's line for '\(line.file)' (\(line.algorithm)) cannot be verified")
+                result.note("ERROR: the manifest's line for '\(line.file)' (\(line.algorithm)) cannot be verified")
                 continue
             }
             let storage = image.storage
@@ -129,7 +128,7 @@ public struct OVAFormat: ImageFormat {
             }
             if digest != line.digest {
                 result.corruptions += 1
-                result.findings.append(
+                result.note(
                     "ERROR: '\(line.file)' has the \(line.algorithm) digest \(digest), the manifest says \(line.digest)"
                 )
             }

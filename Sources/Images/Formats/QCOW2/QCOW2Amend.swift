@@ -1,55 +1,127 @@
 /// Changing an image's options after the fact: `amend`.
-extension QCOW2Image {
-    func amend(_ options: [String: String]) throws(ImageError) {
-        let reader = OptionReader(options)
+extension QCOW2Image: OptionAmendable {
+    public func amend(_ request: AmendRequest) throws(ImageError) {
+        let reader = OptionReader(request.options)
         func bad(_ message: String) -> ImageError { ImageError(.invalidArgument, message, format: "qcow2", path: path) }
-        if let file = reader.text("backing_file"), file != header.backingFile {
-            throw bad("Cannot amend the backing file\nYou can use 'qemu-img rebase' instead.")
-        }
-        if let bits = try reader.number("refcount_bits"), bits != UInt64(layout.refcountBits) {
-            throw ImageError(
-                .unsupported, "Changing the refcount width is not supported; convert the image instead",
-                format: "qcow2", path: path)
-        }
-        var version = header.version
-        switch reader.text("compat") {
-        case nil: break
-        case "0.10", "v2": version = 2
-        case "1.1", "v3": version = 3
-        case let other?: throw bad("Unknown compatibility level \(other)")
-        }
+        let plan = try amendment(reader)
+        if request.options.keys.contains(where: { $0.hasPrefix("encrypt.") }) { try amendEncryption(request) }
         if let size = try reader.size("size") { try resize(to: size, preallocation: .off) }
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
         try settle()
+        // What version 3 brings has to be there before a new refcount width, and may only go after it.
+        header.version = max(header.version, plan.version)
+        header.dataFile = plan.dataFile
+        header.autoclear = plan.autoclear | header.autoclear & QCOW2Header.autoclearBitmaps
+        header.compatible = plan.compatible
+        try writeHeader()
+        try storage.sync()
+        var current = self
+        if plan.refcountOrder != layout.refcountOrder {
+            current = try withRefcountOrder(plan.refcountOrder, progress: request.progress)
+        }
+        if plan.version < header.version {
+            try current.downgrade()
+            header = current.header
+        }
+    }
+
+    /// The header fields as they shall be, judged against each other and the image.
+    private func amendment(_ reader: OptionReader) throws(ImageError) -> QCOW2Header {
+        func bad(_ message: String) -> ImageError { ImageError(.invalidArgument, message, format: "qcow2", path: path) }
+        var plan = header
+        let file = reader.text("backing_file"), format = reader.text("backing_fmt")
+        if file != nil || format != nil, file != header.backingFile || format != header.backingFormat {
+            throw bad("Cannot amend the backing file\nYou can use 'qemu-img rebase' instead.")
+        }
+        switch reader.text("compat") {
+        case nil: break
+        case "0.10", "v2": plan.version = 2
+        case "1.1", "v3": plan.version = 3
+        case let other?: throw bad("Unknown compatibility level \(other)")
+        }
+        if let bits = try reader.number("refcount_bits") {
+            guard bits.nonzeroBitCount == 1, bits <= 64 else {
+                throw bad("Refcount width must be a power of two and may not exceed 64 bits")
+            }
+            plan.refcountOrder = bits.trailingZeroBitCount
+        }
+        if plan.version < 3, plan.refcountOrder != 4 {
+            throw reader.text("refcount_bits") == nil
+                ? bad("compat=0.10 requires refcount_bits=16")
+                : bad(
+                    "Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or "
+                        + "greater)")
+        }
+        if let dataFile = reader.text("data_file") {
+            guard dataStorage !== storage else {
+                throw bad("data-file can only be set for images that use an external data file")
+            }
+            plan.dataFile = dataFile
+        }
+        if let isRaw = try reader.bool("data_file_raw") {
+            if isRaw, header.autoclear & QCOW2Header.autoclearRawData == 0 {
+                throw bad("data-file-raw cannot be set on existing images")
+            }
+            if !isRaw { plan.autoclear &= ~QCOW2Header.autoclearRawData }
+        }
+        plan.autoclear &= QCOW2Header.autoclearRawData
         if let lazy = try reader.bool("lazy_refcounts") {
-            guard !lazy || version >= 3 else {
+            guard !lazy || plan.version >= 3 else {
                 throw bad(
                     "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
             }
-            header.compatible =
+            plan.compatible =
                 lazy ? header.compatible | QCOW2Header.lazyRefcounts : header.compatible & ~QCOW2Header.lazyRefcounts
         }
-        if version < header.version { try downgrade() }
-        header.version = version
-        try writeHeader()
-        try storage.sync()
+        if plan.version < header.version { try checkDowngrade() }
+        return plan
     }
 
-    /// Removes what version 2 does not know: zero flags become unmapped clusters or written zeros.
+    private func amendEncryption(_ request: AmendRequest) throws(ImageError) {
+        guard header.cryptMethod != 0 else {
+            throw ImageError(
+                .invalidArgument, "Can't amend encryption options - encryption not present", format: "qcow2")
+        }
+        guard header.cryptMethod == 2, let place = header.cryptoHeader else {
+            throw ImageError(
+                .invalidArgument, "Only LUKS encryption options can be amended for qcow2", format: "qcow2", path: path)
+        }
+        try checkWritable()
+        try LUKSHeader.amend(
+            storage, at: place.offset, LUKSAmendment(request, prefix: "encrypt."), current: passphrase)
+    }
+
+    /// Refuses to go back to version 2 with anything that it does not know.
+    private func checkDowngrade() throws(ImageError) {
+        func refuse(_ message: String) -> ImageError { ImageError(.unsupported, message, format: "qcow2", path: path) }
+        guard dataStorage === storage else { throw refuse("Cannot downgrade an image with a data file") }
+        let others = header.incompatible & ~QCOW2Header.Incompatible.dirty
+        guard others == 0 else {
+            throw refuse("Cannot downgrade an image with incompatible features \(others.hex) set")
+        }
+        guard header.bitmaps == nil else {
+            throw refuse("Cannot downgrade an image with persistent bitmaps; remove them first")
+        }
+        for snapshot in snapshots {
+            for entry in try Self.readTable(storage, at: snapshot.l1Offset, entries: Int(snapshot.l1Size)) {
+                let offset = entry & QCOW2Layout.offsetMask
+                if offset == 0 { continue }
+                let table = try Self.readTable(storage, at: offset, entries: layout.l2Entries)
+                guard !table.contains(where: { $0 & QCOW2Layout.compressed == 0 && $0 & QCOW2Layout.zeroFlag != 0 })
+                else {
+                    throw refuse(
+                        "Cannot downgrade an image whose snapshot '\(snapshot.info.name)' holds zero clusters; delete it "
+                            + "first")
+                }
+            }
+        }
+    }
+
+    /// Removes what version 2 does not know: zero flags become unmapped clusters or written zeros. Caller holds `access`
+    /// exclusively.
     private func downgrade() throws(ImageError) {
-        func refuse(_ what: String) -> ImageError {
-            ImageError(.unsupported, "compat=0.10 does not support \(what)", format: "qcow2", path: path)
-        }
-        guard layout.refcountBits == 16 else { throw refuse("refcounts of \(layout.refcountBits) bits") }
-        guard !layout.isExtended else { throw refuse("extended L2 entries") }
-        guard dataStorage === storage else { throw refuse("an external data file") }
-        guard header.compression == .zlib else { throw refuse("zstd compression") }
-        guard header.bitmaps == nil else { throw refuse("persistent bitmaps") }
-        guard snapshots.isEmpty else {
-            throw refuse("zero clusters that snapshots may hold; delete the snapshots first")
-        }
         header.compatible = 0
         let zeros = HeapBuffer(layout.clusterSize)
         var position: UInt64 = 0
@@ -70,23 +142,10 @@ extension QCOW2Image {
             position += UInt64(layout.clusterSize)
         }
         try settle()
+        header.version = 2
+        header.autoclear = 0
+        header.incompatible = 0
+        try writeHeader()
+        try storage.sync()
     }
-}
-
-extension DiskImage {
-    /// Changes options of an existing image; qcow2 only.
-    public static func amend(_ device: any BlockDevice, _ options: [String: String]) throws(ImageError) {
-        guard let image = device as? QCOW2Image else {
-            throw ImageError(
-                .unsupported, "Format driver '\(device.formatName)' does not support option amendment",
-                path: device.path)
-        }
-        try image.amend(options)
-    }
-
-    /// Options that `amend` can change.
-    public static let amendableOptions = [
-        "backing_file", "backing_fmt", "compat", "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits",
-        "size",
-    ]
 }

@@ -8,6 +8,8 @@ public struct QCOW2Bitmap: Sendable {
     static let auto: UInt32 = 2
     static let maximumCount: UInt32 = 65535
     static let maximumDirectory: UInt64 = 1024 * 65535
+    /// 512 MiB of bits, which is what QEMU takes too.
+    static let maximumBits: UInt64 = 512 << 23
 
     public internal(set) var name: String
     var tableOffset: UInt64
@@ -30,6 +32,7 @@ public struct QCOW2Bitmap: Sendable {
         let bytes = try image.storage.readBytes(at: place.directoryOffset, count: Int(place.directorySize))
         var bitmaps: [QCOW2Bitmap] = []
         var at = 0
+        var tableBytes: UInt64 = 0
         for _ in 0..<place.count {
             guard at + 24 <= bytes.count else {
                 throw image.corrupt("the bitmap directory is cut short", place.directoryOffset)
@@ -37,8 +40,14 @@ public struct QCOW2Bitmap: Sendable {
             let nameLength = Int(bytes.be16(at + 18)), extraLength = Int(bytes.be32(at + 20))
             guard extraLength <= bytes.count, at + 24 + nameLength + extraLength <= bytes.count, bytes[at + 16] == 1,
                 (9...31).contains(bytes[at + 17]), nameLength > 0, nameLength <= 1023,
-                UInt64(bytes.be32(at + 8)) * 8 <= 1 << 29
+                UInt64(bytes.be32(at + 8)) * 8 <= QCOW2Layout.maximumL1Bytes
             else { throw image.corrupt("bitmap directory entry \(bitmaps.count) is invalid", place.directoryOffset) }
+            tableBytes += UInt64(bytes.be32(at + 8)) * 8
+            guard tableBytes <= image.storage.byteCount else {
+                throw image.corrupt(
+                    "bitmap tables of \(tableBytes) bytes do not fit the file of \(image.storage.byteCount)",
+                    place.directoryOffset)
+            }
             let nameAt = at + 24 + extraLength
             bitmaps.append(
                 QCOW2Bitmap(
@@ -92,21 +101,46 @@ extension QCOW2Image {
     }
 
     /// Table entries with clusters of bits.
-    private func bitmapTable(_ bitmap: QCOW2Bitmap) throws(ImageError) -> [UInt64] {
-        try Self.readTable(storage, at: bitmap.tableOffset, entries: Int(bitmap.tableSize))
+    func bitmapTable(_ bitmap: QCOW2Bitmap) throws(ImageError) -> [UInt64] {
+        let end = bitmap.tableOffset.addingReportingOverflow(UInt64(bitmap.tableSize) * 8)
+        guard !end.overflow, end.partialValue <= storage.byteCount else {
+            throw corrupt(
+                "the table of bitmap '\(bitmap.name)', \(bitmap.tableSize) entries, lies beyond the file",
+                bitmap.tableOffset)
+        }
+        return try Self.readTable(storage, at: bitmap.tableOffset, entries: Int(bitmap.tableSize))
     }
 
-    private func bitmapBytes(_ granularityBits: Int) -> Int {
+    /// Bytes of bits for the whole disk. Throws when that is more than a bitmap may have.
+    func bitmapBytes(_ granularityBits: Int) throws(ImageError) -> Int {
         let bits = (header.size + (1 << UInt64(granularityBits)) - 1) >> UInt64(granularityBits)
+        guard bits <= QCOW2Bitmap.maximumBits else {
+            throw ImageError(
+                .unsupported,
+                "a bitmap of \(1 << UInt64(granularityBits)) bytes per bit needs \(bits) bits for \(header.size) bytes, at "
+                    + "most \(QCOW2Bitmap.maximumBits) are supported", format: "qcow2", path: path)
+        }
         return Int((bits + 7) / 8)
     }
 
     /// The bits of a bitmap.
     func bitmapContent(named name: String) throws(ImageError) -> QCOW2BitmapContent {
-        guard let bitmap = try QCOW2Bitmap.readDirectory(self).first(where: { $0.name == name }) else {
+        let directory = hasConsistentBitmaps ? try QCOW2Bitmap.readDirectory(self) : []
+        guard let bitmap = directory.first(where: { $0.name == name }) else {
             throw ImageError(.notFound, "Dirty bitmap '\(name)' not found", format: "qcow2", path: path)
         }
-        var bits = [UInt8](repeating: 0, count: bitmapBytes(bitmap.granularityBits))
+        return try usableContent(of: bitmap)
+    }
+
+    /// The bits of a bitmap that its last writer has left in order.
+    func usableContent(of bitmap: QCOW2Bitmap) throws(ImageError) -> QCOW2BitmapContent {
+        guard hasConsistentBitmaps, bitmap.flags & QCOW2Bitmap.inUse == 0 else {
+            throw ImageError(
+                .invalidArgument,
+                "Bitmap '\(bitmap.name)' is inconsistent and cannot be used\nTry block-dirty-bitmap-remove to delete this "
+                    + "bitmap from disk", format: "qcow2", path: path)
+        }
+        var bits = [UInt8](repeating: 0, count: try bitmapBytes(bitmap.granularityBits))
         for (index, entry) in try bitmapTable(bitmap).enumerated() {
             let start = index * layout.clusterSize
             guard start < bits.count else { break }
@@ -130,18 +164,20 @@ extension QCOW2Image {
             ImageError(.invalidArgument, message, format: "qcow2", path: path)
         }
         guard header.version >= 3 else { throw failure("Cannot store dirty bitmaps in qcow2 v2 files") }
-        var bitmaps = try QCOW2Bitmap.readDirectory(self)
-        let isConsistent = header.autoclear & QCOW2Header.autoclearBitmaps != 0
+        if isPreparedForWriting { try finishTracking() }
+        // Without the header's word that they hold, old bitmaps are nothing but used space.
+        var bitmaps = hasConsistentBitmaps ? try QCOW2Bitmap.readDirectory(self) : []
         let index = bitmaps.firstIndex { $0.name == name }
         if case .add(let granularity, let disabled) = action {
             guard index == nil else { throw failure("Bitmap already exists: \(name)") }
             guard bitmaps.count < Int(QCOW2Bitmap.maximumCount) else {
                 throw failure("Maximum number of persistent bitmaps is already reached")
             }
-            guard !name.isEmpty, name.utf8.count <= 1023 else { throw failure("Bitmap name too long") }
+            guard !name.isEmpty else { throw failure("Bitmap name cannot be empty") }
+            guard name.utf8.count <= 1023 else { throw failure("Bitmap name too long") }
             let size = granularity ?? UInt64(min(max(layout.clusterSize, 4096), 65536))
             guard size.nonzeroBitCount == 1, size >= 512, size <= 2 << 30 else {
-                throw failure("Granularity must be power of 2")
+                throw failure("Granularity must be power of 2 and at least 512")
             }
             let fresh = QCOW2Bitmap(
                 name: name, tableOffset: 0, tableSize: 0, flags: disabled ? 0 : QCOW2Bitmap.auto,
@@ -159,9 +195,7 @@ extension QCOW2Image {
             freed = try ranges(of: bitmaps.remove(at: index))
             return try replaceDirectory(bitmaps, freeing: freed)
         }
-        guard isConsistent, bitmaps[index].flags & QCOW2Bitmap.inUse == 0 else {
-            throw failure("Bitmap '\(name)' is inconsistent and cannot be used")
-        }
+        _ = try usableContent(of: bitmaps[index])
         switch action {
         case .enable: bitmaps[index].flags |= QCOW2Bitmap.auto
         case .disable: bitmaps[index].flags &= ~QCOW2Bitmap.auto
@@ -202,7 +236,7 @@ extension QCOW2Image {
     }
 
     /// Writes bits into new clusters, those of zeros left out.
-    private func store(_ bits: [UInt8], into bitmap: inout QCOW2Bitmap) throws(ImageError) {
+    func store(_ bits: [UInt8], into bitmap: inout QCOW2Bitmap) throws(ImageError) {
         var table: [UInt64] = []
         for start in stride(from: 0, to: bits.count, by: layout.clusterSize) {
             var part = Array(bits[start..<min(bits.count, start + layout.clusterSize)])
@@ -220,7 +254,7 @@ extension QCOW2Image {
     }
 
     /// Writes the directory and switches the header over; then gives up what the old one named.
-    private func replaceDirectory(_ bitmaps: [QCOW2Bitmap], freeing: [(UInt64, UInt64)]) throws(ImageError) {
+    func replaceDirectory(_ bitmaps: [QCOW2Bitmap], freeing: [(UInt64, UInt64)]) throws(ImageError) {
         let old = header.bitmaps
         let bytes = QCOW2Bitmap.encode(bitmaps)
         if bitmaps.isEmpty {
@@ -238,27 +272,5 @@ extension QCOW2Image {
         if let old { try freeNow(old.directoryOffset, old.directorySize) }
         for range in freeing { try freeNow(range.0, range.1) }
         try settle()
-    }
-}
-
-extension DiskImage {
-    /// Changes a persistent bitmap of a qcow2 image.
-    public static func changeBitmap(_ device: any BlockDevice, named name: String, _ action: QCOW2Image.BitmapAction)
-        throws(ImageError)
-    {
-        guard let image = device as? QCOW2Image else {
-            throw ImageError(.unsupported, "Format '\(device.formatName)' has no persistent bitmaps", path: device.path)
-        }
-        try image.changeBitmap(named: name, action)
-    }
-
-    /// The bits of a persistent bitmap, to be merged into another.
-    public static func bitmapContent(_ device: any BlockDevice, named name: String) throws(ImageError)
-        -> QCOW2Image.QCOW2BitmapContent
-    {
-        guard let image = device as? QCOW2Image else {
-            throw ImageError(.unsupported, "Format '\(device.formatName)' has no persistent bitmaps", path: device.path)
-        }
-        return try image.bitmapContent(named: name)
     }
 }

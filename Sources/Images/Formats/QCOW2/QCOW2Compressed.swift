@@ -38,6 +38,7 @@ extension QCOW2Image {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
+        try recordWrite(offset, min(UInt64(layout.clusterSize), header.size - offset))
         let host = try allocateBytes(payload.count)
         try storage.write(from: payload, at: host)
         let slot = try writableL2(layout.l1Index(offset))

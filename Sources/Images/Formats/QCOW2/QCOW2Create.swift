@@ -15,7 +15,7 @@ enum QCOW2Create {
         switch options.text("compat") ?? "1.1" {
         case "0.10", "v2": header.version = 2
         case "1.1", "v3": header.version = 3
-        case let other: throw bad("Invalid parameter '\(other)'")
+        case let other: throw bad("Parameter 'version' does not accept value '\(other)'")
         }
         let clusterSize = try options.size("cluster_size") ?? 65536
         guard clusterSize.nonzeroBitCount == 1, (512...2 << 20).contains(clusterSize) else {
@@ -31,7 +31,9 @@ enum QCOW2Create {
         if try options.bool("extended_l2") ?? false {
             header.incompatible |= QCOW2Header.Incompatible.extendedL2
             guard header.version >= 3 else {
-                throw bad("Extended L2 entries are only supported with compatibility level 1.1 and above")
+                throw bad(
+                    "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or "
+                        + "greater)")
             }
             guard header.clusterBits >= 14 else {
                 throw bad("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
@@ -42,7 +44,7 @@ enum QCOW2Create {
         case "zstd":
             header.compression = .zstd
             header.incompatible |= QCOW2Header.Incompatible.compressionType
-        case let other: throw bad("Invalid parameter '\(other)'")
+        case let other: throw bad("Parameter 'compression-type' does not accept value '\(other)'")
         }
         if header.version < 3 {
             guard header.refcountOrder == 4 else {
@@ -76,21 +78,15 @@ enum QCOW2Create {
             }
             header.autoclear |= QCOW2Header.autoclearRawData
         }
-        let format = options.text("encrypt.format")
-        if try options.bool("encryption") ?? false || format == "aes" {
-            header.cryptMethod = 1
-        } else if format == "luks" {
-            header.cryptMethod = 2
-        } else if let format {
-            throw bad("Unknown encryption format '\(format)'")
-        }
-        if header.cryptMethod != 0, request.secrets[options.text("encrypt.key-secret") ?? ""] == nil {
-            throw bad("Parameter 'encrypt.key-secret' is required for cipher")
+        header.cryptMethod = try cryptMethod(options)
+        if header.cryptMethod != 0 {
+            _ = try request.secret(options.text("encrypt.key-secret"), option: "encrypt.key-secret")
+            if header.cryptMethod == 2 { _ = try LUKSParameters(options, prefix: "encrypt.") }
         }
         settings.preallocation = try Preallocation.parse(
             request.options["preallocation"], allowed: Preallocation.allCases)
         if request.backing != nil, settings.preallocation != .off, !header.layout.isExtended {
-            throw bad("Backing file and preallocation can only be used at the same time if extended_l2 is enabled")
+            throw bad("Backing file and preallocation can only be used at the same time if extended_l2 is on")
         }
         header.size = (request.size + 511) & ~511
         header.backingFile = request.backing?.file
@@ -100,16 +96,38 @@ enum QCOW2Create {
         return settings
     }
 
+    private static func cryptMethod(_ options: OptionReader) throws(ImageError) -> UInt32 {
+        func bad(_ message: String) -> ImageError { ImageError(.invalidArgument, message, format: "qcow2") }
+        let legacy = try options.bool("encryption")
+        guard let format = options.text("encrypt.format") else {
+            if legacy == true { return 1 }
+            let others = LUKSParameters.options.map(\.name) + ["key-secret"]
+            if others.contains(where: { options.text("encrypt." + $0) != nil }) {
+                throw bad("Parameter 'encrypt.format' is missing")
+            }
+            return 0
+        }
+        guard legacy == nil else {
+            throw bad("'encrypt.format' and its alias 'encryption' can't be used at the same time")
+        }
+        switch format {
+        case "aes": return 1
+        case "luks": return 2
+        default: throw bad("Parameter 'format' does not accept value '\(format)'")
+        }
+    }
+
     /// Lays the metadata out and writes it.
     static func write(_ settings: inout Settings, to storage: any Storage) throws(ImageError) {
         let layout = settings.header.layout
         let l1Entries = layout.l1Entries(forSize: settings.header.size)
         guard l1Entries * 8 <= QCOW2Layout.maximumL1Bytes else {
             throw ImageError(
-                .invalidArgument, "Image size too large for file format (L1 table above 32 MiB); try larger clusters",
+                .invalidArgument,
+                "The image size is too large for file format 'qcow2' (try using a larger cluster size)",
                 format: "qcow2")
         }
-        let l1Clusters = max(1, Int(layout.clusters(l1Entries * 8)))
+        let l1Clusters = Int(layout.clusters(l1Entries * 8))
         var blocks = 1
         var tableClusters = 1
         while true {

@@ -12,7 +12,7 @@ public struct QCOW2Format: ImageFormat {
                 "encryption", .bool, "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
             CreateOption("encrypt.format", .string, "Encrypt the image, format choices: 'aes', 'luks'"),
             CreateOption("encrypt.key-secret", .string, "ID of secret providing qcow AES key or LUKS passphrase"),
-            CreateOption("encrypt.iter-time", .number, "Time to spend in PBKDF in milliseconds"),
+        ] + LUKSParameters.options.map { CreateOption("encrypt." + $0.name, $0.kind, $0.help) } + [
             CreateOption("cluster_size", .size, default: "65536", "qcow2 cluster size"),
             CreateOption("extended_l2", .bool, default: "off", "Extended L2 tables"),
             CreateOption("preallocation", .string, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
@@ -29,6 +29,15 @@ public struct QCOW2Format: ImageFormat {
         ]
     }
 
+    public var amendOptions: [CreateOption] {
+        let names = [
+            "backing_file", "backing_fmt", "compat", "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits",
+            "size",
+        ]
+        return options.filter { names.contains($0.name) }
+            + LUKSAmendment.options.map { CreateOption("encrypt." + $0.name, $0.kind, $0.help) }
+    }
+
     public func probe(head: UnsafeRawBufferPointer, fileSize: UInt64, path: String) -> Int {
         guard head.count >= 24, let base = head.baseAddress else { return 0 }
         return base.be32(0) == QCOW2Header.magic && base.be32(4) >= 2 ? 100 : 0
@@ -41,17 +50,22 @@ public struct QCOW2Format: ImageFormat {
                 .corrupt, "qcow2: Image is corrupt; cannot be opened read/write", format: name, path: storage.path)
         }
         var dataStorage: (any Storage)?
-        if header.incompatible & QCOW2Header.Incompatible.dataFile != 0 {
+        if header.incompatible & QCOW2Header.Incompatible.dataFile != 0, !options.metadataOnly {
             guard let file = header.dataFile else {
                 throw ImageError(
                     .corrupt, "'data-file' is required for this image", format: name, path: storage.path)
             }
-            let path = try DiskImage.resolve(
-                BackingReference(file: file, format: nil), from: storage.path, confinedTo: options.confinedTo)
-            dataStorage = try storage.openSibling(path, create: false)
+            let path = try DiskImage.resolve(BackingReference(file: file, format: nil), from: storage.path)
+            try options.confine(path, namedBy: storage.path, as: "Data file")
+            // `info` and `check` need not follow what a stranger's image names.
+            let looksOnly = options.readOnly && options.forCheck && !options.openBacking
+            dataStorage = looksOnly ? UnopenedStorage(path: path) : try storage.openSibling(path, create: false)
         }
         let image = try QCOW2Image(storage: storage, dataStorage: dataStorage, header: header)
-        if header.cryptMethod != 0 { image.cipher = try unlock(header, storage, options) }
+        if header.cryptMethod != 0, !options.metadataOnly {
+            image.cipher = try unlock(header, storage, options)
+            image.passphrase = options.passphrase()
+        }
         if header.incompatible & QCOW2Header.Incompatible.dirty != 0, !options.readOnly, !options.forCheck {
             var checker = try QCOW2Check(image)
             _ = try checker.run(repair: .all, verifyData: false)
@@ -100,10 +114,8 @@ public struct QCOW2Format: ImageFormat {
         _ settings: QCOW2Create.Settings, _ storage: any Storage, _ request: CreateRequest
     ) throws(ImageError) {
         let options = OptionReader(request.options)
-        guard let passphrase = request.secrets[options.text("encrypt.key-secret") ?? ""] else {
-            throw ImageError(.invalidArgument, "Parameter 'encrypt.key-secret' is required for cipher", format: name)
-        }
-        let (area, _) = try LUKSHeader.create(passphrase, milliseconds: options.number("encrypt.iter-time") ?? 2000)
+        let passphrase = try request.secret(options.text("encrypt.key-secret"), option: "encrypt.key-secret")
+        let area = try LUKSHeader.create(passphrase, LUKSParameters(options, prefix: "encrypt."))
         let image = try QCOW2Image(storage: storage, dataStorage: nil, header: settings.header)
         let offset = try image.allocateContiguous(Int(image.layout.clusters(UInt64(area.count))))
         try storage.write(area, at: offset)

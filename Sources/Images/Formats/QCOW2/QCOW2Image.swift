@@ -4,8 +4,8 @@
 /// under `cacheLock`, which is never held across data transfers.
 ///
 /// Crash safety: metadata changes collect in the caches and reach the file in `writeMetadata`, refcounts first, then
-/// L2 tables, then L1; clusters that were given up are reused only after the tables that named them are on disk. An
-/// interruption at any write can only leak clusters.
+/// L2 tables, then L1; clusters that were given up are reused only after the tables that named them are on disk. What
+/// changes more at once is switched with the header (`switchTables`). An interruption at any write can only leak clusters.
 public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     let storage: any Storage
     /// Where guest clusters lie: `storage`, or the external data file.
@@ -38,8 +38,18 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     let clusterPool: BufferPool
     /// Encrypted images: nil when no secret was given (for `info` and `check`).
     var cipher: SectorCipher?
+    /// What opened an encrypted image; `amend` needs it to add another.
+    var passphrase: [UInt8]?
     let decompressed: DecompressedClusters
     var isPreparedForWriting = false
+    /// The refcounts have moved to another object: this one must not change them.
+    var isSuperseded = false
+    /// Whether clusters lie in holes of the file; nil until somebody asks.
+    var knownToBeSparse: Bool?
+    /// Bitmaps that record what is written; empty until the first write.
+    var tracking: [QCOW2TrackedBitmap] = []
+    /// Bytes that their tables, and their pages, may take in memory.
+    var trackingBudget = 64 << 20
     private var isClosed = false
 
     init(storage: any Storage, dataStorage: (any Storage)?, header: QCOW2Header) throws(ImageError) {
@@ -105,6 +115,7 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
         }
         if !isReadOnly {
             try writeMetadata()
+            try finishTracking()
             try writeMetadata()  // the refcounts of clusters that the first round gave up
             if dataStorage !== storage { try dataStorage.sync() }
             try storage.sync()
@@ -154,14 +165,35 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
         l1Dirty = min(range.lowerBound, index)..<max(range.upperBound, index + 1)
     }
 
-    /// Writes the header anew. It is one short write at offset 0.
-    func writeHeader() throws(ImageError) { try storage.write(try header.encoded(), at: 0) }
+    /// Writes the header anew, at one instant: fields and extensions fit the first sector. A backing file name that does
+    /// not goes to a place where the old one is not, before the sector that points to it.
+    func writeHeader() throws(ImageError) {
+        let whole = try header.encoded()
+        let nameBytes = header.backingFile?.utf8.count ?? 0
+        let head = whole.count - nameBytes
+        guard whole.count > QCOW2Header.sectorBytes, head <= QCOW2Header.sectorBytes, layout.clusterSize >= 4096 else {
+            return try storage.write(whole, at: 0)
+        }
+        let old = try storage.readBytes(at: 8, count: 12)
+        let room = UInt64(1024)
+        let low = UInt64(QCOW2Header.sectorBytes)
+        let place = old.be64(0) + UInt64(old.be32(8)) <= low || old.be64(0) >= low + room ? low : low + room
+        try storage.write(Array(whole[head...]), at: place)
+        try storage.sync()
+        var fields = Array(whole[..<head])
+        fields.replaceSubrange(8..<16, with: [place].bigEndianBytes)
+        try storage.write(fields, at: 0)
+    }
 
-    /// Before the first change: features that only hold while every writer keeps them are given up.
+    /// Before the first change: features that only hold while every writer keeps them are given up, and bitmaps that
+    /// record writes are marked as in use, so that nobody trusts them should this be the end.
     func prepareForWriting() throws(ImageError) {
         if isPreparedForWriting { return }
         try checkWritable()
-        let kept = header.autoclear & QCOW2Header.autoclearRawData
+        guard !isSuperseded else { throw corrupt("the image was changed through another object", 0) }
+        let keepsBitmaps = try startTracking()
+        var kept = header.autoclear & QCOW2Header.autoclearRawData
+        if keepsBitmaps { kept |= header.autoclear & QCOW2Header.autoclearBitmaps }
         if header.autoclear != kept {
             header.autoclear = kept
             try writeHeader()
@@ -181,6 +213,15 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
         return summary
     }
 
+    private var encryptionInfo: [InfoField] {
+        guard header.cryptMethod == 2 else { return [InfoField("format", .string("aes"))] }
+        let format = InfoField("format", .string("luks"))
+        guard let place = header.cryptoHeader, let luks = try? LUKSHeader(storage, at: place.offset) else {
+            return [format]
+        }
+        return luks.info + [format]
+    }
+
     public var formatDetails: FormatDetails? {
         var fields = [InfoField("compat", .string(header.version == 2 ? "0.10" : "1.1"))]
         fields.append(InfoField("compression-type", .string(header.compression == .zstd ? "zstd" : "zlib")))
@@ -189,10 +230,9 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
                 InfoField("lazy-refcounts", .bool(header.compatible & QCOW2Header.lazyRefcounts != 0)))
         }
         if header.cryptMethod != 0 {
-            let format = header.cryptMethod == 1 ? "aes" : "luks"
-            fields.append(InfoField("encrypt", .object([InfoField("format", .string(format))])))
+            fields.append(InfoField("encrypt", .object(encryptionInfo)))
         }
-        if let bitmaps = try? QCOW2Bitmap.readDirectory(self), !bitmaps.isEmpty {
+        if hasConsistentBitmaps, let bitmaps = try? QCOW2Bitmap.readDirectory(self), !bitmaps.isEmpty {
             fields.append(InfoField("bitmaps", .array(bitmaps.map(\.info))))
         }
         fields.append(InfoField("refcount-bits", .integer(Int64(layout.refcountBits))))

@@ -2,27 +2,49 @@
 extension QCOW2Image: BackingChangeable {
     public func resize(to newSize: UInt64, preallocation: Preallocation) throws(ImageError) {
         try checkWritable()
-        let target = (newSize + 511) & ~511
-        let oldSize = header.size
-        if target == oldSize { return }
-        if target < oldSize {
-            guard preallocation == .off else {
-                throw ImageError(
-                    .invalidArgument, "Preallocation can't be used for shrinking an image", format: "qcow2")
-            }
-            return try shrink(to: target)
+        guard newSize % 512 == 0 else {
+            throw ImageError(.invalidArgument, "The new size must be a multiple of 512", format: "qcow2", path: path)
         }
+        if newSize == header.size { return }
+        guard newSize > header.size || preallocation == .off else {
+            throw ImageError(.invalidArgument, "Preallocation can't be used for shrinking an image", format: "qcow2")
+        }
+        let bitmaps = try takeBitmapsForResize()
+        if newSize < header.size {
+            try shrink(to: newSize)
+        } else {
+            try grow(to: newSize, preallocation)
+        }
+        try storeResized(bitmaps)
+    }
+
+    private func grow(to target: UInt64, _ preallocation: Preallocation) throws(ImageError) {
+        let oldSize = header.size
         access.lockExclusive()
         do throws(ImageError) {
             try prepareForWriting()
             try growL1(for: target)
-            header.size = target
-            try writeSize()
         } catch {
             access.unlock()
             throw error
         }
+        // The file gets the new size last: until then nobody else sees what lies behind the old end.
+        header.size = target
         access.unlock()
+        do throws(ImageError) {
+            try fillGrown(from: oldSize, to: target, preallocation)
+            try flush()
+            try writeSize()
+        } catch {
+            header.size = oldSize
+            throw error
+        }
+        try storage.sync()
+    }
+
+    private func fillGrown(
+        from oldSize: UInt64, to target: UInt64, _ preallocation: Preallocation
+    ) throws(ImageError) {
         // Bytes between the old end and the end of its cluster, or that a longer backing file would show.
         let clusterEnd = min(target, (oldSize + layout.clusterMask) & ~layout.clusterMask)
         let backedEnd = min(target, backing?.size ?? 0)
@@ -30,7 +52,6 @@ extension QCOW2Image: BackingChangeable {
         if zeroEnd > oldSize { try writeZeroes(at: oldSize, count: zeroEnd - oldSize, mayUnmap: true) }
         if dataStorage !== storage { try dataStorage.resize(to: max(dataStorage.byteCount, target)) }
         if preallocation != .off { try preallocate(from: oldSize, to: target, mode: preallocation) }
-        try flush()
     }
 
     private func growL1(for size: UInt64) throws(ImageError) {
@@ -38,7 +59,7 @@ extension QCOW2Image: BackingChangeable {
         guard needed > UInt64(l1.count) else { return }
         guard needed * 8 <= QCOW2Layout.maximumL1Bytes else {
             throw ImageError(
-                .invalidArgument, "The image size is too large (L1 table above 32 MiB)", format: "qcow2", path: path)
+                .invalidArgument, "Failed to grow the L1 table: File too large", format: "qcow2", path: path)
         }
         try settle()
         let table = l1 + [UInt64](repeating: 0, count: Int(needed) - l1.count)
@@ -53,7 +74,6 @@ extension QCOW2Image: BackingChangeable {
         var field: [UInt8] = []
         field.putBE(header.size)
         try storage.write(field, at: 24)
-        try storage.sync()
     }
 
     private func shrink(to size: UInt64) throws(ImageError) {
@@ -66,12 +86,18 @@ extension QCOW2Image: BackingChangeable {
         try prepareForWriting()
         let first = (size + layout.clusterMask) & ~layout.clusterMask
         let end = UInt64(l1.count) << UInt64(layout.clusterBits + layout.l2Bits)
+        // What is cut off goes first: a disk that grows again must not find it.
+        try unmapAll(from: first, to: end)
+        try settle()
         let oldSize = header.size
         header.size = size
-        try writeSize()
-        header.size = max(oldSize, size)
-        try unmapAll(from: first, to: end)
-        header.size = size
+        do throws(ImageError) {
+            try writeSize()
+        } catch {
+            header.size = oldSize
+            throw error
+        }
+        try storage.sync()
         if dataStorage !== storage { try dataStorage.resize(to: size) }
         try settle()
         try truncateFile()

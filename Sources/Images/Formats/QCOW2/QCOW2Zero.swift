@@ -35,6 +35,7 @@ extension QCOW2Image {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
+        try recordWrite(first, min(last, header.size) - first)
         var position = first
         while position < last {
             let mapping = try map(position, limit: last - position)

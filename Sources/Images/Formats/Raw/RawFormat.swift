@@ -20,6 +20,9 @@ public struct RawFormat: ImageFormat {
         guard request.backing == nil else {
             throw ImageError(.unsupported, "Backing file not supported for file format 'raw'", format: name)
         }
+        if let text = request.options["preallocation"], Preallocation(rawValue: text) == nil {
+            throw ImageError(.invalidArgument, "invalid parameter value: \(text)", format: name)
+        }
         let mode = try Preallocation.parse(request.options["preallocation"], allowed: [.off, .falloc, .full])
         try storage.resize(to: request.size)
         try Preallocation.fill(storage, from: 0, to: request.size, mode: mode)
@@ -33,10 +36,10 @@ extension Preallocation {
     static func parse(_ text: String?, allowed: [Preallocation]) throws(ImageError) -> Preallocation {
         guard let text else { return .off }
         guard let mode = Preallocation(rawValue: text) else {
-            throw ImageError(.invalidArgument, "Invalid parameter '\(text)'")
+            throw ImageError(.invalidArgument, "Parameter 'preallocation' does not accept value '\(text)'")
         }
         guard allowed.contains(mode) else {
-            throw ImageError(.invalidArgument, "Unsupported preallocation mode '\(text)'")
+            throw ImageError(.invalidArgument, "Unsupported preallocation mode: \(text)")
         }
         return mode
     }

@@ -84,7 +84,7 @@ public struct VDIFormat: ImageFormat {
         }
         let map = try EntryTable(storage, at: mapOffset, count: Int(blocks), width: 4, bigEndian: false)
         let parent = type > 2 ? try VDIParent(of: header, path: storage.path) : nil
-        return VDIImage(storage, size: (size + 511) & ~511, map: map, dataOffset: dataOffset, parent: parent)
+        return try VDIImage(storage, size: (size + 511) & ~511, map: map, dataOffset: dataOffset, parent: parent)
     }
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
@@ -133,7 +133,7 @@ public struct VDIFormat: ImageFormat {
         guard let image = device as? VDIImage else {
             throw ImageError(.invalidArgument, "not a VDI image", format: name, path: device.path)
         }
-        return image.check()
+        return try image.check()
     }
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }

@@ -21,7 +21,7 @@ extension VMDKFormat {
         var parent: (cid: UInt32, hint: String)?
         if let backing = request.backing {
             if isFlat { throw bad("Flat image can't have backing file") }
-            if let format = backing.format, format != "vmdk" { throw bad("Invalid backing file format: must be vmdk") }
+            if let format = backing.format, format != "vmdk" { throw bad("backing_file must be a vmdk image") }
             let path = FilePath.resolve(backing.file, from: request.path)
             let below = try DiskImage.open(
                 path, options: OpenOptions(format: "vmdk", lock: .forceShare, openBacking: false))

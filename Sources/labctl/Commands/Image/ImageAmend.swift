@@ -8,28 +8,57 @@ struct ImageAmend: ParsableCommand {
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("p"), help: "Show progress.") var progress = false
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
-    @Flag(help: "Allow changes that can lose data (accepted, none are made).") var force = false
+    @Flag(help: "Allow changes that can lose data: overwriting or erasing the last key.") var force = false
     @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
-    @Option(name: .customShort("t"), help: "Cache mode (accepted, the result is always synced).") var cache: String?
+    @Option(name: .customShort("t"), help: "Cache mode.") var cache: String?
     @Option(name: .customShort("o"), help: "Options, name=value,….") var options: [String] = []
-    @Argument(help: "The image.") var filename: String?
+    @Argument(help: "The image.") var filenames: [String] = []
 
     func run() throws {
         guard !options.isEmpty else { throw failUsage("Must specify options (-o)") }
-        guard let filename else { throw failUsage("Expecting one image file name") }
-        let device = try source.open(filename, format: format, readOnly: false)
-        let values = try ImageOptions.parse(options, format: device.formatName)
-        for name in values.keys.sorted() where !DiskImage.amendableOptions.contains(name) {
-            throw fail("Invalid parameter '\(name)'\nThis option is only supported for image creation")
+        try ImageOptions.checkLists(options)
+        let asksForHelp = ImageOptions.asksForHelp(options)
+        if asksForHelp, filenames.isEmpty, let format { return try printHelp(format) }
+        guard filenames.count == 1 else { throw fail("Expecting one image file name") }
+        let mode = try CacheMode.target(cache)
+        let secrets = try source.secrets()
+        let device = try source.open(
+            filenames[0], format: format, readOnly: false, secrets: secrets, cache: mode)
+        defer { try? device.close() }
+        if asksForHelp { return try printHelp(device.formatName) }
+        let driver = try amendable(device.formatName)
+        if let name = options.flatMap(KeyValueList.parse).map(\.key).first(where: { name in
+            !driver.amendOptions.contains { $0.name == name } && driver.options.contains { $0.name == name }
+        }) {
+            ImageOutput.error("Invalid parameter '\(name)'")
+            ImageOutput.toStandardError("This option is only supported for image creation\n")
+            throw ExitCode(1)
         }
         let bar = progress && !quiet ? ProgressLine() : nil
         do {
-            try DiskImage.amend(device, values)
+            var request = AmendRequest(options: try ImageOptions.values(options, driver.amendOptions))
+            request.secrets = secrets
+            request.force = force
+            bar?.begin()
+            if let bar { request.progress = { bar.update($0, of: $1) } }
+            try DiskImage.amend(device, request)
             try device.close()
         } catch {
             throw fail(error.message)
         }
         bar?.update(1, of: 1)
         bar?.finish()
+    }
+
+    private func amendable(_ format: String) throws -> any ImageFormat {
+        guard let driver = FormatRegistry.format(named: format) else { throw fail("Unknown file format '\(format)'") }
+        guard !driver.amendOptions.isEmpty else {
+            throw fail("Format driver '\(format)' does not support option amendment")
+        }
+        return driver
+    }
+
+    private func printHelp(_ format: String) throws {
+        ImageOptions.printTable("Amend options for '\(format)':", try amendable(format).amendOptions)
     }
 }

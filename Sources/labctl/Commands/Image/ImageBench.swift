@@ -6,39 +6,54 @@ struct ImageBench: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "bench", abstract: "Measures requests to an image.")
 
     @OptionGroup var source: ImageSourceOptions
-    @Option(name: .customShort("c"), help: "Number of requests.") var count = 75000
-    @Option(name: .customShort("d"), help: "Requests at a time.") var depth = 64
+    @Option(name: .customShort("c"), help: "Number of requests (75000).") var countText: String?
+    @Option(name: .customShort("d"), help: "Requests at a time (64).") var depthText: String?
     @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
-    @Option(name: .customLong("flush-interval"), help: "Flush after so many writes.") var flushInterval = 0
+    @Option(name: .customLong("flush-interval"), help: "Flush after so many writes.") var flushText: String?
     @Flag(name: .customLong("no-drain"), help: "Accepted, no effect.") var noDrain = false
     @Flag(name: .customShort("n"), help: "Accepted, no effect.") var nativeIO = false
-    @Option(name: .customShort("i"), help: "Accepted, no effect.") var aio: String?
-    @Option(name: .customShort("t"), help: "Accepted, no effect.") var cache: String?
+    @Option(name: .customShort("i"), help: "threads, native or io_uring (checked, no effect).") var aio: String?
+    @Option(name: .customShort("t"), help: "Cache mode.") var cache: String?
     @Option(name: .customShort("o"), help: "Offset of the first request.") var offset: String?
-    @Option(help: "Byte to write.") var pattern: UInt8 = 0
+    @Option(name: .customLong("pattern"), help: "Byte to write.") var patternText: String?
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
     @Option(name: .customShort("s"), help: "Bytes of a request.") var size: String?
     @Option(name: .customShort("S"), help: "Bytes from one request to the next.") var step: String?
     @Flag(name: .customShort("w"), help: "Write instead of read.") var write = false
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false
-    @Argument(help: "The image.") var filename: String?
+    @Argument(help: "The image.") var filenames: [String] = []
 
     func run() throws {
-        guard let filename else { throw failUsage("Expecting one image file name") }
-        func bytes(_ text: String?, _ what: String) throws -> UInt64? {
-            guard let text else { return nil }
-            guard let value = ByteCount.parse(text) else { throw fail("Invalid \(what) specified") }
-            return value
+        let filename = try onlyImage(filenames)
+        func number(_ text: String?, _ what: String, default value: Int, limit: UInt64 = UInt64(Int32.max)) throws
+            -> Int
+        {
+            guard let text else { return value }
+            guard let parsed = UInt64(text), parsed <= limit else { throw fail("Invalid \(what) specified") }
+            return Int(parsed)
         }
-        let requestBytes = try bytes(size, "buffer size") ?? 4096
-        let stepBytes = try bytes(step, "step size") ?? requestBytes
-        let start = try bytes(offset, "offset") ?? 0
-        guard count > 0, depth > 0, requestBytes > 0, requestBytes <= 1 << 31 else {
-            throw fail("Invalid request count or size")
+        let count = try number(countText, "request count", default: 75000)
+        let depth = try number(depthText, "queue depth", default: 64)
+        let flushInterval = try number(flushText, "flush interval", default: 0)
+        let pattern = UInt8(try number(patternText, "pattern byte", default: 0, limit: 255))
+        let requestBytes = try ImageOptions.bytes(size, "buffer size", limit: UInt64(Int32.max)) ?? 4096
+        let stepBytes = try ImageOptions.bytes(step, "step_size", limit: UInt64(Int32.max)) ?? requestBytes
+        let start = try ImageOptions.bytes(offset, "offset") ?? 0
+        if let aio, !["threads", "native", "io_uring"].contains(aio) { throw fail("Invalid aio option: \(aio)") }
+        guard let mode = CacheMode(rawValue: cache ?? "writeback") else { throw fail("Invalid cache mode") }
+        if nativeIO, mode != .none, mode != .off, mode != .directsync {
+            throw fail(
+                "Could not open '\(filename)': aio=native was specified, but it requires cache.direct=on, which was not "
+                    + "specified.")
         }
-        let device = try source.open(filename, format: format, readOnly: !write, forceShare: forceShare)
-        guard device.size >= requestBytes else { throw fail("Image is smaller than one request") }
+        if !write, flushInterval > 0 { throw fail("--flush-interval is only available in write tests") }
+        if flushInterval > 0, flushInterval < depth { throw fail("Flush interval can't be smaller than depth") }
+        guard depth > 0, requestBytes > 0 else { throw fail("A queue depth and a buffer size of 0 move nothing") }
+        let device = try source.open(filename, format: format, readOnly: !write, forceShare: forceShare, cache: mode)
+        guard device.size >= requestBytes, start <= device.size else {
+            throw fail("Failed request: the disk of \(device.size) bytes ends before the first request does")
+        }
         if !quiet {
             print(
                 "Sending \(count) \(write ? "write" : "read") requests, \(requestBytes) bytes each, \(depth) in parallel "

@@ -12,49 +12,43 @@ struct ImageBitmap: ParsableCommand {
     @Flag(help: "Record writes in it.") var enable = false
     @Flag(help: "Stop recording.") var disable = false
     @Option(help: "Set the bits of this bitmap too (may be repeated).") var merge: [String] = []
-    @Option(name: .customShort("b"), help: "Image that --merge takes its bitmap from.") var sourceFile: String?
-    @Option(name: .customShort("F"), help: "Format of that image.") var sourceFormat: String?
+    @Option(name: [.customShort("b"), .customLong("source-file")], help: "Image that --merge takes its bitmap from.")
+    var sourceFile: String?
+    @Option(name: [.customShort("F"), .customLong("source-format")], help: "Format of that image.") var sourceFormat:
+        String?
     @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
     @Option(name: [.customShort("g"), .customLong("granularity")], help: "Bytes per bit, with --add.") var granularity:
         String?
     @Argument(help: "The image, then the bitmap's name.") var arguments: [String] = []
 
     func run() throws {
-        guard arguments.count == 2 else { throw failUsage("Expecting filename and bitmap name") }
-        guard add || remove || clear || enable || disable || !merge.isEmpty else {
+        let actions = try Self.actions(in: Self.givenArguments)
+        guard !actions.isEmpty else {
             throw fail("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge")
-        }
-        var bytes: UInt64?
-        if let granularity {
-            guard add else { throw fail("granularity only supported with --add") }
-            guard let parsed = ByteCount.parse(granularity) else { throw fail("Invalid granularity specified") }
-            bytes = parsed
         }
         guard sourceFile == nil || !merge.isEmpty else {
             throw fail("Merge bitmap source file only supported with --merge")
         }
+        guard sourceFormat == nil || sourceFile != nil else { throw fail("-F only supported with -b") }
+        if granularity != nil, !add { throw fail("granularity only supported with --add") }
+        guard arguments.count == 2 else { throw fail("Expecting filename and bitmap name") }
+        let bytes = try ImageOptions.bytes(granularity, "granularity", least: 1)
         let (filename, name) = (arguments[0], arguments[1])
         let device = try source.open(filename, format: format, readOnly: false, openBacking: false)
-        func perform(_ verb: String, _ action: QCOW2Image.BitmapAction) throws {
-            do {
-                try DiskImage.changeBitmap(device, named: name, action)
-            } catch {
-                throw fail("Operation \(verb) on bitmap \(name) failed: \(error.message)")
-            }
+        defer { try? device.close() }
+        var others: (any BlockDevice)?
+        if let sourceFile {
+            var plain = source
+            plain.imageOpts = false
+            others = try plain.open(sourceFile, format: sourceFormat, readOnly: true, openBacking: false)
         }
-        if add { try perform("add", .add(granularity: bytes, disabled: disable)) }
-        if remove { try perform("remove", .remove) }
-        if clear { try perform("clear", .clear) }
-        if enable { try perform("enable", .enable) }
-        if disable, !add { try perform("disable", .disable) }
-        for other in merge {
-            let from = try sourceFile.map {
-                try source.open($0, format: sourceFormat, readOnly: true, openBacking: false)
-            }
+        for action in actions {
             do {
-                try perform("merge", .merge(DiskImage.bitmapContent(from ?? device, named: other)))
-            } catch let error as ImageError {
-                throw fail("Operation merge on bitmap \(name) failed: \(error.message)")
+                try DiskImage.changeBitmap(
+                    device, named: name, try Self.change(action, granularity: bytes, others ?? device))
+            } catch {
+                let verb = action.split(separator: " ")[0]
+                throw fail("Operation \(verb) on bitmap \(name) failed: \(error.message)")
             }
         }
         do {
@@ -62,5 +56,46 @@ struct ImageBitmap: ParsableCommand {
         } catch {
             throw fail(error.message)
         }
+    }
+
+    private static func change(
+        _ action: String, granularity: UInt64?, _ others: any BlockDevice
+    ) throws(ImageError) -> QCOW2Image.BitmapAction {
+        switch action {
+        case "add": return .add(granularity: granularity, disabled: false)
+        case "remove": return .remove
+        case "clear": return .clear
+        case "enable": return .enable
+        case "disable": return .disable
+        default: return .merge(try DiskImage.bitmapContent(others, named: String(action.dropFirst(6))))
+        }
+    }
+
+    /// The actions in the order they were given, which counts; of `--merge` with its bitmap.
+    private static func actions(in arguments: [String]) throws -> [String] {
+        var actions: [String] = []
+        var isMerge = false
+        for argument in arguments {
+            if isMerge {
+                actions.append("merge " + argument)
+                isMerge = false
+            } else if ["--add", "--remove", "--clear", "--enable", "--disable"].contains(argument) {
+                actions.append(String(argument.dropFirst(2)))
+            } else if argument.hasPrefix("--merge=") {
+                actions.append("merge " + argument.dropFirst(8))
+            } else if argument == "--merge" {
+                isMerge = true
+            } else if argument == "--" {
+                break
+            }
+        }
+        return actions
+    }
+
+    /// What stands on the command line: the parser keeps values, not their order.
+    private static var givenArguments: [String] {
+        let all = Array(CommandLine.arguments.dropFirst())
+        guard QEMUImgLink.isActive, let table = GetoptTable.verbs["bitmap"] else { return all }
+        return (try? table.canonical(Array(all.dropFirst()))) ?? all
     }
 }

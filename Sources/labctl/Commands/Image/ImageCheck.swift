@@ -14,18 +14,19 @@ struct ImageCheck: ParsableCommand {
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false
     @Flag(help: "Decompress and verify all data too.") var data = false
-    @Argument(help: "The image.") var filename: String?
+    @Argument(help: "The image.") var filenames: [String] = []
 
     func run() throws {
         let isJSON = try OutputFormat.isJSON(output)
         var mode = RepairMode.none
         if let repair {
             guard let parsed = RepairMode(rawValue: repair), parsed != .none else {
-                throw fail("-r expects 'leaks' or 'all', not '\(repair)'")
+                throw failUsage("Unknown option value for -r (expecting 'leaks' or 'all'): \(repair)")
             }
             mode = parsed
         }
-        guard let filename else { throw failUsage("Expecting one image file name") }
+        let filename = try onlyImage(filenames)
+        try CacheMode.source(cache)
         let device = try source.open(
             filename, format: format, readOnly: mode == .none, forceShare: forceShare, openBacking: false,
             forCheck: true)
@@ -63,7 +64,7 @@ struct ImageCheck: ParsableCommand {
     }
 
     private func report(_ result: CheckResult, isFirst: Bool) {
-        for line in result.findings where !quiet { ImageOutput.toStandardError(line + "\n") }
+        for line in result.findings { ImageOutput.toStandardError(line + "\n") }
     }
 
     private static func printHuman(_ result: CheckResult) {

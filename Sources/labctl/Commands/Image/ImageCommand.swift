@@ -13,59 +13,6 @@ struct ImageCommand: ParsableCommand {
         ])
 }
 
-/// Started through a link named `qemu-img`, the program is `labctl image`.
-enum QEMUImgLink {
-    static let name = "qemu-img"
-
-    static var isActive: Bool { basename(CommandLine.arguments.first ?? "") == name }
-
-    /// Runs `labctl image` with qemu-img's exit codes; never returns.
-    static func run() -> Never {
-        var arguments = Array(CommandLine.arguments.dropFirst())
-        if arguments.first == "--version" || arguments.first == "-V" {
-            print("qemu-img version 7.2 (labctl)")
-            exit(0)
-        }
-        if arguments.isEmpty { arguments = ["--help"] }
-        let verbs = ImageCommand.configuration.subcommands.compactMap { $0.configuration.commandName }
-        if let verb = arguments.first, !verb.hasPrefix("-"), !verbs.contains(verb), verb != "help" {
-            ImageOutput.error("Command not found: \(verb)\nTry 'qemu-img --help' for more information")
-            exit(1)
-        }
-        do {
-            var command = try ImageCommand.parseAsRoot(arguments)
-            try command.run()
-            exit(0)
-        } catch {
-            let code = ImageCommand.exitCode(for: error).rawValue
-            let text = ImageCommand.fullMessage(for: error)
-            if code == 0 {
-                print(text)
-                exit(0)
-            }
-            if !text.isEmpty {
-                let line = text.split(separator: "\n").first.map(String.init) ?? text
-                ImageOutput.error(Self.wording(line) + "\nTry 'qemu-img --help' for more information")
-            }
-            // Usage errors have code 64 in labctl, 1 in qemu-img.
-            exit(code == ExitCode.validationFailure.rawValue ? 1 : code)
-        }
-    }
-
-    /// The parser's complaints in qemu-img's words.
-    private static func wording(_ line: String) -> String {
-        var text = line.replacing("Error: ", with: "").replacing("Unknown option", with: "unrecognized option")
-        if text.hasPrefix("Unexpected argument '"), text.hasSuffix("'") {
-            text = "Unexpected argument: " + text.dropFirst(21).dropLast()
-        }
-        return text
-    }
-
-    private static func basename(_ path: String) -> String {
-        path.split(separator: "/").last.map(String.init) ?? path
-    }
-}
-
 /// Writing to the terminal the way qemu-img does.
 enum ImageOutput {
     /// What messages begin with.
@@ -75,7 +22,8 @@ enum ImageOutput {
 
     static func toStandardError(_ text: String) {
         fflush(nil)
-        let bytes = Array(text.utf8)
+        // Messages quote names from images, and end lines themselves.
+        let bytes = Array(printable(text, keepsLines: true).utf8)
         var done = 0
         while done < bytes.count {
             let count = bytes[done...].withUnsafeBytes { Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
@@ -84,18 +32,18 @@ enum ImageOutput {
         }
     }
 
-    /// Control characters of names from images, made harmless for the terminal.
-    static func printable(_ text: String) -> String {
-        guard
-            text.unicodeScalars.contains(where: {
-                $0.value < 32 || $0.value == 127 || ($0.value >= 128 && $0.value < 160)
-            })
-        else { return text }
-        return String(
-            String.UnicodeScalarView(
-                text.unicodeScalars.map {
-                    $0.value < 32 || $0.value == 127 || ($0.value >= 128 && $0.value < 160) ? "?" : $0
-                }))
+    /// Names from images made harmless for the terminal: control characters, and those that turn the writing direction
+    /// or end lines, become question marks.
+    static func printable(_ text: String, keepsLines: Bool = false) -> String {
+        func isHarmful(_ scalar: Unicode.Scalar) -> Bool {
+            switch scalar.value {
+            case 0x0a: !keepsLines
+            case 0..<0x20, 0x7f..<0xa0, 0x200e...0x200f, 0x2028...0x202e, 0x2066...0x2069: true
+            default: false
+            }
+        }
+        guard text.unicodeScalars.contains(where: isHarmful) else { return text }
+        return String(String.UnicodeScalarView(text.unicodeScalars.map { isHarmful($0) ? "?" : $0 }))
     }
 }
 
@@ -110,6 +58,12 @@ func failUsage(_ message: String) -> ExitCode {
     fail("\(message)\nTry '\(ImageOutput.program) --help' for more information")
 }
 
+/// The only operand of a verb that takes one image.
+func onlyImage(_ filenames: [String]) throws -> String {
+    guard filenames.count == 1 else { throw failUsage("Expecting one image file name") }
+    return filenames[0]
+}
+
 /// Options that most verbs share.
 struct ImageSourceOptions: ParsableArguments {
     @Option(name: .customLong("object"), help: "An object such as secret,id=sec0,data=… (may be repeated).")
@@ -119,93 +73,78 @@ struct ImageSourceOptions: ParsableArguments {
     var imageOpts = false
 
     /// Secrets by id.
-    func secrets() throws -> [String: [UInt8]] {
-        var secrets: [String: [UInt8]] = [:]
-        for object in objects {
-            let parsed = try SecretObject(parsing: object)
-            secrets[parsed.id] = parsed.data
-        }
-        return secrets
-    }
+    func secrets() throws -> [String: [UInt8]] { try SecretObject.all(objects) }
 
     /// Opens an image, or prints why not.
     func open(
         _ name: String, format: String?, readOnly: Bool, forceShare: Bool = false, openBacking: Bool = true,
-        forCheck: Bool = false, secrets: [String: [UInt8]]? = nil
+        forCheck: Bool = false, secrets: [String: [UInt8]]? = nil, cache: CacheMode = .writeback,
+        backingLock: LockMode? = nil, metadataOnly: Bool = false
     ) throws -> any BlockDevice {
         var options = OpenOptions(
             format: format, readOnly: readOnly, lock: forceShare ? .forceShare : .normal, openBacking: openBacking,
-            forCheck: forCheck)
+            unsafeCache: cache == .unsafe, forCheck: forCheck)
         options.secrets = try secrets ?? self.secrets()
+        options.backingLock = backingLock
+        options.metadataOnly = metadataOnly
         var path = name
         if imageOpts {
+            if format != nil { throw fail("--image-opts and --format are mutually exclusive") }
             let parsed = try ImageOptionString(parsing: name)
             path = parsed.path
-            options.format = parsed.driver ?? options.format
+            options.format = parsed.driver
             options.keySecret = parsed.keySecret
         }
+        if let format = options.format, FormatRegistry.format(named: format) == nil {
+            throw fail("Could not open '\(name)': Unknown driver '\(format)'")
+        }
+        if forceShare, !readOnly {
+            throw fail("Could not open '\(name)': force-share=on can only be used with read-only images")
+        }
         do {
-            return try DiskImage.open(path, options: options)
+            let device = try DiskImage.open(path, options: options)
+            if !readOnly, options.format == nil, device.formatName == "raw" { Self.warnAboutProbedRaw(path) }
+            return device
         } catch {
             throw fail("Could not open '\(name)': \(error.message)")
         }
     }
-}
 
-/// `--object secret,id=…,data=…|file=…[,format=base64]`.
-struct SecretObject {
-    var id: String
-    var data: [UInt8]
+    /// A guest can write any format's header into its raw disk; whoever does not name the format hears of it.
+    private static func warnAboutProbedRaw(_ path: String) {
+        ImageOutput.toStandardError(
+            """
+            WARNING: Image format was not specified for '\(path)' and probing guessed raw.
+                     Automatically detecting the format is dangerous for raw images, write operations on block 0 \
+            will be restricted.
+                     Specify the 'raw' format explicitly to remove the restrictions.
 
-    init(parsing text: String) throws {
-        let fields = KeyValueList.parse(text)
-        guard fields.first?.key == "secret" || fields.first(where: { $0.key == "qom-type" })?.value == "secret" else {
-            throw fail("invalid object type: \(fields.first?.key ?? "")")
-        }
-        func value(_ key: String) -> String? { fields.last { $0.key == key }?.value }
-        guard let id = value("id") else { throw fail("Parameter 'id' is missing") }
-        self.id = id
-        if let text = value("data") {
-            data = [UInt8](text.utf8)
-        } else if let file = value("file") {
-            guard let stream = fopen(file, "r") else { throw fail("Failed to open file “\(file)”") }
-            defer { fclose(stream) }
-            var content = [UInt8](repeating: 0, count: 65536)
-            let count = fread(&content, 1, content.count, stream)
-            data = Array(content.prefix(count))
-        } else {
-            throw fail("Either 'file' or 'data' must be provided, but not both")
-        }
-        if value("format") == "base64" {
-            guard let decoded = Base64.decode(data) else { throw fail("Base64 data is not valid") }
-            data = decoded
-        }
+            """)
     }
 }
 
-/// Base 64 (RFC 4648), as secrets may be given in.
-enum Base64 {
-    static func decode(_ text: [UInt8]) -> [UInt8]? {
-        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-        var out: [UInt8] = []
-        var bits = 0
-        var value = 0
-        for character in text where character != UInt8(ascii: "\n") && character != UInt8(ascii: "=") {
-            guard let digit = alphabet.firstIndex(of: character) else { return nil }
-            value = (value << 6 | digit) & 0xffffff
-            bits += 6
-            if bits >= 8 {
-                bits -= 8
-                out.append(UInt8(value >> bits & 0xff))
-            }
-        }
-        return out
+/// Cache modes of `-t` and `-T`. Data is on stable storage when a verb ends, whatever the mode, except with `unsafe`.
+enum CacheMode: String {
+    case none, off, writeback, unsafe, directsync, writethrough
+
+    /// `-t`: of the image that is written.
+    static func target(_ text: String?) throws -> CacheMode {
+        guard let text else { return .writeback }
+        guard let mode = CacheMode(rawValue: text) else { throw fail("Invalid cache option: \(text)") }
+        return mode
+    }
+
+    /// `-T`: of the images that are read.
+    static func source(_ text: String?) throws {
+        guard let text else { return }
+        guard CacheMode(rawValue: text) != nil else { throw fail("Invalid source cache option: \(text)") }
     }
 }
 
 /// `key=value,key=value` lists; a doubled comma stands for one.
 enum KeyValueList {
-    static func parse(_ text: String) -> [(key: String, value: String)] {
+    /// The members of a list as they stand.
+    static func items(_ text: String) -> [String] {
         var items: [String] = [""]
         var previousWasComma = false
         for character in text {
@@ -220,8 +159,15 @@ enum KeyValueList {
             }
             items[items.count - 1].append(character)
         }
-        return items.filter { !$0.isEmpty }.map { item in
-            guard let equals = item.firstIndex(of: "=") else { return (item, "on") }
+        return items.filter { !$0.isEmpty }
+    }
+
+    /// Keys and values; a key alone means `on`, and with `no` before it `off`.
+    static func parse(_ text: String) -> [(key: String, value: String)] {
+        items(text).map { item in
+            guard let equals = item.firstIndex(of: "=") else {
+                return item.hasPrefix("no") ? (String(item.dropFirst(2)), "off") : (item, "on")
+            }
             return (String(item[..<equals]), String(item[item.index(after: equals)...]))
         }
     }
@@ -234,10 +180,13 @@ struct ImageOptionString {
     var keySecret: String?
 
     init(parsing text: String) throws {
+        guard text.contains("=") else {
+            throw fail("Could not open '\(text)': Cannot find device='\(text)' nor node-name='\(text)'")
+        }
         let fields = KeyValueList.parse(text)
         func value(_ key: String) -> String? { fields.last { $0.key == key }?.value }
         guard let path = value("file.filename") ?? value("filename") else {
-            throw fail("A block device must be specified for \"file\"")
+            throw fail("Could not open '\(text)': A block device must be specified for \"file\"")
         }
         self.path = path
         driver = value("driver")

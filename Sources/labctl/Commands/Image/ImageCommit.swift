@@ -11,21 +11,27 @@ struct ImageCommit: ParsableCommand {
     @Flag(name: .customShort("d"), help: "Do not empty the overlay.") var drop = false
     @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
     @Option(name: .customShort("b"), help: "Commit down to this layer of the chain.") var base: String?
-    @Option(name: .customShort("t"), help: "Cache mode (accepted, the result is always synced).") var cache: String?
-    @Option(name: .customShort("r"), help: "Bytes per second at most (accepted, no effect).") var rateLimit: String?
-    @Argument(help: "The overlay.") var filename: String?
+    @Option(name: .customShort("t"), help: "Cache mode of the overlay.") var cache: String?
+    @Option(name: .customShort("r"), help: "Bytes per second at most.") var rateLimit: String?
+    @Argument(help: "The overlay.") var filenames: [String] = []
 
     func run() throws {
-        guard let filename else { throw failUsage("Expecting one image file name") }
+        let filename = try onlyImage(filenames)
+        let mode = try CacheMode.target(cache)
+        let rate = try ImageOptions.bytes(rateLimit, "rate limit") ?? 0
+        // The base is written while the chain above reads through it, so of the chain only top and base are locked.
+        let top = try source.open(filename, format: format, readOnly: false, cache: mode, backingLock: LockMode.none)
         let bar = progress && !quiet ? ProgressLine() : nil
         do {
+            defer { try? top.close() }
             try DiskImage.commit(
-                filename, format: format, baseName: base, keepTop: drop || base != nil, secrets: source.secrets(),
-                progress: bar.map { bar in { bar.update($0, of: $1) } })
+                top, baseName: base, keepTop: drop || base != nil, secrets: source.secrets(), rateLimit: rate,
+                progress: bar.map { bar in
+                    bar.begin()
+                    return { bar.update($0, of: $1) }
+                })
         } catch let error as ImageError {
-            throw fail(
-                error.kind == .notFound || error.kind == .locked
-                    ? "Could not open '\(filename)': \(error.message)" : error.message)
+            throw fail(error.kind == .locked ? "Could not open '\(filename)': \(error.message)" : error.message)
         }
         bar?.finish()
         if !quiet { print("Image committed.") }

@@ -19,8 +19,11 @@ struct ImageCompare: ParsableCommand {
 
     func run() throws {
         guard filenames.count == 2 else {
-            ImageOutput.error(
-                "Expecting two image file names\nTry '\(ImageOutput.program) --help' for more information")
+            throw failUsage("Expecting two image file names")
+        }
+        do {
+            try CacheMode.source(cache)
+        } catch {
             throw ExitCode(2)
         }
         let first: any BlockDevice
@@ -32,6 +35,7 @@ struct ImageCompare: ParsableCommand {
             throw ExitCode(2)
         }
         let bar = progress && !quiet ? ProgressLine() : nil
+        bar?.begin()
         let result: ComparisonResult
         do {
             result = try DiskImage.compare(
@@ -39,7 +43,7 @@ struct ImageCompare: ParsableCommand {
         } catch {
             throw fail("Error while reading: \(error.message)", code: 4)
         }
-        bar?.finish()
+        defer { bar?.finish() }
         func say(_ text: String) { if !quiet { print(text) } }
         switch result {
         case .identical: say("Images are identical.")

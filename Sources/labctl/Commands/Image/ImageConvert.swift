@@ -9,7 +9,7 @@ struct ImageConvert: ParsableCommand {
 
     @OptionGroup var source: ImageSourceOptions
     @Option(name: .customShort("f"), help: "Format of the sources (default: recognised).") var format: String?
-    @Option(name: .customShort("O"), help: "Format of the target.") var outputFormat = "raw"
+    @Option(name: .customShort("O"), help: "Format of the target (raw).") var outputFormat: String?
     @Option(name: .customShort("o"), help: "Options of the target, name=value,…; help lists them.") var options:
         [String] = []
     @Option(name: .customShort("B"), help: "Backing file of the target.") var backingFile: String?
@@ -24,90 +24,72 @@ struct ImageConvert: ParsableCommand {
     @Flag(name: .customLong("target-image-opts"), help: "The target is an option string.") var targetImageOpts = false
     @Flag(name: .customShort("W"), help: "Write clusters in any order.") var outOfOrder = false
     @Flag(name: .customShort("C"), help: "Use copy offload where possible.") var copyOffload = false
-    @Option(name: .customShort("m"), help: "Parallel work, 1 to 16.") var workers = 8
+    @Option(name: .customShort("m"), help: "Parallel work, 1 to 16 (8).") var workersText: String?
     @Option(name: .customShort("S"), help: "Runs of this many zeros become holes (default 4k, 0: none).") var sparse:
         String?
     @Option(name: .customShort("l"), help: "Snapshot to read: name, id, or snapshot.id=…,snapshot.name=….")
     var snapshot: String?
-    @Option(name: .customShort("t"), help: "Cache mode of the target; unsafe: do not wait until the result is on disk.")
+    @Option(name: .customShort("t"), help: "Cache mode of the target; default: wait only where a file is replaced.")
     var cache: String?
     @Option(name: .customShort("T"), help: "Cache mode of the sources (accepted, no effect).") var sourceCache: String?
     @Option(name: .customShort("r"), help: "Bytes per second at most.") var rateLimit: String?
     @Flag(help: "Replace unreadable parts by zeros.") var salvage = false
+    @Flag(help: "Copy the source's persistent bitmaps too.") var bitmaps = false
+    @Flag(help: "With --bitmaps: leave out those that cannot be used.") var skipBrokenBitmaps = false
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the sources are in use.")
     var forceShare = false
     @Argument(help: "Sources, then the target.") var filenames: [String] = []
 
     func run() throws {
-        if ImageOptions.asksForHelp(options) { return try ImageOptions.printHelp(outputFormat) }
-        guard (1...16).contains(workers) else {
+        try ImageOptions.checkLists(options)
+        guard let workers = UInt64(workersText ?? "8"), (1...16).contains(workers) else {
             throw fail("Invalid number of coroutines. Allowed number of coroutines is between 1 and 16")
         }
-        guard filenames.count >= 2, let target = filenames.last else { throw fail("Must specify image file name") }
-        guard FormatRegistry.format(named: outputFormat) != nil else {
-            throw fail("Unknown file format '\(outputFormat)'")
+        let sparseBytes = try sparse.map(Self.sparseBytes)
+        let rate = try ImageOptions.bytes(rateLimit, "rate limit") ?? 0
+        try checkFlags()
+        let target = filenames.last ?? ""
+        if ImageOptions.asksForHelp(options) {
+            return try ImageOptions.printHelp(outputFormat ?? "raw", filename: filenames.isEmpty ? nil : target)
         }
-        var sparseBytes: Int?
-        if let sparse {
-            guard let bytes = ByteCount.parse(sparse), bytes <= 1 << 30, bytes % 512 == 0 else {
-                ImageOutput.error(
-                    "Invalid buffer size for sparse output specified. You may use k, M, G, T, P or E suffixes for")
-                throw fail("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.")
-            }
-            sparseBytes = Int(bytes)
-        }
-        if targetIsZero, !skipCreate { throw fail("--target-is-zero requires use of -n flag") }
-        var values = try ImageOptions.parse(options, format: outputFormat)
-        if encrypt { values["encryption"] = "on" }
-        if compat6 { values["compat6"] = "on" }
-        if skipCreate, !values.isEmpty {
-            ImageOutput.toStandardError(
-                "\(ImageOutput.program): warning: -o has no effect when skipping image creation\n")
-        }
+        guard filenames.count >= 2 else { throw fail("Must specify image file name") }
+        try CacheMode.source(sourceCache)
         let secrets = try source.secrets()
-        var sources: [any BlockDevice] = []
-        for name in filenames.dropLast() {
-            sources.append(
-                try source.open(name, format: format, readOnly: true, forceShare: forceShare, secrets: secrets))
-        }
-        if let snapshot {
-            guard sources.count == 1 else { throw fail("No support for concatenating multiple snapshot") }
-            do {
-                try DiskImage.loadSnapshot(snapshot, of: sources[0])
-            } catch {
-                throw fail("Failed to load snapshot: \(error.message)")
-            }
-        }
-        var request = ConvertRequest(sources: sources, targetPath: target, targetFormat: outputFormat)
+        let sources = try openSources(secrets)
+        var request = ConvertRequest(sources: sources, targetPath: target, targetFormat: outputFormat ?? "raw")
+        let mode = cache == nil ? CacheMode.writeback : try CacheMode.target(cache)
         if targetImageOpts {
             let parsed = try ImageOptionString(parsing: target)
             request.targetPath = parsed.path
-            request.targetFormat = parsed.driver ?? outputFormat
+            request.targetFormat = parsed.driver ?? "raw"
             request.targetKeySecret = parsed.keySecret
         }
-        if let file = backingFile ?? values.removeValue(forKey: "backing_file") {
-            guard let recorded = backingFormat ?? values.removeValue(forKey: "backing_fmt") else {
-                throw fail("Use of backing file requires explicit backing format")
-            }
-            request.backing = BackingReference(file: file, format: recorded)
+        guard let driver = FormatRegistry.format(named: request.targetFormat) else {
+            throw fail("Unknown file format '\(request.targetFormat)'")
         }
+        guard skipCreate || driver.capabilities.contains(.create) else {
+            throw fail("Format driver '\(driver.name)' does not support image creation")
+        }
+        var values = skipCreate ? [:] : try ImageOptions.parse(options, format: driver.name)
+        if encrypt { values["encryption"] = "on" }
+        if compat6 { values["compat6"] = "on" }
+        try settleBacking(&values, &request, driver)
+        if compress { try checkCompression(driver, values) }
+        try prepareBitmaps(&request)
         request.options = values
         request.secrets = secrets
         request.isCompressed = compress
         request.usesExistingTarget = skipCreate
         request.targetIsZero = targetIsZero
         request.outOfOrder = outOfOrder
-        request.workers = workers
+        request.workers = Int(workers)
         request.salvage = salvage
-        request.syncsResult = cache != "unsafe"
+        request.copyOffload = copyOffload
+        request.durability = cache == nil ? .whenReplacing : mode == .unsafe ? .never : .always
         if let sparseBytes { request.sparseBytes = sparseBytes }
-        if let rateLimit {
-            guard let rate = ByteCount.parse(rateLimit) else {
-                throw fail("Invalid rate limit specified: \(rateLimit)")
-            }
-            request.rateLimit = rate
-        }
+        request.rateLimit = rate
         let bar = progress && !quiet ? ProgressLine() : nil
+        bar?.begin()
         if let bar { request.progress = { bar.update($0, of: $1) } }
         ConvertInterruption.watch()
         request.isCancelled = { ConvertInterruption.happened }
@@ -120,6 +102,120 @@ struct ImageConvert: ParsableCommand {
             throw fail(error.message)
         }
         for device in sources { try? device.close() }
+    }
+
+    /// Flags that exclude or need one another.
+    private func checkFlags() throws {
+        if copyOffload, compress { throw fail("Cannot enable copy offloading when -c is used") }
+        if copyOffload, sparse != nil { throw fail("Cannot enable copy offloading when -S is used") }
+        if copyOffload, salvage { throw fail("Cannot use copy offloading in salvaging mode") }
+        if targetImageOpts, !skipCreate { throw fail("--target-image-opts requires use of -n flag") }
+        if skipBrokenBitmaps, !bitmaps { throw fail("Use of --skip-broken-bitmaps requires --bitmaps") }
+        if skipCreate, !options.isEmpty { throw fail("-o has no effect when skipping image creation") }
+        if targetIsZero, !skipCreate { throw fail("--target-is-zero requires use of -n flag") }
+        if targetImageOpts, outputFormat != nil { throw fail("--image-opts and --format are mutually exclusive") }
+    }
+
+    private static func sparseBytes(_ text: String) throws -> Int {
+        guard let bytes = ByteCount.parse(text) else {
+            throw ImageOptions.badNumber("buffer size for sparse output", text)
+        }
+        guard bytes % 512 == 0, bytes <= 16 << 20 else {
+            throw fail(
+                "Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to 16777216. Select "
+                    + "0 to disable sparse detection (fully allocates output).")
+        }
+        return Int(bytes)
+    }
+
+    private func openSources(_ secrets: [String: [UInt8]]) throws -> [any BlockDevice] {
+        var sources: [any BlockDevice] = []
+        for name in filenames.dropLast() {
+            sources.append(
+                try source.open(name, format: format, readOnly: true, forceShare: forceShare, secrets: secrets))
+        }
+        guard let snapshot else { return sources }
+        if snapshot.hasPrefix("snapshot."),
+            let item = KeyValueList.parse(snapshot).first(where: { item in
+                item.key != "snapshot.id" && item.key != "snapshot.name"
+            })
+        {
+            ImageOutput.error("Invalid parameter '\(item.key)'")
+            throw fail("Failed in parsing snapshot param '\(snapshot)'")
+        }
+        guard sources.count == 1 else { throw fail("No support for concatenating multiple snapshot") }
+        do {
+            try DiskImage.loadSnapshot(snapshot, of: sources[0])
+        } catch {
+            throw fail("Failed to load snapshot: \(error.message)")
+        }
+        return sources
+    }
+
+    /// `-B`, or `-o backing_file`, and the format to record with it.
+    private func settleBacking(
+        _ values: inout [String: String], _ request: inout ConvertRequest, _ driver: any ImageFormat
+    ) throws {
+        let optionFile = values.removeValue(forKey: "backing_file")
+        let optionFormat = values.removeValue(forKey: "backing_fmt")
+        guard let file = backingFile ?? optionFile else {
+            if backingFormat ?? optionFormat != nil {
+                throw fail(
+                    "\(request.targetPath): error while converting \(driver.name): Backing format cannot be used without "
+                        + "backing file")
+            }
+            return
+        }
+        guard driver.capabilities.contains(.backing) else {
+            throw fail("Backing file not supported for file format '\(driver.name)'")
+        }
+        guard request.sources.count == 1 else {
+            throw fail(
+                "Having a backing file for the target makes no sense when concatenating multiple input images")
+        }
+        let recorded = backingFormat ?? optionFormat
+        if let recorded, FormatRegistry.format(named: recorded) == nil {
+            throw fail(
+                "\(request.targetPath): error while converting \(driver.name): Parameter 'backing-fmt' does not accept value "
+                    + "'\(recorded)'")
+        }
+        do {
+            request.backing = try DiskImage.backingReference(
+                file, format: recorded, from: request.targetPath, opens: true,
+                warn: { ImageOutput.toStandardError("\(ImageOutput.program): warning: \($0)\n") })
+        } catch {
+            throw fail(error.message)
+        }
+    }
+
+    private func checkCompression(_ driver: any ImageFormat, _ values: [String: String]) throws {
+        guard driver.capabilities.contains(.compress) else {
+            throw fail("Compression not supported for this file format")
+        }
+        if values["encryption"] == "on" || values["encrypt.format"] != nil {
+            throw fail("Compression and encryption not supported at the same time")
+        }
+        if values["preallocation"] ?? "off" != "off" {
+            throw fail("Compression and preallocation not supported at the same time")
+        }
+    }
+
+    /// `--bitmaps`: which of the source's bitmaps the target gets.
+    private func prepareBitmaps(_ request: inout ConvertRequest) throws {
+        guard bitmaps else { return }
+        guard request.sources.count == 1 else { throw fail("Copying bitmaps only possible with single source") }
+        do {
+            let found = try DiskImage.bitmapsToCopy(request.sources[0], skipBroken: skipBrokenBitmaps)
+            request.bitmaps = found.usable
+            for name in found.skipped {
+                ImageOutput.toStandardError("\(ImageOutput.program): warning: Skipping inconsistent bitmap '\(name)'\n")
+            }
+        } catch {
+            let parts = error.message.split(separator: "\n", maxSplits: 1)
+            ImageOutput.error(String(parts.first ?? ""))
+            if parts.count > 1 { ImageOutput.toStandardError("\(parts[1])\n") }
+            throw ExitCode(1)
+        }
     }
 }
 

@@ -18,43 +18,56 @@ struct ImageCreate: ParsableCommand {
     @Option(name: .customShort("o"), help: "Format options, name=value,…; help lists them.") var options: [String] = []
     @Argument(help: "The new image.") var filename: String?
     @Argument(help: "Virtual size, with k, M, G, T, P or E.") var size: String?
+    @Argument(help: .hidden) var surplus: String?
 
     func run() throws {
-        if ImageOptions.asksForHelp(options) { return try ImageOptions.printHelp(format) }
+        try ImageOptions.checkLists(options)
+        if ImageOptions.asksForHelp(options) { return try ImageOptions.printHelp(format, filename: filename) }
         guard let filename else { throw failUsage("Expecting image file name") }
-        var bytes: UInt64?
-        if let size {
-            guard let parsed = ByteCount.parse(size), parsed <= UInt64(Int64.max) else { throw ImageOptions.badSize() }
-            bytes = parsed
+        if let surplus { throw failUsage("Unexpected argument: \(surplus)") }
+        var bytes = try ImageOptions.bytes(size, "image size")
+        let secrets = try source.secrets()
+        guard let driver = FormatRegistry.format(named: format) else {
+            throw fail("\(filename): Unknown file format '\(format)'")
+        }
+        guard driver.capabilities.contains(.create) else {
+            throw fail("\(filename): Format driver '\(format)' does not support image creation")
         }
         var values = try ImageOptions.parse(options, format: format, filename: filename)
         if encrypt { values["encryption"] = "on" }
         if compat6 { values["compat6"] = "on" }
+        func refuse(_ message: String) -> ExitCode { fail("\(filename): \(message)") }
+        if let text = values.removeValue(forKey: "size") {
+            guard bytes == nil else { throw refuse("The image size must be specified only once") }
+            bytes = ByteCount.parse(text)
+        }
+        let hasBacking = driver.capabilities.contains(.backing)
+        if backingFile != nil, !hasBacking { throw refuse("Backing file not supported for file format '\(format)'") }
+        if backingFormat != nil, !hasBacking {
+            throw refuse("Backing file format not supported for file format '\(format)'")
+        }
+        let file = backingFile ?? values.removeValue(forKey: "backing_file")
+        values["backing_file"] = nil
+        let recorded = backingFormat ?? values.removeValue(forKey: "backing_fmt")
+        values["backing_fmt"] = nil
         do throws(ImageError) {
-            let driver = try FormatRegistry.require(format)
-            if let text = values.removeValue(forKey: "size"), bytes == nil {
-                guard let parsed = ByteCount.parse(text) else {
-                    throw ImageError(.invalidArgument, ImageOptions.badSizeParameter("size"))
-                }
-                bytes = parsed
-            }
-            let file = backingFile ?? values.removeValue(forKey: "backing_file")
-            values["backing_file"] = nil
-            let recorded = backingFormat ?? values.removeValue(forKey: "backing_fmt")
-            values["backing_fmt"] = nil
             var request = CreateRequest(path: filename, size: 0, options: values)
-            if file != nil, !driver.capabilities.contains(.backing) {
-                throw ImageError(.invalidArgument, "Backing file not supported for file format '\(format)'")
-            }
             try DiskImage.prepareBacking(
                 &request, file: file, format: recorded, size: bytes, opensBacking: !unsafeBacking,
                 warn: { ImageOutput.toStandardError("\(ImageOutput.program): warning: \($0)\n") })
-            request.secrets = (try? source.secrets()) ?? [:]
+            request.secrets = secrets
+            if !quiet {
+                var shown = request
+                if file == nil { shown.backing = recorded.map { BackingReference(file: "", format: $0) } }
+                print(ImageOptions.formattingLine(driver, shown))
+            }
+            if file == nil, recorded != nil {
+                throw ImageError(.invalidArgument, "Backing format cannot be used without backing file")
+            }
             request.size = driver.roundedSize(request.size, options: request)
-            if !quiet { print(ImageOptions.formattingLine(driver, request)) }
             try DiskImage.create(request, format: format)
         } catch {
-            throw fail("\(filename): \(error.message)")
+            throw refuse(error.message)
         }
     }
 }

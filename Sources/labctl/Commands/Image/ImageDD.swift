@@ -21,30 +21,30 @@ struct ImageDD: ParsableCommand {
             }
             values[parts[0]] = parts[1]
         }
-        func number(_ name: String, atLeast least: UInt64, upTo limit: UInt64) throws -> UInt64? {
-            guard let text = values[name] else { return nil }
-            guard let value = ByteCount.parse(text), value >= least, value <= limit else {
-                throw fail("Invalid \(name) specified. Must be between \(least) and \(limit).")
-            }
-            return value
-        }
-        let block = try number("bs", atLeast: 1, upTo: 2_147_483_647) ?? 512
-        let count = try number("count", atLeast: 0, upTo: UInt64(Int64.max))
-        let skip = try number("skip", atLeast: 0, upTo: UInt64(Int64.max)) ?? 0
+        let block = try ImageOptions.bytes(values["bs"], "bs", least: 1, limit: UInt64(Int32.max)) ?? 512
+        let count = try ImageOptions.bytes(values["count"], "count")
+        let skip = try ImageOptions.bytes(values["skip"], "skip") ?? 0
         guard let input = values["if"], let output = values["of"] else {
             throw fail("Must specify both input and output files")
         }
         guard FormatRegistry.format(named: outputFormat) != nil else {
-            throw fail("Unknown file format '\(outputFormat)'")
+            throw fail("Unknown file format")
+        }
+        guard FormatRegistry.format(named: outputFormat)?.capabilities.contains(.create) == true else {
+            throw fail("Format driver '\(outputFormat)' does not support image creation")
         }
         let device = try source.open(input, format: format, readOnly: true, forceShare: forceShare)
-        let start = min(device.size, block.multipliedReportingOverflow(by: skip).overflow ? device.size : block * skip)
+        let isBeyond = block.multipliedReportingOverflow(by: skip).overflow || block * skip > device.size
+        if isBeyond { ImageOutput.error("\(input): cannot skip to specified offset") }
+        let start = min(device.size, isBeyond ? device.size : block * skip)
         var length = device.size - start
         if let count, !block.multipliedReportingOverflow(by: count).overflow { length = min(length, block * count) }
         var request = ConvertRequest(
             sources: [DeviceWindow(device, start: start, length: length)], targetPath: output,
             targetFormat: outputFormat)
         request.outOfOrder = false
+        request.durability = .whenReplacing
+        request.purpose = "error while creating output image"
         do {
             try DiskImage.convert(request)
         } catch {

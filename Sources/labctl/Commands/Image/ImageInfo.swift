@@ -12,15 +12,13 @@ struct ImageInfo: ParsableCommand {
     @Flag(name: .customLong("backing-chain"), help: "Show the backing files too.") var backingChain = false
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false
-    @Argument(help: "The image.") var filename: String?
+    @Argument(help: "The image.") var filenames: [String] = []
 
     func run() throws {
         let isJSON = try OutputFormat.isJSON(output)
-        guard let filename else { throw failUsage("Expecting one image file name") }
+        let filename = try onlyImage(filenames)
         // Without --backing-chain nothing that the image merely names is opened.
-        let device = try source.open(
-            filename, format: format, readOnly: true, forceShare: forceShare, openBacking: backingChain, forCheck: true)
-        let layers = DiskImage.chain(of: device)
+        let layers = try chain(filename)
         if isJSON {
             let infos = layers.map { Self.fields($0) }
             print(QEMUJSON.render(backingChain ? .array(infos) : infos[0]), terminator: "")
@@ -29,13 +27,41 @@ struct ImageInfo: ParsableCommand {
         }
     }
 
+    /// The image, and with `--backing-chain` everything below it; each is opened by itself, so that an error names it.
+    private func chain(_ filename: String) throws -> [any BlockDevice] {
+        func open(_ name: String, _ format: String?) throws -> any BlockDevice {
+            try source.open(
+                name, format: format, readOnly: true, forceShare: forceShare, openBacking: false, forCheck: true,
+                metadataOnly: true)
+        }
+        var layers = [try open(filename, format)]
+        guard backingChain else { return layers }
+        var below = source
+        below.imageOpts = false
+        while let reference = layers[layers.count - 1].backingReference {
+            let above = layers[layers.count - 1]
+            guard layers.count < DiskImage.maximumDepth, let path = DiskImage.backingPath(reference, from: above.path)
+            else { throw fail("Backing file '\(reference.file)' creates an infinite loop.") }
+            layers.append(
+                try below.open(
+                    path, format: reference.format, readOnly: true, forceShare: forceShare, openBacking: false,
+                    forCheck: true, metadataOnly: true))
+        }
+        return layers
+    }
+
+    /// Formats of which QEMU's JSON says nothing in this respect.
+    private static let formatsWithoutDirtyFlag: Set<String> = ["bochs", "cloop", "dmg", "parallels"]
+
     private static func fields(_ device: any BlockDevice) -> InfoValue {
         let summary = device.summary
         var fields = [
             InfoField("filename", .string(device.path)), InfoField("format", .string(device.formatName)),
             InfoField("virtual-size", .integer(Int64(clamping: device.size))),
-            InfoField("dirty-flag", .bool(summary.isDirty)),
         ]
+        if !formatsWithoutDirtyFlag.contains(device.formatName) {
+            fields.append(InfoField("dirty-flag", .bool(summary.isDirty)))
+        }
         if let actual = summary.actualSize {
             fields.append(InfoField("actual-size", .integer(Int64(clamping: actual))))
         }

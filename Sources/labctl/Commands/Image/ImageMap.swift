@@ -13,18 +13,13 @@ struct ImageMap: ParsableCommand {
         String?
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false
-    @Argument(help: "The image.") var filename: String?
+    @Argument(help: "The image.") var filenames: [String] = []
 
     func run() throws {
         let isJSON = try OutputFormat.isJSON(output)
-        guard let filename else { throw failUsage("Expecting one image file name") }
-        func bytes(_ text: String?, _ what: String) throws -> UInt64? {
-            guard let text else { return nil }
-            guard let value = ByteCount.parse(text) else { throw fail("Invalid \(what) specified: \(text)") }
-            return value
-        }
-        let start = try bytes(startOffset, "start offset") ?? 0
-        let length = try bytes(maxLength, "max length")
+        let filename = try onlyImage(filenames)
+        let start = try ImageOptions.bytes(startOffset, "start offset") ?? 0
+        let length = try ImageOptions.bytes(maxLength, "max length")
         let device = try source.open(filename, format: format, readOnly: true, forceShare: forceShare)
         let entries: [MapEntry]
         do {
@@ -33,7 +28,10 @@ struct ImageMap: ParsableCommand {
             throw fail("Failed to read image metadata: \(error.message)")
         }
         if isJSON {
-            print("[" + entries.map(Self.json).joined(separator: ",\n") + "]")
+            // Of nothing there is one entry of no length.
+            let nothing = MapEntry(
+                start: start, length: 0, depth: 0, isPresent: false, isZero: false, isData: false, file: device.path)
+            print("[" + (entries.isEmpty ? [nothing] : entries).map(Self.json).joined(separator: ",\n") + "]")
             return
         }
         print("Offset          Length          Mapped to       File")

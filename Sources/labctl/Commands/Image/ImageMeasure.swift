@@ -14,10 +14,15 @@ struct ImageMeasure: ParsableCommand {
     @Option(name: .customShort("l"), help: "Snapshot of the source.") var snapshot: String?
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the source is in use.")
     var forceShare = false
-    @Argument(help: "The source.") var filename: String?
+    @Argument(help: "The source.") var filenames: [String] = []
 
     func run() throws {
         let isJSON = try OutputFormat.isJSON(output)
+        guard filenames.count <= 1 else { throw fail("At most one filename argument is allowed.") }
+        let filename = filenames.first
+        if filename == nil, source.imageOpts || format != nil || snapshot != nil {
+            throw fail("--image-opts, -f, and -l require a filename argument.")
+        }
         if size != nil, filename != nil { throw fail("--size N cannot be used together with a filename.") }
         guard size != nil || filename != nil else {
             throw fail("Either --size N or one filename must be specified.")
@@ -25,14 +30,17 @@ struct ImageMeasure: ParsableCommand {
         guard FormatRegistry.format(named: outputFormat) != nil else {
             throw fail("Unknown file format '\(outputFormat)'")
         }
-        var values = try ImageOptions.parse(options, format: outputFormat)
-        values["backing_file"] = nil
-        values["backing_fmt"] = nil
+        let values: [String: String]
+        do {
+            values = try ImageOptions.parse(options, format: outputFormat)
+        } catch {
+            throw fail("Invalid options for file format '\(outputFormat)'")
+        }
+        let secrets = try source.secrets()
         var bytes: UInt64 = 0
         var device: (any BlockDevice)?
         if let size {
-            guard let parsed = ByteCount.parse(size) else { throw ImageOptions.badSize() }
-            bytes = parsed
+            bytes = try ImageOptions.bytes(size, "image size") ?? 0
         } else if let filename {
             let opened = try source.open(filename, format: format, readOnly: true, forceShare: forceShare)
             do {
@@ -44,7 +52,9 @@ struct ImageMeasure: ParsableCommand {
             device = opened
         }
         do {
-            let answer = try DiskImage.measure(format: outputFormat, options: values, size: bytes, source: device)
+            let answer = try DiskImage.measure(
+                format: outputFormat, options: values, size: bytes, source: device,
+                secrets: secrets)
             if isJSON {
                 var fields = [
                     InfoField("required", .integer(Int64(clamping: answer.required))),

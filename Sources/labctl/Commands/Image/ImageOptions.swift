@@ -9,26 +9,53 @@ enum ImageOptions {
 
     /// Parses all `-o` lists and refuses names that the format does not have.
     static func parse(_ lists: [String], format: String, filename: String? = nil) throws -> [String: String] {
-        var values: [String: String] = [:]
-        guard let driver = FormatRegistry.format(named: format) else { return values }
-        for item in lists.flatMap(KeyValueList.parse) {
-            guard driver.options.contains(where: { $0.name == item.key }) else {
-                throw fail((filename.map { "\($0): " } ?? "") + "Invalid parameter '\(item.key)'")
-            }
-            values[item.key] = item.value
-        }
+        try checkLists(lists)
+        guard let driver = FormatRegistry.format(named: format) else { return [:] }
         do throws(ImageError) {
-            try CreateOption.check(values, driver)
+            return try values(lists, driver.options)
         } catch {
             throw fail((filename.map { "\($0): " } ?? "") + error.message)
         }
+    }
+
+    /// The values of `-o` lists by name, each of an option in `options` and of its type.
+    static func values(_ lists: [String], _ options: [CreateOption]) throws(ImageError) -> [String: String] {
+        var values: [String: String] = [:]
+        for item in lists.flatMap(KeyValueList.parse) {
+            guard options.contains(where: { $0.name == item.key }) else {
+                throw ImageError(.invalidArgument, "Invalid parameter '\(item.key)'")
+            }
+            values[item.key] = item.value
+        }
+        try CreateOption.check(values, options)
         return values
     }
 
-    static func printHelp(_ format: String) throws {
+    /// A list that is empty, or has a comma too many at an end, would swallow a part of the next one.
+    static func checkLists(_ lists: [String]) throws {
+        for list in lists {
+            let trailing = list.reversed().prefix { $0 == "," }.count
+            if list.isEmpty || list.hasPrefix(",") || trailing % 2 == 1 { throw fail("Invalid option list: \(list)") }
+        }
+    }
+
+    /// `-o help`: of a format, or with `filename` of a format in a file.
+    static func printHelp(_ format: String, filename: String? = nil) throws {
         guard let driver = FormatRegistry.format(named: format) else { throw fail("Unknown file format '\(format)'") }
-        print("Supported \(format) options:")
-        for option in driver.options.sorted(by: { $0.name < $1.name }) {
+        guard driver.capabilities.contains(.create) else {
+            throw fail("Format driver '\(format)' does not support image creation")
+        }
+        if filename != nil { return printTable("Supported options:", driver.options) }
+        // A raw image is nothing but its file: setting space aside is what files can do.
+        let options = format == "raw" ? driver.options.filter { $0.name == "size" } : driver.options
+        printTable("Supported \(format) options:", options)
+        print(
+            "\nThe protocol level may support further options.\nSpecify the target filename to include those options.")
+    }
+
+    static func printTable(_ title: String, _ options: [CreateOption]) {
+        print(title)
+        for option in options.sorted(by: { $0.name < $1.name }) {
             let kind =
                 switch option.kind {
                 case .size: "<size>"
@@ -48,7 +75,7 @@ enum ImageOptions {
             let value: String?
             switch option.name {
             case "size": value = String(request.size)
-            case "backing_file": value = request.backing?.file
+            case "backing_file": value = request.backing.flatMap { $0.file.isEmpty ? nil : $0.file }
             case "backing_fmt": value = request.backing?.format
             default:
                 let given = request.options[option.name]
@@ -66,9 +93,26 @@ enum ImageOptions {
         value.isEmpty || value.contains(" ") ? "'\(value)'" : value
     }
 
-    static func badSize() -> ExitCode {
-        ImageOutput.error("Invalid image size specified. You may use k, M, G, T, P or E suffixes for")
+    /// The complaint about a byte count that cannot be read, or that leaves `least…limit`.
+    static func badNumber(_ name: String, _ text: String, least: UInt64 = 0, limit: UInt64 = UInt64(Int64.max))
+        -> ExitCode
+    {
+        if ByteCount.parse(text) != nil || ByteCount.isTooLarge(text) {
+            return fail("Invalid \(name) specified. Must be between \(least) and \(limit).")
+        }
+        ImageOutput.error("Invalid \(name) specified. You may use k, M, G, T, P or E suffixes for")
         return fail("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.")
+    }
+
+    /// A byte count given on the command line, within its bounds.
+    static func bytes(
+        _ text: String?, _ name: String, least: UInt64 = 0, limit: UInt64 = UInt64(Int64.max)
+    ) throws -> UInt64? {
+        guard let text else { return nil }
+        guard let value = ByteCount.parse(text), (least...limit).contains(value) else {
+            throw badNumber(name, text, least: least, limit: limit)
+        }
+        return value
     }
 
     static func badSizeParameter(_ name: String) -> String {

@@ -15,28 +15,44 @@ struct ImageRebase: ParsableCommand {
     @Option(name: .customShort("F"), help: "Format of the new backing file.") var backingFormat: String?
     @Option(name: .customShort("t"), help: "Cache mode (accepted, the result is always synced).") var cache: String?
     @Option(name: .customShort("T"), help: "Cache mode of the sources (accepted, no effect).") var sourceCache: String?
-    @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
+    @Flag(
+        name: [.customShort("U"), .customLong("force-share")],
+        help: "Accepted; the image is written and so cannot be shared.")
     var forceShare = false
-    @Argument(help: "The overlay.") var filename: String?
+    @Argument(help: "The overlay.") var filenames: [String] = []
 
     func run() throws {
-        guard let filename else { throw failUsage("Expecting one image file name") }
+        let filename = try onlyImage(filenames)
         guard backingFile != nil || unsafeMode else {
             throw failUsage("Must specify backing file (-b) or use unsafe mode (-u)")
         }
-        let bar = progress && !quiet ? ProgressLine() : nil
+        let mode = try CacheMode.target(cache)
+        try CacheMode.source(sourceCache)
+        let secrets = try source.secrets()
+        let image = try source.open(
+            filename, format: format, readOnly: false, openBacking: !unsafeMode,
+            secrets: secrets, cache: mode)
+        defer { try? image.close() }
+        if let backingFormat, FormatRegistry.format(named: backingFormat) == nil {
+            throw fail("Invalid format name: '\(backingFormat)'")
+        }
         var reference: BackingReference?
-        if let backingFile, !backingFile.isEmpty {
-            reference = BackingReference(file: backingFile, format: backingFormat)
-        }
         do {
+            if let backingFile, !backingFile.isEmpty {
+                reference = try DiskImage.backingReference(
+                    backingFile, format: backingFormat, from: image.path, opens: !unsafeMode,
+                    warn: { ImageOutput.toStandardError("\(ImageOutput.program): warning: \($0)\n") })
+            }
+            let bar = progress && !quiet ? ProgressLine() : nil
+            bar?.begin()
             try DiskImage.rebase(
-                filename, format: format, to: reference, unsafe: unsafeMode, secrets: source.secrets(),
+                image, to: reference, unsafe: unsafeMode, secrets: secrets,
                 progress: bar.map { bar in { bar.update($0, of: $1) } })
-        } catch let error as ImageError {
-            let isOwn = error.message.hasPrefix("Could not open new") || error.message.hasPrefix("Could not change")
-            throw fail(isOwn ? error.message : "Could not open '\(filename)': \(error.message)")
+            try image.close()
+            bar?.update(1, of: 1)
+            bar?.finish()
+        } catch {
+            throw fail(error.message)
         }
-        bar?.finish()
     }
 }

@@ -15,7 +15,7 @@ struct ImageResize: ParsableCommand {
     func run() throws {
         let operands = arguments.filter { $0 != "--" }
         guard operands.count == 2 else {
-            throw failUsage(operands.count < 2 ? "Not enough arguments" : "Unexpected argument: \(operands[2])")
+            throw failUsage(operands.count < 2 ? "Not enough arguments" : "Expecting image file name and size")
         }
         let (filename, text) = (operands[0], operands[1])
         var mode = Preallocation.off
@@ -31,6 +31,7 @@ struct ImageResize: ParsableCommand {
             throw fail(ImageOptions.badSizeParameter("size"))
         }
         let device = try source.open(filename, format: format, readOnly: false)
+        defer { try? device.close() }
         let size: UInt64
         switch sign {
         case "+": size = device.size + amount
@@ -45,6 +46,7 @@ struct ImageResize: ParsableCommand {
                 "warning: Shrinking an image will delete all data beyond the shrunken image's end. "
                     + "Before performing such an operation, make sure there is no important data there.")
         }
+        if size <= device.size, mode != .off { throw fail("Preallocation can only be used for growing images") }
         do {
             try device.resize(to: size, preallocation: mode)
             try device.close()

@@ -7,30 +7,36 @@ struct ImageSnapshot: ParsableCommand {
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
-    @Flag(name: .customShort("l"), help: "List (the default).") var list = false
-    @Option(name: .customShort("a"), help: "Apply: return the disk to this snapshot.") var apply: String?
-    @Option(name: .customShort("c"), help: "Create a snapshot of this name.") var create: String?
-    @Option(name: .customShort("d"), help: "Delete this snapshot.") var delete: String?
+    @Flag(name: .customShort("l"), help: "List (the default).") var list: Int
+    @Option(name: .customShort("a"), help: "Apply: return the disk to this snapshot.") var applied: [String] = []
+    @Option(name: .customShort("c"), help: "Create a snapshot of this name.") var created: [String] = []
+    @Option(name: .customShort("d"), help: "Delete this snapshot.") var deleted: [String] = []
     @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false
-    @Argument(help: "The image.") var filename: String?
+    @Argument(help: "The image.") var filenames: [String] = []
 
     func run() throws {
-        let actions = [apply, create, delete].compactMap { $0 }.count
-        guard actions <= 1, actions == 0 || !list else { throw failUsage("Cannot mix '-l', '-a', '-c', '-d'") }
-        guard let filename else { throw failUsage("Expecting one image file name") }
+        let actions = applied.count + created.count + deleted.count
+        guard actions + list <= 1 else { throw failUsage("Cannot mix '-l', '-a', '-c', '-d'") }
+        let (apply, create, delete) = (applied.first, created.first, deleted.first)
+        let filename = try onlyImage(filenames)
         let device = try source.open(
-            filename, format: format, readOnly: actions == 0, forceShare: forceShare, openBacking: false)
+            filename, format: format, readOnly: actions == 0, forceShare: forceShare, openBacking: actions > 0)
+        defer { try? device.close() }
         if actions == 0 {
             let snapshots = device.summary.snapshots
-            if list, !snapshots.isEmpty { print("Snapshot list:\n" + SnapshotTable.text(snapshots), terminator: "") }
+            if list > 0, !snapshots.isEmpty {
+                print("Snapshot list:\n" + SnapshotTable.text(snapshots), terminator: "")
+            }
             return
         }
         do throws(ImageError) {
-            if let create { try capable(device).createSnapshot(named: create) }
-            if let apply { try capable(device).applySnapshot(apply) }
-            if let delete { try capable(device).deleteSnapshot(delete) }
+            if let create {
+                try capable(device, "-95 (Operation not supported)").createSnapshot(named: create)
+            }
+            if let apply { try capable(device, "Block driver does not support snapshots").applySnapshot(apply) }
+            if let delete { try capable(device, "snapshot not found").deleteSnapshot(delete) }
             try device.close()
         } catch {
             if let create { throw fail("Could not create snapshot '\(create)': \(error.message)") }
@@ -39,10 +45,9 @@ struct ImageSnapshot: ParsableCommand {
         }
     }
 
-    private func capable(_ device: any BlockDevice) throws(ImageError) -> any SnapshotCapable {
+    private func capable(_ device: any BlockDevice, _ reason: String) throws(ImageError) -> any SnapshotCapable {
         guard let capable = device as? any SnapshotCapable else {
-            throw ImageError(
-                .unsupported, "-95 (Operation not supported)", format: device.formatName, path: device.path)
+            throw ImageError(.unsupported, reason, format: device.formatName, path: device.path)
         }
         return capable
     }
