@@ -142,7 +142,9 @@ final class DMGImage: BlockMappedImage, @unchecked Sendable {
             for sum in sums { bytes.putBE(sum) }
             let crc = bytes.withUnsafeBytes { libdeflate_crc32(0, $0.baseAddress, $0.count) }
             if crc != masterCRC {
-                report("the tables' checksums have the CRC-32 \(UInt64(crc).hex), the trailer says \(UInt64(masterCRC).hex)")
+                report(
+                    "the tables' checksums have the CRC-32 \(UInt64(crc).hex), the trailer says \(UInt64(masterCRC).hex)"
+                )
             }
         }
         if let dataCRC {
