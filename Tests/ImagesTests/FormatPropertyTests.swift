@@ -48,7 +48,8 @@ struct FormatVariant: Sendable, CustomTestStringConvertible {
 @Suite struct FormatPropertyTests {
     @Test(arguments: FormatVariant.writable, [false, true])
     func staysEqualToAModel(variant: FormatVariant, withBacking: Bool) throws {
-        if withBacking, !variant.canHaveBacking { return }
+        // A VDI finds its parent by UUID in its own folder: DifferencingVDITests.
+        if withBacking, !variant.canHaveBacking || variant.format == "vdi" { return }
         let scratch = Scratch()
         var random = SeededRandom(11)
         let path = scratch.path("disk.img")
