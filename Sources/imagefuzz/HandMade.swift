@@ -65,4 +65,82 @@ enum HandMade {
         }
         return out
     }
+
+    static let applianceDescriptor =
+        "<?xml version=\"1.0\"?><Envelope><References><File id=\"f\" href=\"d.vmdk\"/></References>"
+        + "<DiskSection><Disk diskId=\"d\" fileRef=\"f\"/></DiskSection></Envelope>"
+
+    // MARK: Apple disk images
+
+    private static func be(_ value: UInt64, _ width: Int) -> [UInt8] {
+        (0..<width).reversed().map { UInt8(truncatingIfNeeded: value >> UInt64(8 * $0)) }
+    }
+
+    /// A zlib stream of one stored block.
+    private static func stored(_ bytes: [UInt8]) -> [UInt8] {
+        var low: UInt32 = 1, high: UInt32 = 0
+        for byte in bytes {
+            low = (low + UInt32(byte)) % 65521
+            high = (high + low) % 65521
+        }
+        let count = UInt16(bytes.count)
+        let head: [UInt8] = [
+            0x78, 1, 1, UInt8(count & 0xff), UInt8(count >> 8), UInt8(~count & 0xff), UInt8(~count >> 8),
+        ]
+        return head + bytes + be(UInt64(high << 16 | low), 4)
+    }
+
+    /// Data of a disk of 64 sectors and the table over it: 8 raw, 8 zeros, 8 ignored, 8 in zlib, the rest in no chunk.
+    private static func dmgParts() -> (data: [UInt8], table: [UInt8]) {
+        let sectors = [UInt8](repeating: 0, count: 4096).indices.map { UInt8(truncatingIfNeeded: $0 / 7) }
+        let packed = stored(sectors)
+        var table = Array("mish".utf8) + be(1, 4) + be(0, 8) + be(64, 8) + be(0, 8)
+        table += [UInt8](repeating: 0, count: 200 - table.count) + be(5, 4)
+        for (kind, first, place, length) in [
+            (1, 0, 0, 4096), (0, 8, 0, 0), (2, 16, 0, 0), (0x8000_0005, 24, 4096, packed.count),
+        ] as [(UInt64, UInt64, UInt64, Int)] {
+            table += be(kind, 4) + be(0, 4) + be(first, 8) + be(8, 8) + be(place, 8) + be(UInt64(length), 8)
+        }
+        table += be(0xffff_ffff, 4) + [UInt8](repeating: 0, count: 36)
+        return (sectors + packed, table)
+    }
+
+    private static func trailer(data: Int, fork: Int, list: Int) -> [UInt8] {
+        var out = [UInt8](repeating: 0, count: 512)
+        func put(_ bytes: [UInt8], _ at: Int) { out.replaceSubrange(at..<at + bytes.count, with: bytes) }
+        put(Array("koly".utf8) + be(4, 4) + be(512, 4), 0)
+        put(be(0, 8) + be(UInt64(data), 8), 24)
+        put(be(UInt64(data), 8) + be(UInt64(fork), 8), 40)
+        put(be(UInt64(data), 8) + be(UInt64(list), 8), 216)
+        put(be(64, 8), 492)
+        return out
+    }
+
+    /// With its table in a resource fork.
+    @Sendable static func dmgWithFork() -> [UInt8] {
+        let (data, table) = dmgParts()
+        var fork = be(16, 4) + be(UInt64(16 + 4 + table.count), 4) + [UInt8](repeating: 0, count: 8)
+        fork += be(UInt64(table.count), 4) + table
+        // The map: list of kinds at 28, one kind, its one reference behind it.
+        fork += [UInt8](repeating: 0, count: 24) + be(28, 2) + be(50, 2)
+        fork += be(0, 2) + Array("blkx".utf8) + be(0, 2) + be(10, 2) + be(0, 4) + be(0, 4) + be(0, 4)
+        return data + fork + trailer(data: data.count, fork: fork.count, list: 0)
+    }
+
+    /// With its table in a property list.
+    @Sendable static func dmgWithList() -> [UInt8] {
+        let (data, table) = dmgParts()
+        let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+        var text: [UInt8] = []
+        for start in stride(from: 0, to: table.count, by: 3) {
+            let three = Array((table[start..<min(start + 3, table.count)] + [0, 0]).prefix(3))
+            let bits = UInt32(three[0]) << 16 | UInt32(three[1]) << 8 | UInt32(three[2])
+            for shift in [18, 12, 6, 0] { text.append(digits[Int(bits >> UInt32(shift) & 63)]) }
+        }
+        let list =
+            Array("<?xml version=\"1.0\"?><plist><dict><key>resource-fork</key><dict><key>blkx</key><array>".utf8)
+            + Array("<dict><key>Data</key><data>".utf8) + text
+            + Array("</data></dict></array></dict></dict></plist>".utf8)
+        return data + list + trailer(data: data.count, fork: 0, list: list.count)
+    }
 }

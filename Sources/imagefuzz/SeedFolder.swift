@@ -17,16 +17,17 @@ struct SeedFolder {
             try write(make(), to: path)
             if recipe.name == "vmdk-sesparse" { try write(HandMade.seSparse(), to: folder + "/image-sesparse.vmdk") }
         case .qemu(let arguments):
-            try raw(recipe.size, at: folder + "/data.raw")
-            let done = ChildProcess.run(["qemu-img"] + arguments, in: folder)
-            unlink(folder + "/data.raw")
-            return done
+            return try fromRaw(recipe.size, folder) { ChildProcess.run(["qemu-img"] + arguments, in: folder) }
+        case .shell(let line):
+            return try fromRaw(recipe.size, folder) { ChildProcess.run(["/bin/sh", "-c", line], in: folder) }
         case .compressed: try compressed(recipe, folder, path)
         case .overlay(let base):
-            try create(folder + "/base", base, recipe.size, recipe.format == base ? recipe.options : [:])
-            try write(path: folder + "/base", base) { device in try fill(device, from: 0x1000) }
+            // A differencing VDI finds its parent by UUID among the .vdi files of its folder.
+            let below = base == "vdi" ? "base.vdi" : "base"
+            try create(folder + "/" + below, base, recipe.size, recipe.format == base ? recipe.options : [:])
+            try write(path: folder + "/" + below, base) { device in try fill(device, from: 0x1000) }
             var request = CreateRequest(
-                path: path, size: recipe.size, backing: BackingReference(file: "base", format: base),
+                path: path, size: recipe.size, backing: BackingReference(file: below, format: base),
                 options: recipe.options)
             request.secrets = SeedRecipe.secrets
             try DiskImage.create(request, format: recipe.format)
@@ -84,6 +85,13 @@ struct SeedFolder {
         }
     }
 
+    /// Runs a program that makes something out of `data.raw`.
+    private func fromRaw(_ size: UInt64, _ folder: String, _ body: () -> Bool) throws -> Bool {
+        try raw(size, at: folder + "/data.raw")
+        defer { unlink(folder + "/data.raw") }
+        return body()
+    }
+
     private func raw(_ size: UInt64, at path: String) throws {
         try create(path, "raw", size, [:])
         try write(path: path, "raw") { device in
@@ -92,7 +100,11 @@ struct SeedFolder {
             var text = ""
             for number in 0..<4000 { text += "line \(number &* 2_654_435_761) of the seed\n" }
             let bytes = Array(text.utf8)
-            try bytes.withUnsafeBytes { try device.write(from: $0, at: 0x20_0000 - 65536) }
+            let start = min(0x1f_0000, size / 2)
+            try bytes.withUnsafeBytes { bytes in
+                let count = min(bytes.count, Int(size - start))
+                try device.write(from: UnsafeRawBufferPointer(rebasing: bytes[..<count]), at: start)
+            }
         }
     }
 

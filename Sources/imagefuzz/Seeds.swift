@@ -16,6 +16,8 @@ struct SeedRecipe {
         case overlay(String)
         /// Made by qemu-img with these arguments in the seed's folder, where it is installed.
         case qemu([String])
+        /// Made in the seed's folder by a line of shell out of `data.raw`, where the programs are installed.
+        case shell(String)
         /// A writer stopped between writing its log and emptying it.
         case dirtyLog
         /// Bytes made here.
@@ -44,6 +46,7 @@ struct SeedRecipe {
             SeedRecipe(
                 name: "qcow-aes", format: "qcow", options: ["encrypt.format": "aes", "encrypt.key-secret": "key"]),
             SeedRecipe(name: "vdi", format: "vdi"),
+            SeedRecipe(name: "vdi-overlay", format: "vdi", content: .overlay("vdi"), companions: ["base.vdi"]),
             SeedRecipe(name: "vdi-static", format: "vdi", options: ["static": "on"]),
             SeedRecipe(name: "vpc", format: "vpc"),
             SeedRecipe(name: "vpc-fixed", format: "vpc", options: ["subformat": "fixed"], size: 1 << 20),
@@ -71,6 +74,18 @@ struct SeedRecipe {
             SeedRecipe(name: "cloop", format: "cloop", options: ["block_size": "65536"], content: .compressed),
             SeedRecipe(
                 name: "luks", format: "luks", options: ["key-secret": "key", "iter-time": "10"], size: 1 << 20),
+            SeedRecipe(name: "dmg-fork", format: "dmg", content: .bytes(HandMade.dmgWithFork)),
+            SeedRecipe(name: "dmg-list", format: "dmg", content: .bytes(HandMade.dmgWithList)),
+            SeedRecipe(
+                name: "ova", format: "ova",
+                content: .shell(
+                    "qemu-img convert -O vmdk -o subformat=streamOptimized data.raw d.vmdk && printf '%s' '"
+                        + HandMade.applianceDescriptor + "' > vm.ovf && tar --format=ustar -cf image vm.ovf d.vmdk"
+                        + " && rm vm.ovf d.vmdk")),
+            SeedRecipe(name: "gz", format: "gz", content: .shell("gzip -c data.raw > image"), size: 400_384),
+            SeedRecipe(
+                name: "xz", format: "xz", content: .shell("xz -c --block-size=65536 data.raw > image"), size: 400_384),
+            SeedRecipe(name: "zst", format: "zst", content: .shell("zstd -q -c data.raw > image"), size: 400_384),
             SeedRecipe(name: "raw", format: "raw", size: 200_000),
         ]
 

@@ -29,7 +29,7 @@ private struct CompressedSample {
         ("zstd frames", "zst", "split -b 1000001 in part. && for p in part.*; do zstd -q -1 < $p; done > out"),
         (
             "zstd behind a skippable frame", "zst",
-            #"(printf '\x50\x2a\x4d\x18\x03\x00\x00\x00abc'; zstd -q < in) > out"#
+            #"(printf '\120\052\115\030\003\000\000\000abc'; zstd -q < in) > out"#
         ),
     ]
 

@@ -38,7 +38,8 @@ private struct Appliance {
             names.append(name)
         }
         try write(Self.descriptor(names.map { ($0, "") }), "vm.ovf")
-        let sums = try run(["sh", "-c", "sha256sum --tag *.ovf disk* | sed 's/ (/(/;s/) =/)=/' > vm.mf"], in: scratch.folder)
+        let sums = try run(
+            ["sh", "-c", "sha256sum --tag *.ovf disk* | sed 's/ (/(/;s/) =/)=/' > vm.mf"], in: scratch.folder)
         #expect(sums.status == 0, "\(sums.output)")
         try pack(tar)
     }
@@ -63,7 +64,8 @@ private struct Appliance {
 
 @Suite struct OVATests {
     @Test(arguments: ["ustar", "gnu", "pax", "oldgnu"]) func readsTheDiskInside(tar: String) throws {
-        let appliance = try Appliance([("vmdk", ["subformat": "streamOptimized"]), ("vdi", [:]), ("qcow2", [:])], tar: tar)
+        let appliance = try Appliance(
+            [("vmdk", ["subformat": "streamOptimized"]), ("vdi", [:]), ("qcow2", [:])], tar: tar)
         #expect(try DiskImage.probe(appliance.path) == "ova")
         for (name, index) in [("", 0), ("#disk0.vmdk", 0), ("#disk1.vdi", 1), ("#3", 2)] {
             let device = try open(appliance.path + name, readOnly: true)

@@ -102,7 +102,9 @@ private struct XMLParser {
             guard starts(with: "=") else { return nil }
             at += 1
             skipSpace()
-            guard at < bytes.count, bytes[at] == UInt8(ascii: "\"") || bytes[at] == UInt8(ascii: "'") else { return nil }
+            guard at < bytes.count, bytes[at] == UInt8(ascii: "\"") || bytes[at] == UInt8(ascii: "'") else {
+                return nil
+            }
             let quote = bytes[at]
             at += 1
             let start = at

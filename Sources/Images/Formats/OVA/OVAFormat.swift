@@ -119,7 +119,8 @@ public struct OVAFormat: ImageFormat {
                 }
             guard let type, let member = image.archive.member(line.file) else {
                 result.checkErrors += 1
-                result.note("ERROR: the manifest's line for '\(line.file)' (\(line.algorithm)) cannot be verified")
+                result.note(
+                    "ERROR: the manifest's line for '\(line.file)' (\(line.algorithm)) cannot be verified")
                 continue
             }
             let storage = image.storage
@@ -129,7 +130,8 @@ public struct OVAFormat: ImageFormat {
             if digest != line.digest {
                 result.corruptions += 1
                 result.note(
-                    "ERROR: '\(line.file)' has the \(line.algorithm) digest \(digest), the manifest says \(line.digest)")
+                    "ERROR: '\(line.file)' has the \(line.algorithm) digest \(digest), the manifest says \(line.digest)"
+                )
             }
         }
         return result

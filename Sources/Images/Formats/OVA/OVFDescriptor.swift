@@ -40,7 +40,8 @@ struct OVFDescriptor {
                 let close = line[..<equals].lastIndex(of: ")"), open < close
             else { return nil }
             return (
-                String(line[line.index(after: open)..<close]), line[..<open].filter { $0 != " " && $0 != "-" }.uppercased(),
+                String(line[line.index(after: open)..<close]),
+                line[..<open].filter { $0 != " " && $0 != "-" }.uppercased(),
                 line[line.index(after: equals)...].filter { $0 != " " }.lowercased()
             )
         }
