@@ -76,6 +76,48 @@ import Testing
         #expect(try bits(ours, "on") == [0, 1, 45])
     }
 
+    /// With room for two pages only, bits go to the file and come back in between.
+    @Test func manyBitsNeedLittleMemory() throws {
+        let scratch = Scratch()
+        let path = scratch.path("s.qcow2")
+        try DiskImage.create(path, format: "qcow2", size: 64 << 20, options: ["cluster_size": "512"])
+        var device = try open(path)
+        try DiskImage.changeBitmap(device, named: "on", .add(granularity: 512, disabled: false))
+        try device.close()
+        device = try open(path)
+        (device as? QCOW2Image)?.trackingBudget = 1024
+        var random = SeededRandom(17)
+        var expected: Set<Int> = []
+        for _ in 0..<300 {
+            let sector = Int.random(in: 0..<131_072, using: &random)
+            expected.insert(sector)
+            try device.put([1], at: UInt64(sector) * 512)
+        }
+        try device.close()
+        #expect(try bits(path, "on") == expected.sorted())
+        try expectClean(path)
+    }
+
+    @Test func aTableOutsideTheFileIsRefused() throws {
+        let scratch = Scratch()
+        let path = try image(scratch)
+        let device = try open(path, readOnly: true)
+        let place = try #require((device as? QCOW2Image)?.header.bitmaps?.directoryOffset)
+        try device.close()
+        let raw = try open(path, format: "raw")
+        try raw.put([0x7f, 0xff, 0, 0], at: place)
+        try raw.close()
+        #expect(throws: ImageError.self) { try bits(path, "on") }
+        // The disk can be written all the same; its bitmaps are no longer believed.
+        let again = try open(path)
+        try again.put([1], at: 0)
+        try again.close()
+        let last = try open(path, readOnly: true)
+        #expect((last as? QCOW2Image)?.hasConsistentBitmaps == false)
+        try last.close()
+        #expect(try !run(["qemu-img", "info", path]).output.contains("name: on"))
+    }
+
     @Test func anotherDiskSizeKeepsTheBits() throws {
         let scratch = Scratch()
         let path = try image(scratch)

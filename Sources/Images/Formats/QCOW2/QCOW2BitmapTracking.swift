@@ -12,6 +12,8 @@ struct QCOW2TrackedBitmap {
     /// Clusters of bits that have been looked at.
     var pages: [Int: [UInt8]] = [:]
     var changed: Set<Int> = []
+    /// Table entries that are not in the file yet.
+    var newEntries: Set<Int> = []
 }
 
 extension QCOW2Image {
@@ -24,12 +26,18 @@ extension QCOW2Image {
     func startTracking() throws(ImageError) -> Bool {
         guard hasConsistentBitmaps, var directory = try? QCOW2Bitmap.readDirectory(self) else { return false }
         var found: [QCOW2TrackedBitmap] = []
+        var tableBytes = 0
         for (index, bitmap) in directory.enumerated()
         where bitmap.flags & QCOW2Bitmap.auto != 0 && bitmap.flags & QCOW2Bitmap.inUse == 0 {
+            tableBytes += Int(bitmap.tableSize) * 8
+            // Bitmaps that cannot be kept up to date lose their word, which is what the format provides for.
+            guard tableBytes <= trackingBudget, let table = try? bitmapTable(bitmap),
+                let bytes = try? bitmapBytes(bitmap.granularityBits), table.count == Int(layout.clusters(UInt64(bytes)))
+            else { return false }
             found.append(
                 QCOW2TrackedBitmap(
                     index: index, granularityBits: bitmap.granularityBits, tableOffset: bitmap.tableOffset,
-                    table: try bitmapTable(bitmap)))
+                    table: table))
             directory[index].flags |= QCOW2Bitmap.inUse
         }
         if !found.isEmpty { try rewriteDirectory(directory) }
@@ -59,20 +67,52 @@ extension QCOW2Image {
         while bit <= bits.upperBound {
             let number = Int(bit / perPage)
             let end = min(bits.upperBound, (UInt64(number) + 1) * perPage - 1)
+            let page: [UInt8]
             // Taken out while it is changed, so that the array has one owner.
-            let known = tracking[index].pages.removeValue(forKey: number)
-            var page: [UInt8]
-            if let known { page = known } else { page = try loadPage(tracking[index], number) }
-            var isChanged = false
-            for position in Int(bit % perPage)...Int(end % perPage)
-            where page[position / 8] >> UInt8(position % 8) & 1 == 0 {
-                page[position / 8] |= 1 << UInt8(position % 8)
-                isChanged = true
+            if let known = tracking[index].pages.removeValue(forKey: number) {
+                page = known
+            } else {
+                try makeRoomForPage()
+                page = try loadPage(tracking[index], number)
             }
-            tracking[index].pages[number] = page
-            if isChanged { tracking[index].changed.insert(number) }
+            tracking[index].pages[number] = setBits(
+                Int(bit % perPage)...Int(end % perPage), in: page, &tracking[index].changed, number)
             bit = end + 1
         }
+    }
+
+    private func setBits(
+        _ range: ClosedRange<Int>, in page: consuming [UInt8], _ changed: inout Set<Int>, _ number: Int
+    ) -> [UInt8] {
+        for position in range where page[position / 8] >> UInt8(position % 8) & 1 == 0 {
+            page[position / 8] |= 1 << UInt8(position % 8)
+            changed.insert(number)
+        }
+        return page
+    }
+
+    /// Keeps the memory of all pages within the budget.
+    private func makeRoomForPage() throws(ImageError) {
+        let pages = tracking.reduce(0) { $0 + $1.pages.count }
+        guard (pages + 1) * layout.clusterSize > trackingBudget else { return }
+        for index in tracking.indices { try storePages(index) }
+    }
+
+    /// Writes the changed pages of a bitmap to their clusters and forgets all of them. The table in the file does not
+    /// name new clusters yet; the bitmap is marked as in use all the while.
+    private func storePages(_ index: Int) throws(ImageError) {
+        for number in tracking[index].changed.sorted() {
+            guard let page = tracking[index].pages[number] else { continue }
+            var offset = tracking[index].table[number] & QCOW2Layout.offsetMask
+            if offset == 0 {
+                offset = try allocate(upTo: 1).offset
+                tracking[index].table[number] = offset
+                tracking[index].newEntries.insert(number)
+            }
+            try storage.write(page, at: offset)
+        }
+        tracking[index].pages.removeAll()
+        tracking[index].changed.removeAll()
     }
 
     private func loadPage(_ bitmap: QCOW2TrackedBitmap, _ number: Int) throws(ImageError) -> [UInt8] {
@@ -89,24 +129,15 @@ extension QCOW2Image {
     /// Brings the recorded bits to the file and takes the marks away. Caller holds `access` exclusively.
     func finishTracking() throws(ImageError) {
         if tracking.isEmpty { return }
-        var newEntries: [(place: UInt64, value: UInt64)] = []
-        for bitmap in tracking {
-            for number in bitmap.changed.sorted() {
-                guard let page = bitmap.pages[number] else { continue }
-                var offset = bitmap.table[number] & QCOW2Layout.offsetMask
-                if offset == 0 {
-                    offset = try allocate(upTo: 1).offset
-                    newEntries.append((bitmap.tableOffset + UInt64(number) * 8, offset))
-                }
-                try storage.write(page, at: offset)
-            }
-        }
+        for index in tracking.indices { try storePages(index) }
         try writeMetadata()
         try storage.sync()
-        for entry in newEntries {
-            var bytes: [UInt8] = []
-            bytes.putBE(entry.value)
-            try storage.write(bytes, at: entry.place)
+        for bitmap in tracking {
+            for number in bitmap.newEntries.sorted() {
+                var bytes: [UInt8] = []
+                bytes.putBE(bitmap.table[number])
+                try storage.write(bytes, at: bitmap.tableOffset + UInt64(number) * 8)
+            }
         }
         try storage.sync()
         var directory = try QCOW2Bitmap.readDirectory(self)

@@ -102,7 +102,13 @@ extension QCOW2Image {
 
     /// Table entries with clusters of bits.
     func bitmapTable(_ bitmap: QCOW2Bitmap) throws(ImageError) -> [UInt64] {
-        try Self.readTable(storage, at: bitmap.tableOffset, entries: Int(bitmap.tableSize))
+        let end = bitmap.tableOffset.addingReportingOverflow(UInt64(bitmap.tableSize) * 8)
+        guard !end.overflow, end.partialValue <= storage.byteCount else {
+            throw corrupt(
+                "the table of bitmap '\(bitmap.name)', \(bitmap.tableSize) entries, lies beyond the file",
+                bitmap.tableOffset)
+        }
+        return try Self.readTable(storage, at: bitmap.tableOffset, entries: Int(bitmap.tableSize))
     }
 
     /// Bytes of bits for the whole disk. Throws when that is more than a bitmap may have.

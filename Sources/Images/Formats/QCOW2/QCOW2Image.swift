@@ -48,6 +48,8 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     var knownToBeSparse: Bool?
     /// Bitmaps that record what is written; empty until the first write.
     var tracking: [QCOW2TrackedBitmap] = []
+    /// Bytes that their tables, and their pages, may take in memory.
+    var trackingBudget = 64 << 20
     private var isClosed = false
 
     init(storage: any Storage, dataStorage: (any Storage)?, header: QCOW2Header) throws(ImageError) {
