@@ -115,7 +115,7 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
     /// Makes the L2 table of an L1 entry where there is none.
     private func ensureL2(_ l1Index: Int) throws(ImageError) {
         guard try l1[l1Index] == 0 else { return }
-        let offset = take(UInt64(8) << UInt64(l2Bits), alignment: 512)
+        let offset = take(UInt64(8) << UInt64(l2Bits), alignment: UInt64(blockBytes))
         try storage.resize(to: max(nextHost, storage.byteCount))
         cacheLock.lock()
         defer { cacheLock.unlock() }
