@@ -148,7 +148,7 @@ struct Exercise {
         var request = ConvertRequest(
             sources: [device], targetPath: target, targetFormat: random.pick(["raw", "qcow2", "vmdk"]))
         request.isCompressed = request.targetFormat == "qcow2" && random.oneIn(2)
-        request.syncsResult = false
+        request.durability = .never
         request.salvage = random.oneIn(2)
         request.workers = 2
         try DiskImage.convert(request)

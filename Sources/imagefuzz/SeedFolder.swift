@@ -115,7 +115,7 @@ struct SeedFolder {
         var request = ConvertRequest(sources: [device], targetPath: path, targetFormat: recipe.format)
         request.options = recipe.options
         request.isCompressed = true
-        request.syncsResult = false
+        request.durability = .never
         try DiskImage.convert(request)
         try device.close()
         unlink(source)

@@ -69,7 +69,8 @@ struct ImageHistory {
 
     private mutating func resize(_ device: any BlockDevice) throws {
         guard variant.capabilities.contains(.resize) else { return }
-        let canShrink = snapshots.isEmpty || variant.options["compat"] != "0.10"
+        // A version 2 image with snapshots, which a layer below may have kept, only grows.
+        let canShrink = variant.options["compat"] != "0.10"
         let step = Int.random(in: canShrink ? -600...600 : 0...600, using: &random) * 512
         let size = max(1 << 20, min(4 << 20, model.bytes.count + step))
         trail.append("resize \(size)")
@@ -188,7 +189,7 @@ struct ImageHistory {
             sources: [try open(from, format: fromFormat, readOnly: true)], targetPath: to,
             targetFormat: variant.format)
         request.options = variant.options
-        request.syncsResult = false
+        request.durability = .never
         try DiskImage.convert(request)
         for source in request.sources { try source.close() }
     }

@@ -62,7 +62,11 @@ struct LUKSHeader {
         guard Array(bytes[0..<6]) == Self.magic else { throw bad(.corrupt, "Volume is not in LUKS format") }
         guard bytes.be16(6) == 1 else { throw bad(.unsupported, "LUKS version \(bytes.be16(6)) is not supported") }
         let keyBytes = Int(bytes.be32(108))
-        cipher = try LUKSCipher(name: Self.text(bytes, 8), mode: Self.text(bytes, 40), keyBytes: keyBytes)
+        do throws(ImageError) {
+            cipher = try LUKSCipher(name: Self.text(bytes, 8), mode: Self.text(bytes, 40), keyBytes: keyBytes)
+        } catch {
+            throw bad(error.kind, error.message, at: 8)
+        }
         self.bytes = bytes
         guard LUKSHash.algorithm(hash) != nil else { throw bad(.unsupported, "LUKS hash '\(hash)' is not supported") }
         var work = UInt64(bytes.be32(164))
@@ -78,7 +82,8 @@ struct LUKSHeader {
             // A detached header has no payload behind it.
             let end = payloadOffset == 0 ? UInt64.max : payloadOffset
             guard start >= UInt64(Self.headerBytes), start + UInt64(materialBytes) <= end else {
-                throw bad(.corrupt, "Keyslot \(slot) at \(start.hex) is outside the key area", at: at + 40)
+                throw bad(
+                    .corrupt, "The key material of slot \(slot) at \(start.hex) is outside the key area", at: at + 40)
             }
             guard isActive(slot) else { continue }
             // Trying a slot costs its iterations and those of the digest.
