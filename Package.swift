@@ -19,6 +19,10 @@ let package = Package(
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
+        .systemLibrary(name: "CLZMA", pkgConfig: "liblzma", providers: [.apt(["liblzma-dev"])]),
+        .systemLibrary(name: "CBZip2", providers: [.apt(["libbz2-dev"])]),
+        .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+        .systemLibrary(name: "CLZO", pkgConfig: "lzo2", providers: [.apt(["liblzo2-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
         // Linux calls that Swift's Glibc module hides; part of the C library, so nothing to install.
@@ -27,7 +31,10 @@ let package = Package(
         // Libraries. Who may import whom is drawn in docs/ARCHITECTURE.md.
         .target(name: "LabSpec", dependencies: ["CLibYAML"], swiftSettings: strict),
         .target(
-            name: "Images", dependencies: ["CZlib", "CZstd", "CDeflate", "COpenSSL", "CLinux"], swiftSettings: strict),
+            name: "Images",
+            dependencies: [
+                "CZlib", "CZstd", "CDeflate", "CLZMA", "CBZip2", "CLZ4", "CLZO", "COpenSSL", "CLinux",
+            ], swiftSettings: strict),
         .target(name: "Emulator", swiftSettings: strict),
         .target(name: "VMProtocol", swiftSettings: strict),
         .target(
@@ -43,9 +50,13 @@ let package = Package(
             name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol", "CLinux", "CZlib"],
             swiftSettings: strict),
 
+        // Damages images of every format; `make fuzz` and ImageFuzzTests run it.
+        .executableTarget(name: "imagefuzz", dependencies: ["Images"], swiftSettings: strict),
+
         .testTarget(
             name: "LabSpecTests", dependencies: ["LabSpec"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "ImagesTests", dependencies: ["Images"], swiftSettings: strict),
+        .testTarget(name: "ImageFuzzTests", dependencies: ["imagefuzz", "Images"], swiftSettings: strict),
         .testTarget(
             name: "EmulatorTests", dependencies: ["Emulator"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "OrchestratorTests", dependencies: ["Orchestrator"], swiftSettings: strict),

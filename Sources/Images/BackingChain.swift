@@ -15,7 +15,18 @@ public enum DiskImage {
     private static func open(
         _ name: String, _ options: OpenOptions, _ visited: inout Set<FileStorage.FileIdentity>
     ) throws(ImageError) -> any BlockDevice {
-        let path = try localPath(name)
+        var chosen = options
+        let path: String
+        let parsed = try ImageName(name)
+        (path, chosen.member) = archiveMember(parsed.path)
+        if let demanded = parsed.format {
+            guard options.format ?? demanded == demanded else {
+                throw ImageError(
+                    .invalidArgument, "'\(name)' demands the format \(demanded), not \(options.format ?? demanded)",
+                    path: path)
+            }
+            chosen.format = demanded
+        }
         let storage = try FileStorage.open(
             path, readOnly: options.readOnly, lock: options.lock, unsafeCache: options.unsafeCache,
             syncsAtEnd: options.syncsAtEnd)
@@ -25,9 +36,8 @@ public enum DiskImage {
         guard visited.count <= maximumDepth else {
             throw ImageError(.corrupt, "The backing chain is longer than \(maximumDepth) images", path: path)
         }
-        var chosen = options
         let format: any ImageFormat
-        if let name = options.format {
+        if let name = chosen.format {
             guard let known = FormatRegistry.format(named: name) else {
                 throw ImageError(.invalidArgument, "Unknown driver '\(name)'", path: path)
             }
@@ -36,9 +46,15 @@ public enum DiskImage {
             format = try FormatRegistry.probe(storage)
             chosen.wasProbed = true
         }
-        let device = try format.open(storage: storage, options: chosen)
+        if let member = chosen.member, format.name != "ova" {
+            throw ImageError(
+                .notFound, "'\(name)' names a disk of an archive ('\(member)'), but '\(path)' is \(format.name)",
+                path: path)
+        }
+        let device = try format.open(storage: try parsed.window(of: storage), options: chosen)
         guard options.openBacking, let reference = device.backingReference else { return device }
-        let backingPath = try resolve(reference, from: path, confinedTo: options.confinedTo)
+        let backingPath = try resolve(reference, from: path)
+        try options.confine(backingPath, namedBy: path, as: "Backing file")
         var below = options
         below.format = reference.format
         below.readOnly = true
@@ -54,32 +70,37 @@ public enum DiskImage {
         return device
     }
 
-    /// The path that a backing reference means, refused when it leaves the folder that `confinedTo` names.
-    static func resolve(
-        _ reference: BackingReference, from image: String, confinedTo: String?
-    ) throws(ImageError) -> String {
-        let path = try localPath(
-            FilePath.scheme(of: reference.file) == nil
-                ? FilePath.resolve(reference.file, from: image) : reference.file)
-        guard let confinedTo else { return path }
-        guard let root = FilePath.real(confinedTo), let real = FilePath.real(path), real.hasPrefix(root + "/") else {
+    /// Splits `archive.ova#disk`; a file whose own name has a `#` in it is meant as a whole.
+    private static func archiveMember(_ path: String) -> (path: String, member: String?) {
+        guard let mark = path.lastIndex(of: "#"), FilePath.real(path) == nil,
+            FilePath.real(String(path[..<mark])) != nil
+        else { return (path, nil) }
+        return (String(path[..<mark]), String(path[path.index(after: mark)...]))
+    }
+
+    /// What a name inside an image means: relative names are meant from the image's folder, `json:` names stay as they
+    /// are, other protocols are refused; a file of such a name beside the image is that file.
+    static func resolve(_ reference: BackingReference, from image: String) throws(ImageError) -> String {
+        let name = reference.file
+        guard let scheme = FilePath.scheme(of: name) else { return FilePath.resolve(name, from: image) }
+        if scheme == "file" { return FilePath.resolve(String(name.dropFirst(5)), from: image) }
+        if scheme == "json" { return name }
+        let beside = FilePath.resolve(name, from: image)
+        guard FilePath.real(beside) != nil else {
             throw ImageError(
-                .permission, "Backing file '\(path)' of '\(image)' is outside '\(confinedTo)'", path: path)
+                .unsupported, "Unknown protocol '\(scheme)' in '\(name)', which '\(image)' names", path: image)
         }
-        return path
+        return beside
     }
 
-    /// The file that an image name means: a plain path, or one behind `file:`.
-    static func localPath(_ name: String) throws(ImageError) -> String {
-        guard let scheme = FilePath.scheme(of: name) else { return name }
-        if scheme == "file" { return String(name.dropFirst(5)) }
-        if FilePath.real(name) != nil { return name }
-        throw ImageError(.unsupported, "Unknown protocol '\(scheme)'", path: name)
-    }
+    /// The file that an image name means.
+    static func localPath(_ name: String) throws(ImageError) -> String { try ImageName(name).path }
 
-    /// The format of a file, recognised from its content.
-    public static func probe(_ path: String) throws(ImageError) -> String {
-        let storage = try FileStorage.open(try localPath(path), readOnly: true, lock: .none)
+    /// The format of a file: what its name demands, else recognised from its content.
+    public static func probe(_ name: String) throws(ImageError) -> String {
+        let parsed = try ImageName(name)
+        if let format = parsed.format { return format }
+        let storage = try FileStorage.open(parsed.path, readOnly: true, lock: .none)
         defer { storage.close() }
         return try FormatRegistry.probe(storage).name
     }
@@ -99,7 +120,7 @@ public enum DiskImage {
 extension DiskImage {
     /// The path that a backing reference means from an image's place, nil where it is no path.
     public static func backingPath(_ reference: BackingReference, from image: String) -> String? {
-        try? resolve(reference, from: image, confinedTo: nil)
+        try? resolve(reference, from: image)
     }
 
     /// Makes a snapshot what the device reads: `name`, an id, or `snapshot.id=…,snapshot.name=…`. Read-only devices only.
@@ -168,8 +189,7 @@ extension DiskImage {
         }
         var recorded = format
         if opensBacking {
-            let path = try localPath(
-                FilePath.scheme(of: file) == nil ? FilePath.resolve(file, from: request.path) : file)
+            let path = FilePath.scheme(of: file) == nil ? FilePath.resolve(file, from: request.path) : file
             do throws(ImageError) {
                 recorded = try recordedFormat(format, of: file, at: path, warn: warn)
                 // Nothing is read from it but its size and identity, so a running guest does not stand in the way.
@@ -203,4 +223,24 @@ public protocol SnapshotCapable: BlockDevice {
     func applySnapshot(_ selector: String) throws(ImageError)
     /// Forgets a snapshot.
     func deleteSnapshot(_ selector: String) throws(ImageError)
+}
+
+extension OpenOptions {
+    /// Refuses a file that an image names when it lies outside the folder `confinedTo`, symbolic links followed, and is
+    /// not among `declaredFiles`.
+    func confine(_ path: String, namedBy image: String, as what: String) throws(ImageError) {
+        guard let confinedTo else { return }
+        guard FilePath.scheme(of: path) != "json" else {
+            throw ImageError(
+                .permission, "\(what) of '\(image)' is named by '\(path)'; only a path is allowed here", path: image)
+        }
+        let real = FilePath.real(path)
+        if let real, let root = FilePath.real(confinedTo), real.hasPrefix(root == "/" ? "/" : root + "/") { return }
+        if let real, declaredFiles.contains(where: { FilePath.real($0) == real }) { return }
+        guard real != nil else {
+            throw ImageError(.notFound, "\(what) '\(path)', which '\(image)' names, does not exist", path: path)
+        }
+        throw ImageError(
+            .permission, "\(what) '\(path)', which '\(image)' names, lies outside '\(confinedTo)'", path: path)
+    }
 }

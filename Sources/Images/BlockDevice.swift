@@ -28,6 +28,11 @@ public protocol BlockDevice: AnyObject, Sendable {
     /// Flushes and releases the file and its lock. Later calls other than `close` fail.
     func close() throws(ImageError)
 
+    /// Writes bytes that lie in a host file at `offset`, by reference or in the kernel where that can be done.
+    func write(copying range: HostRange, at offset: UInt64) throws(ImageError)
+    /// The file that the host offsets of this layer's data extents mean; nil where the bytes there are not the guest's
+    /// (encryption) or lie in several files.
+    var plainStorage: (any Storage)? { get }
     /// Whether the host file has anything but a hole at a place that an extent has named; nil where nobody asks for it
     /// because allocated blocks are as good as always data.
     func hostRun(at hostOffset: UInt64, limit: UInt64) throws(ImageError) -> (isData: Bool, length: UInt64)?
@@ -82,6 +87,20 @@ public struct SnapshotInfo: Sendable, Hashable {
     /// Instruction count of record/replay, nil where none is recorded.
     public var icount: UInt64?
     public var diskSize: UInt64
+
+    public init(
+        id: String, name: String, vmStateSize: UInt64, dateSeconds: UInt32, dateNanoseconds: UInt32,
+        vmClockNanoseconds: UInt64, icount: UInt64?, diskSize: UInt64
+    ) {
+        self.id = id
+        self.name = name
+        self.vmStateSize = vmStateSize
+        self.dateSeconds = dateSeconds
+        self.dateNanoseconds = dateNanoseconds
+        self.vmClockNanoseconds = vmClockNanoseconds
+        self.icount = icount
+        self.diskSize = diskSize
+    }
 }
 
 /// A run of bytes of one kind in one layer.
@@ -162,6 +181,19 @@ extension BlockDevice {
     public var backingReference: BackingReference? { nil }
     public var backing: (any BlockDevice)? { nil }
     public func attach(backing: any BlockDevice) throws(ImageError) {}
+    public var plainStorage: (any Storage)? { nil }
+
+    public func write(copying range: HostRange, at offset: UInt64) throws(ImageError) {
+        let buffer = HeapBuffer(Int(min(range.count, 2 << 20)), zeroed: false)
+        var done: UInt64 = 0
+        while done < range.count {
+            let part = buffer.bytes.part(0, Int(min(UInt64(buffer.bytes.count), range.count - done)))
+            try range.storage.read(into: part, at: range.offset + done)
+            try write(from: UnsafeRawBufferPointer(part), at: offset + done)
+            done += UInt64(part.count)
+        }
+    }
+
     public var needsCompressedWrites: Bool { false }
     public func hostRun(
         at hostOffset: UInt64, limit: UInt64

@@ -13,6 +13,11 @@ public enum FormatRegistry {
         BochsFormat(),
         CloopFormat(),
         LUKSFormat(),
+        DMGFormat(),
+        OVAFormat(),
+        CompressedRawFormat(.gzip),
+        CompressedRawFormat(.xz),
+        CompressedRawFormat(.zstd),
         RawFormat(),
     ]
 

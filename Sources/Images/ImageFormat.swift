@@ -90,8 +90,12 @@ public struct OpenOptions: Sendable {
     public var secrets: [String: [UInt8]] = [:]
     /// Id of the secret that opens this image.
     public var keySecret: String?
+    /// Name or number of the disk in an archive of several; nil means the first.
+    public var member: String?
     /// Folder that backing, data and extent files must stay within; nil allows any.
     public var confinedTo: String?
+    /// Files outside that folder that may be named all the same.
+    public var declaredFiles: Set<String> = []
 
     public init(
         format: String? = nil, readOnly: Bool = true, lock: LockMode = .normal, openBacking: Bool = true,
@@ -169,7 +173,13 @@ public struct CheckResult: Sendable {
     public var fragmentedClusters: UInt64 = 0
     public var compressedClusters: UInt64 = 0
     public var imageEndOffset: UInt64?
-    /// One line per finding.
-    public var findings: [String] = []
+    /// One line per finding, the first thousand of them.
+    public private(set) var findings: [String] = []
+    static let shownFindings = 1000
     public init() {}
+
+    /// Adds a line. The counters say how many there were; a hostile image must not fill memory with lines.
+    mutating func note(_ line: String) {
+        if findings.count < Self.shownFindings { findings.append(line) }
+    }
 }

@@ -69,43 +69,44 @@ func open(_ path: String, format: String? = nil, readOnly: Bool = false) throws 
     try DiskImage.open(path, options: OpenOptions(format: format, readOnly: readOnly))
 }
 
+/// The first byte in which two disks differ, nil for equal ones. (`#expect` of unequal arrays takes hours to print.)
+func firstDifference(_ one: [UInt8], _ other: [UInt8]) -> Int? {
+    if one == other { return nil }
+    return zip(one, other).enumerated().first { $1.0 != $1.1 }?.offset ?? min(one.count, other.count)
+}
+
 /// A disk kept as plain bytes, to which an image must stay equal.
 struct DiskModel {
     var bytes: [UInt8]
 
     /// One random request, applied to the image and to the model.
     mutating func step(_ device: any BlockDevice, _ random: inout SeededRandom, longest: Int) throws {
-        let offset = Int.random(in: 0..<bytes.count, using: &random)
-        var count = min(Int.random(in: 1...longest, using: &random), bytes.count - offset)
-        var start = offset
-        if Bool.random(using: &random) {
-            start = offset & ~4095
-            count = min((count + 4095) & ~4095, bytes.count - start)
-        }
-        switch Int.random(in: 0..<10, using: &random) {
-        case 0..<5:
-            let data = random.bytes(count)
-            try device.put(data, at: UInt64(start))
-            bytes.replaceSubrange(start..<start + count, with: data)
-        case 5, 6:
-            try device.writeZeroes(at: UInt64(start), count: UInt64(count), mayUnmap: Bool.random(using: &random))
-            bytes.replaceSubrange(start..<start + count, with: repeatElement(0, count: count))
-        case 7:
+        try apply(.random(diskBytes: bytes.count, &random, longest: longest), device)
+    }
+
+    mutating func apply(_ request: DiskRequest, _ device: any BlockDevice) throws {
+        switch request {
+        case .write(let offset, let data):
+            try device.put(data, at: UInt64(offset))
+            bytes.replaceSubrange(offset..<offset + data.count, with: data)
+        case .zero(let range, let unmap):
+            try device.writeZeroes(at: UInt64(range.lowerBound), count: UInt64(range.count), mayUnmap: unmap)
+            bytes.replaceSubrange(range, with: repeatElement(0, count: range.count))
+        case .discard(let range):
             // A discard leaves zeros or the old bytes, so the model asks.
-            try device.discard(at: UInt64(start), count: UInt64(count))
-            let now = try device.bytes(at: UInt64(start), count: count)
-            for index in 0..<count { #expect(now[index] == 0 || now[index] == bytes[start + index]) }
-            bytes.replaceSubrange(start..<start + count, with: now)
-        case 8: try device.flush()
-        default:
-            let read = try device.bytes(at: UInt64(start), count: count)
-            #expect(read == Array(bytes[start..<start + count]))
+            try device.discard(at: UInt64(range.lowerBound), count: UInt64(range.count))
+            let now = try device.bytes(at: UInt64(range.lowerBound), count: range.count)
+            for (index, byte) in zip(range, now) where byte != 0 { #expect(byte == bytes[index]) }
+            bytes.replaceSubrange(range, with: now)
+        case .flush: try device.flush()
+        case .read(let range):
+            let read = try device.bytes(at: UInt64(range.lowerBound), count: range.count)
+            #expect(firstDifference(read, Array(bytes[range])) == nil)
         }
     }
 
     func check(_ device: any BlockDevice) throws {
-        let all = try device.bytes(at: 0, count: bytes.count)
-        let firstDifference = zip(all, bytes).enumerated().first { $1.0 != $1.1 }?.offset
-        #expect(firstDifference == nil, "the disk differs from the model at byte \(firstDifference ?? -1)")
+        let difference = firstDifference(try device.bytes(at: 0, count: bytes.count), bytes)
+        #expect(difference == nil, "the disk differs from the model at byte \(difference ?? -1)")
     }
 }

@@ -1,5 +1,5 @@
 /// The Castagnoli CRC (RFC 3720, B.4), as VHDX guards its metadata with.
-enum CRC32C {
+package enum CRC32C {
     /// Eight tables, so that eight bytes go in one step.
     private static let tables: [[UInt32]] = {
         var first = [UInt32](repeating: 0, count: 256)
@@ -14,7 +14,7 @@ enum CRC32C {
     }()
 
     /// The checksum of `bytes` with the four bytes at `field` taken as zeros.
-    static func checksum(_ bytes: [UInt8], zeroing field: Int? = nil) -> UInt32 {
+    package static func checksum(_ bytes: [UInt8], zeroing field: Int? = nil) -> UInt32 {
         let tables = tables
         var crc = UInt32.max
         var index = 0
@@ -44,7 +44,7 @@ enum CRC32C {
     }
 
     /// Stores the checksum of `bytes` at `field`.
-    static func seal(_ bytes: inout [UInt8], at field: Int) {
+    package static func seal(_ bytes: inout [UInt8], at field: Int) {
         let value = checksum(bytes, zeroing: field)
         for step in 0..<4 { bytes[field + step] = UInt8(truncatingIfNeeded: value >> UInt32(step * 8)) }
     }

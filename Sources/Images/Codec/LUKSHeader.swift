@@ -20,6 +20,8 @@ struct LUKSHeader {
     static let free: UInt32 = 0x0000_dead
     static let stripes = 4000
     static let slotCount = 8
+    /// PBKDF2 iterations of all slots together that an image may ask for: about half a minute of work.
+    private static let maximumIterations: UInt64 = 1 << 25
 
     var bytes: [UInt8]
     /// What the payload and the key material are encrypted with.
@@ -54,8 +56,8 @@ struct LUKSHeader {
     /// Parses the header at `offset`; refuses what is not supported.
     init(_ storage: any Storage, at offset: UInt64) throws(ImageError) {
         let bytes = try storage.readBytes(at: offset, count: Self.headerBytes)
-        func bad(_ kind: ImageError.Kind, _ message: String) -> ImageError {
-            ImageError(kind, message, format: "luks", path: storage.path, offset: offset)
+        func bad(_ kind: ImageError.Kind, _ message: String, at field: Int = 0) -> ImageError {
+            ImageError(kind, message, format: "luks", path: storage.path, offset: offset + UInt64(field))
         }
         guard Array(bytes[0..<6]) == Self.magic else { throw bad(.corrupt, "Volume is not in LUKS format") }
         guard bytes.be16(6) == 1 else { throw bad(.unsupported, "LUKS version \(bytes.be16(6)) is not supported") }
@@ -63,22 +65,35 @@ struct LUKSHeader {
         cipher = try LUKSCipher(name: Self.text(bytes, 8), mode: Self.text(bytes, 40), keyBytes: keyBytes)
         self.bytes = bytes
         guard LUKSHash.algorithm(hash) != nil else { throw bad(.unsupported, "LUKS hash '\(hash)' is not supported") }
+        var work = UInt64(bytes.be32(164))
         for slot in 0..<Self.slotCount {
             let at = slotPlace(slot)
             guard bytes.be32(at) == Self.inUse || bytes.be32(at) == Self.free else {
-                throw bad(.corrupt, "Keyslot \(slot) state is \(UInt64(bytes.be32(at)).hex)")
+                throw bad(.corrupt, "Keyslot \(slot) state is \(UInt64(bytes.be32(at)).hex)", at: at)
             }
-            guard bytes.be32(at + 44) == UInt32(Self.stripes), !isActive(slot) || iterations(slot) > 0 else {
-                throw bad(.corrupt, "Keyslot \(slot) has \(bytes.be32(at + 44)) stripes or no iterations")
+            guard !isActive(slot) || (bytes.be32(at + 44) == UInt32(Self.stripes) && iterations(slot) > 0) else {
+                throw bad(.corrupt, "Keyslot \(slot) has \(bytes.be32(at + 44)) stripes or no iterations", at: at + 4)
             }
             let start = materialOffset(slot)
             // A detached header has no payload behind it.
             let end = payloadOffset == 0 ? UInt64.max : payloadOffset
             guard start >= UInt64(Self.headerBytes), start + UInt64(materialBytes) <= end else {
-                throw bad(.corrupt, "Keyslot \(slot) at \(start.hex) is outside the key area")
+                throw bad(.corrupt, "Keyslot \(slot) at \(start.hex) is outside the key area", at: at + 40)
+            }
+            guard isActive(slot) else { continue }
+            // Trying a slot costs its iterations and those of the digest.
+            work += UInt64(iterations(slot)) + UInt64(masterIterations)
+            guard offset + start + UInt64(materialBytes) <= storage.byteCount else {
+                throw bad(
+                    .corrupt, "the key material of slot \(slot) at \((offset + start).hex) lies beyond the file",
+                    at: at + 40)
             }
         }
-        guard masterIterations > 0 else { throw bad(.corrupt, "LUKS key digest has no iterations") }
+        guard masterIterations > 0, work <= Self.maximumIterations else {
+            throw bad(
+                .corrupt, "LUKS key derivation of \(work) iterations, at most \(Self.maximumIterations) are done",
+                at: 164)
+        }
     }
 
     /// A new header whose slots are all free.

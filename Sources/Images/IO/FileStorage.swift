@@ -6,7 +6,7 @@ import Synchronization
 public final class FileStorage: Storage, @unchecked Sendable {
     public let path: String
     public let isReadOnly: Bool
-    private let descriptor: Int32
+    let descriptor: Int32
     private let length: Atomic<UInt64>
     private let isOpen = Atomic<Bool>(true)
     private let unwritten = Atomic<Int>(0)
@@ -28,7 +28,8 @@ public final class FileStorage: Storage, @unchecked Sendable {
     public static func open(
         _ path: String, readOnly: Bool, lock: LockMode = .normal, unsafeCache: Bool = false, syncsAtEnd: Bool = false
     ) throws(ImageError) -> FileStorage {
-        let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
+        // A pipe of that name must not keep us waiting; files and devices do not mind.
+        let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK
         let descriptor = Glibc.open(path, flags)
         guard descriptor >= 0 else { throw .system(errno, "Could not open '\(path)'", path: path) }
         return try FileStorage(
@@ -137,8 +138,13 @@ public final class FileStorage: Storage, @unchecked Sendable {
                 throw .system(code, "Could not write '\(path)' at \(offset)", path: path, offset: offset)
             }
         }
-        raiseLength(to: offset + UInt64(done))
-        if writesBackEarly { startWriteback(done) }
+        didWrite(done, upTo: offset + UInt64(done))
+    }
+
+    /// Keeps account of `count` bytes that have been written up to `end`.
+    func didWrite(_ count: Int, upTo end: UInt64) {
+        raiseLength(to: end)
+        if writesBackEarly { startWriteback(count) }
     }
 
     /// Files that are synced once at the end are handed to the disk while they are being written, so that the last
@@ -236,9 +242,10 @@ public final class FileStorage: Storage, @unchecked Sendable {
     }
 }
 
-// From <linux/falloc.h> and <unistd.h>, which the Glibc module does not export.
+// From <linux/falloc.h>, <fcntl.h> and <unistd.h>, which the Glibc module does not export.
 let SEEK_DATA: Int32 = 3
 let SEEK_HOLE: Int32 = 4
+let O_TMPFILE: Int32 = 0o20_000_000 | O_DIRECTORY
 let FALLOC_FL_KEEP_SIZE: Int32 = 0x01
 let SYNC_FILE_RANGE_WRITE: UInt32 = 2
 let FALLOC_FL_PUNCH_HOLE: Int32 = 0x02

@@ -14,6 +14,18 @@ extension BlockDevice {
     }
 }
 
+extension BlockDevice {
+    /// Where the disk bytes from `offset` on lie in a host file as they are; nil where they do not.
+    func hostRange(at offset: UInt64, limit: UInt64) throws(ImageError) -> HostRange? {
+        let own = try extent(at: offset, limit: limit)
+        if own.kind == .data, let storage = plainStorage, let start = own.hostOffset {
+            return HostRange(storage: storage, offset: start, count: own.length)
+        }
+        guard own.kind == .unallocated, let backing, offset < backing.size else { return nil }
+        return try backing.hostRange(at: offset, limit: min(own.length, backing.size - offset))
+    }
+}
+
 /// Several disks one behind the other, as `convert` takes them.
 final class ConcatenatedDevices: @unchecked Sendable {
     private let parts: [(start: UInt64, device: any BlockDevice)]
@@ -46,6 +58,12 @@ final class ConcatenatedDevices: @unchecked Sendable {
         }
         let found = try part.device.chainExtent(at: inside, limit: bounded)
         return (found.isZero ? .zero : .data, found.length)
+    }
+
+    func hostRange(at offset: UInt64, limit: UInt64) throws(ImageError) -> HostRange? {
+        guard let part = part(at: offset) else { return nil }
+        let inside = offset - part.start
+        return try part.device.hostRange(at: inside, limit: min(limit, part.device.size - inside))
     }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {

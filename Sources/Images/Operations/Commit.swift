@@ -44,7 +44,9 @@ extension DiskImage {
             }
             baseIndex = found
         }
-        var baseOptions = OpenOptions(format: layers[baseIndex].formatName, readOnly: false)
+        // A raw base that no image calls raw stays guarded against becoming something else.
+        let recorded = layers[baseIndex - 1].backingReference?.format
+        var baseOptions = OpenOptions(format: recorded, readOnly: false)
         baseOptions.backingLock = LockMode.none
         baseOptions.secrets = secrets
         let base: any BlockDevice

@@ -1,5 +1,15 @@
 import Glibc
 
+/// What a power failure may take with it.
+public enum Durability: Sendable {
+    /// Nothing: the result is synced before it gets its name.
+    case always
+    /// A new file may be lost with the host's page cache, as with `cp`; an old file is only replaced by a synced one.
+    case whenReplacing
+    /// Nothing is waited for.
+    case never
+}
+
 /// Copies disks into a new image of any format.
 public struct ConvertRequest: Sendable {
     /// Opened sources, concatenated.
@@ -27,14 +37,16 @@ public struct ConvertRequest: Sendable {
     public var workers = 8
     /// `--salvage`: unreadable parts become zeros.
     public var salvage = false
+    /// `-C`: data is not looked at but copied by the host, without reading it where both files can share blocks.
+    public var copyOffload = false
     /// `--bitmaps`: names of the source's persistent bitmaps that the target gets.
     public var bitmaps: [String]?
     /// What is said to have failed when the target cannot be made; nil: converting to its format.
     public var purpose: String?
     /// `-r`: bytes per second, 0 for no limit.
     public var rateLimit: UInt64 = 0
-    /// `-t unsafe` switches off: the result is on stable storage before it gets its name.
-    public var syncsResult = true
+    /// Whether the result is on stable storage before it gets its name.
+    public var durability = Durability.always
     /// Called with bytes done and total, from any thread, one at a time.
     public var progress: (@Sendable (UInt64, UInt64) -> Void)?
     /// Asked between pieces of work.
@@ -62,6 +74,7 @@ extension DiskImage {
                 var options = OpenOptions(format: request.targetFormat, readOnly: false, openBacking: true)
                 options.secrets = request.secrets
                 options.keySecret = request.targetKeySecret
+                options.unsafeCache = request.durability == .never
                 target = try open(request.targetPath, options: options)
             } catch {
                 throw ImageError(
@@ -92,6 +105,7 @@ extension DiskImage {
         } catch {
             throw creationFailure(error, request, driver)
         }
+        let syncs = request.durability == .always || (request.durability == .whenReplacing && place.replaces)
         creation.finalPath = creation.path
         creation.path = place.workPath
         do throws(ImageError) {
@@ -101,7 +115,7 @@ extension DiskImage {
                 throw creationFailure(error, request, driver, workPath: creation.path)
             }
             var options = OpenOptions(format: driver.name, readOnly: false, lock: .none, unsafeCache: true)
-            options.syncsAtEnd = request.syncsResult
+            options.syncsAtEnd = syncs
             options.secrets = request.secrets
             options.keySecret = request.options["encrypt.key-secret"] ?? request.options["key-secret"]
             options.openBacking = request.backing != nil
@@ -124,7 +138,7 @@ extension DiskImage {
                 throw error
             }
             try target.close()
-            try place.commit(syncing: request.syncsResult)
+            try place.commit(syncing: syncs)
         } catch {
             place.abandon()
             throw ImageError(

@@ -14,6 +14,8 @@ final class ConvertCopier: @unchecked Sendable {
     private let granularity: Int
     private let pieceBytes: Int
     private let isCompressed: Bool
+    /// Source files that the target can share disk blocks with.
+    private let sharing: Set<ObjectIdentifier>
 
     // Shared by the workers, under `lock`.
     private let lock = Lock()
@@ -46,14 +48,17 @@ final class ConvertCopier: @unchecked Sendable {
         } else {
             granularity = max(512, request.sparseBytes & ~511)
         }
+        sharing = isCompressed ? [] : Self.sharing(request.sources, target)
         pieceBytes = max(alignment, isCompressed ? 512 << 10 : 2 << 20)
     }
 
     func run() throws(ImageError) {
         startNanoseconds = Self.now()
         let isWriteOnce = FormatRegistry.format(named: target.formatName)?.capabilities.contains(.writeOnce) ?? false
-        let workers = max(1, min(request.workers, WorkerThreads.processorCount))
-        let inOrder = !request.outOfOrder || isWriteOnce
+        // One more than there are processors: while one piece waits for its turn, the next is being read.
+        let workers = max(1, min(request.workers, WorkerThreads.processorCount + 1))
+        // Without an allocation unit every byte has its place, so the order of writes does not show in the result.
+        let inOrder = isWriteOnce || !(request.outOfOrder || target.clusterSize == nil)
         WorkerThreads.run(workers) { _ in self.work(inOrder: inOrder) }
         if let failure { throw failure }
         request.progress?(source.size, source.size)
@@ -65,11 +70,14 @@ final class ConvertCopier: @unchecked Sendable {
         while true {
             do throws(ImageError) {
                 guard let piece = try takePiece() else { return }
-                if !piece.isZero { try load(piece, buffer) }
+                let isOffloaded = request.copyOffload && !piece.isZero && packed == nil
+                if !piece.isZero, !isOffloaded { try load(piece, buffer) }
                 let sizes = packed != nil && !piece.isZero ? try pack(piece, buffer, packed) : []
                 if inOrder { guard waitTurn(piece.ticket) else { return } }
                 if piece.isZero {
                     try target.writeZeroes(at: piece.offset, count: piece.count, mayUnmap: true)
+                } else if isOffloaded {
+                    try offload(piece, buffer)
                 } else if let packed {
                     try storePacked(piece, buffer, packed, sizes)
                 } else {
@@ -178,9 +186,46 @@ final class ConvertCopier: @unchecked Sendable {
             }
             let offset = piece.offset + UInt64(start)
             if !isZero {
-                try target.write(from: bytes.part(start, position - start), at: offset)
+                try write(bytes.part(start, position - start), at: offset)
             } else if !isFresh {
                 try target.writeZeroes(at: offset, count: UInt64(position - start), mayUnmap: true)
+            }
+        }
+    }
+
+    /// Writes bytes that have been read from the source at the same offset: by sharing the source's disk blocks where the
+    /// host can.
+    private func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
+        let count = UInt64(bytes.count)
+        if !sharing.isEmpty, let range = try source.hostRange(at: offset, limit: count), range.count >= count,
+            range.offset % FileStorage.sharingUnit == 0, sharing.contains(ObjectIdentifier(range.storage))
+        {
+            return try target.write(copying: range.part(0, count), at: offset)
+        }
+        try target.write(from: bytes, at: offset)
+    }
+
+    private static func sharing(_ sources: [any BlockDevice], _ target: any BlockDevice) -> Set<ObjectIdentifier> {
+        guard let file = target.plainStorage else { return [] }
+        let files = sources.flatMap { DiskImage.chain(of: $0).compactMap(\.plainStorage) }
+        return Set(files.filter { file.canShareBlocks(with: $0) }.map { ObjectIdentifier($0) })
+    }
+
+    /// Has the host copy a piece; what lies in no host file as it is goes through memory.
+    private func offload(_ piece: Piece, _ buffer: HeapBuffer) throws(ImageError) {
+        var position = piece.offset
+        let end = piece.offset + piece.count
+        while position < end {
+            if let range = try source.hostRange(at: position, limit: end - position) {
+                let count = min(range.count, end - position)
+                try target.write(copying: range.part(0, count), at: position)
+                position += count
+            } else {
+                let rest = try source.extent(at: position, limit: end - position, topLayerOnly: false)
+                let part = Piece(offset: position, count: min(rest.length, end - position), isZero: false, ticket: 0)
+                try load(part, buffer)
+                try store(part, buffer)
+                position += part.count
             }
         }
     }

@@ -59,24 +59,25 @@ extension DiskImage {
         let storage = try FileStorage.open(path, readOnly: true, lock: .none)
         defer { storage.close() }
         let end = storage.byteCount
-        return try sha256(size: end) { (buffer, offset) throws(ImageError) in
+        return try digest(EVP_sha256(), size: end) { (buffer, offset) throws(ImageError) in
             try storage.read(into: buffer, at: offset)
         }
     }
 
     /// The SHA-256 of the disk's content as the guest sees it.
     public static func sha256(of device: any BlockDevice) throws(ImageError) -> String {
-        try sha256(size: device.size) { (buffer, offset) throws(ImageError) in
+        try digest(EVP_sha256(), size: device.size) { (buffer, offset) throws(ImageError) in
             try device.read(into: buffer, at: offset)
         }
     }
 
-    private static func sha256(
-        size: UInt64, read: (UnsafeMutableRawBufferPointer, UInt64) throws(ImageError) -> Void
+    /// The digest of what `read` gives, in lower-case hexadecimal; `type` is one of libcrypto's digests.
+    static func digest(
+        _ type: OpaquePointer, size: UInt64, read: (UnsafeMutableRawBufferPointer, UInt64) throws(ImageError) -> Void
     ) throws(ImageError) -> String {
         guard let context = EVP_MD_CTX_new() else { throw ImageError(.io, "libcrypto gave no digest context") }
         defer { EVP_MD_CTX_free(context) }
-        EVP_DigestInit_ex(context, EVP_sha256(), nil)
+        EVP_DigestInit_ex(context, type, nil)
         let buffer = HeapBuffer(1 << 20, zeroed: false)
         var position: UInt64 = 0
         while position < size {
@@ -85,7 +86,7 @@ extension DiskImage {
             EVP_DigestUpdate(context, buffer.base, count)
             position += UInt64(count)
         }
-        var digest = [UInt8](repeating: 0, count: 32)
+        var digest = [UInt8](repeating: 0, count: Int(EVP_MD_get_size(type)))
         EVP_DigestFinal_ex(context, &digest, nil)
         let hex = Array("0123456789abcdef")
         return String(digest.flatMap { [hex[Int($0 >> 4)], hex[Int($0 & 15)]] })

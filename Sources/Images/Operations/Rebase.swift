@@ -35,8 +35,7 @@ extension DiskImage {
             if let newBacking {
                 do throws(ImageError) {
                     fresh = try open(
-                        resolve(newBacking, from: path, confinedTo: nil),
-                        options: newBackingOptions(newBacking, secrets))
+                        resolve(newBacking, from: path), options: newBackingOptions(newBacking, secrets))
                 } catch {
                     throw ImageError(
                         error.kind, "Could not open new backing file '\(newBacking.file)': \(error.message)", path: path

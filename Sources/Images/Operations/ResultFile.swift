@@ -12,6 +12,8 @@ final class ResultFile {
     /// The folder that holds the work, where there are several files.
     private let workFolder: String?
     private let oldFile: FileStorage?
+    /// Whether a file of that name exists and will be replaced.
+    var replaces: Bool { oldFile != nil }
     private let lockDescriptor: Int32
 
     private static let suffix = ".partial"

@@ -21,6 +21,8 @@ struct ImageStore: Sendable {
     let state: StateDirectory
     let interruption: StopSignal
     let progress: ProgressSink
+    /// Image files that the lab names. Other files are used only from the folder of the image that names them.
+    let declaredFiles: Set<String>
 
     /// Looks at every image of a graph. Files that the lab file gives a digest for are checked.
     /// - Throws: `.image` for a file that is missing or differs; the sentence names all of them.
@@ -65,16 +67,48 @@ struct ImageStore: Sendable {
             throw OrchestratorError(
                 .image, "image '\(node.label)': \(path): \(String(cString: strerror(errno)))")
         }
-        if let format { return ResolvedImage(path: path, format: format.rawValue, isPresent: true) }
+        if let format {
+            let image = ResolvedImage(path: path, format: format.rawValue, isPresent: true)
+            try checkNames(in: image, label: node.label)
+            return image
+        }
         if path.lowercased().hasSuffix(".iso") { return ResolvedImage(path: path, format: "raw", isPresent: true) }
         let probed = try withImageErrors { () throws(ImageError) in try DiskImage.probe(path) }
-        return ResolvedImage(path: path, format: probed == "raw" ? nil : probed, isPresent: true, isPinned: false)
+        let image = ResolvedImage(
+            path: path, format: probed == "raw" ? nil : probed, isPresent: true, isPinned: false)
+        try checkNames(in: image, label: node.label)
+        return image
+    }
+
+    /// Refuses an image that names files it must not, before any VM sees it. Other faults show when it is used.
+    private func checkNames(in image: ResolvedImage, label: String) throws(OrchestratorError) {
+        guard image.format != nil, image.format != "raw" else { return }
+        var options = options(for: image)
+        options.lock = .none
+        options.forCheck = true
+        do throws(ImageError) {
+            let top = try DiskImage.open(image.path, options: options)
+            for layer in DiskImage.chain(of: top) { try layer.close() }
+        } catch {
+            guard error.kind == .permission else { return }
+            throw OrchestratorError(.image, "image '\(label)': \(error.message)")
+        }
+    }
+
+    /// How an image of the lab is read. Labs and images come from others: a backing file or an extent that leads out of
+    /// the image's folder would show a VM a file of this host.
+    private func options(for image: ResolvedImage) -> OpenOptions {
+        var options = OpenOptions(format: image.format)
+        let slash = image.path.lastIndex(of: "/")
+        options.confinedTo = slash.map { String(image.path[...$0]) } ?? "."
+        options.declaredFiles = declaredFiles
+        return options
     }
 
     /// Every file of a golden image with its digest, the image itself first.
     func goldenFiles(_ image: ResolvedImage, label: String) throws(OrchestratorError) -> [GoldenFile] {
         let chain = try withImageErrors { () throws(ImageError) in
-            let top = try DiskImage.open(image.path, options: OpenOptions(format: image.format))
+            let top = try DiskImage.open(image.path, options: options(for: image))
             let paths = DiskImage.chain(of: top).map(\.path)
             for layer in DiskImage.chain(of: top) { try layer.close() }
             return paths
@@ -182,7 +216,7 @@ extension ImageStore {
         _ source: ResolvedImage, to path: String, format: DiskFormat, compress: Bool, label: String
     ) throws(OrchestratorError) {
         let device = try withImageErrors { () throws(ImageError) in
-            try DiskImage.open(source.path, options: OpenOptions(format: source.format))
+            try DiskImage.open(source.path, options: options(for: source))
         }
         var request = ConvertRequest(sources: [device], targetPath: path, targetFormat: format.rawValue)
         request.isCompressed = compress

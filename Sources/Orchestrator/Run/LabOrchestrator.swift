@@ -17,7 +17,20 @@ public struct LabOrchestrator: Sendable {
         self.interruption = interruption
         self.progress = progress
         folder = state.folder(of: lab)
-        images = ImageStore(state: state, interruption: interruption, progress: progress)
+        images = ImageStore(
+            state: state, interruption: interruption, progress: progress, declaredFiles: Self.declaredFiles(of: lab))
+    }
+
+    /// Every image file that the lab file names.
+    private static func declaredFiles(of lab: Lab) -> Set<String> {
+        // A lab whose images contradict one another is refused when it is used; until then it declares nothing.
+        guard let graph = try? ImageGraph(lab: lab, needing: lab.imageReferences(of: lab.instances())) else {
+            return []
+        }
+        return Set(
+            graph.nodes.compactMap { node in
+                if case .file(let path, _, _) = node.recipe { path } else { nil }
+            })
     }
 
     /// The VMs that names on the command line mean; all of them when there are none.

@@ -92,13 +92,12 @@ enum DriveSet {
                     "no image format given for '\(disk.path)' and none recognised: it is used as raw; "
                         + "say format=raw to make this sure")
             }
-            let format: String?
-            if let named = disk.format { format = named } else { format = try DiskImage.probe(disk.path) }
+            // A format that nobody named stays unnamed: a guessed raw disk is then kept from becoming another format.
             let medium: Medium
             if disk.snapshot {
-                medium = try Medium.openSnapshot(path: disk.path, format: format)
+                medium = try Medium.openSnapshot(path: disk.path, format: disk.format)
             } else {
-                medium = try Medium.open(path: disk.path, format: format, readOnly: disk.readOnly)
+                medium = try Medium.open(path: disk.path, format: disk.format, readOnly: disk.readOnly)
             }
             drives.append(Drive(name: Drive.name(of: disk.slot), removable: nil, medium: medium))
         }

@@ -44,6 +44,9 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
         throw unsupported("cannot be written in place")
     }
 
+    /// Takes room back that `place` gave last and that nothing was linked to.
+    func unplace(host: UInt64, count: Int) {}
+
     /// Records that block `index` lies at `host`.
     func link(_ index: UInt64, host: UInt64) throws(ImageError) { throw unsupported("cannot be written in place") }
 
@@ -69,6 +72,8 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
 
     /// Whether new room must be filled with transformed zeros rather than left as it is.
     var transformsData: Bool { false }
+    /// False where `place` gives room that may hold what an interrupted writer left there.
+    var newRoomReadsAsZeros: Bool { true }
     /// Writes the tables; the data they name has been synced.
     func writeTables() throws(ImageError) {}
     var hasDirtyTables: Bool { false }
@@ -175,6 +180,41 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
         }
     }
 
+    var plainStorage: (any Storage)? { transformsData ? nil : storage }
+
+    func write(copying range: HostRange, at offset: UInt64) throws(ImageError) {
+        try checkRange(offset, range.count)
+        access.lockExclusive()
+        defer { access.unlock() }
+        try prepare()
+        let block = UInt64(blockBytes)
+        var done: UInt64 = 0
+        while done < range.count {
+            let position = offset + done
+            let rest = range.part(done, range.count - done)
+            let run = try locate(position, limit: rest.count)
+            if run.kind == .data, !transformsData {
+                let part = rest.part(0, min(run.length, rest.count))
+                try storage.copy(part, to: run.host)
+                done += part.count
+            } else if run.kind != .compressed, !transformsData, backingReference == nil, position % block == 0,
+                rest.count >= block
+            {
+                let wanted = Int(max(1, min(rest.count, run.length, 1 << 30) / block))
+                let (host, count) = try place(position / block, count: wanted)
+                let part = rest.part(0, UInt64(count) * block)
+                try storage.copy(part, to: host)
+                for step in 0..<UInt64(count) { try link(position / block + step, host: host + step * block) }
+                done += part.count
+            } else {
+                let buffer = HeapBuffer(Int(min(rest.count, block - position % block)), zeroed: false)
+                try rest.storage.read(into: buffer.bytes, at: rest.offset)
+                try writeLocked(from: buffer.readable, at: position)
+                done += UInt64(buffer.bytes.count)
+            }
+        }
+    }
+
     /// Gives new blocks to the beginning of `buffer`, filling up what of them it does not cover.
     private func writeNewBlocks(
         from buffer: UnsafeRawBufferPointer, at offset: UInt64, _ run: BlockRun
@@ -186,7 +226,12 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
             let wanted =
                 run.kind == .compressed ? 1 : max(1, min(buffer.count, Int(min(run.length, 1 << 30))) / blockBytes)
             let (host, count) = try place(index, count: wanted)
-            try writeHost(from: buffer.part(0, count * blockBytes), host: host, at: offset)
+            do throws(ImageError) {
+                try writeHost(from: buffer.part(0, count * blockBytes), host: host, at: offset)
+            } catch {
+                unplace(host: host, count: count)
+                throw error
+            }
             for step in 0..<UInt64(count) { try link(index + step, host: host + step * block) }
             return count * blockBytes
         }
@@ -194,14 +239,27 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
         let start = index * block
         let isBacked = run.kind == .unallocated && backing.map { start < $0.size } ?? false
         let (host, _) = try place(index, count: 1)
-        if isBacked || run.kind == .compressed || transformsData {
-            try copyOld(from: start, to: offset, host: host)
-            try copyOld(
-                from: offset + UInt64(count), to: start + block, host: host + UInt64(inBlock + count))
+        do throws(ImageError) {
+            if isBacked || run.kind == .compressed || transformsData || !newRoomReadsAsZeros {
+                try copyOld(from: start, to: offset, host: host)
+                try copyOld(
+                    from: offset + UInt64(count), to: start + block, host: host + UInt64(inBlock + count))
+            }
+            try writeHost(from: buffer.part(0, count), host: host + UInt64(inBlock), at: offset)
+        } catch {
+            unplace(host: host, count: 1)
+            throw error
         }
-        try writeHost(from: buffer.part(0, count), host: host + UInt64(inBlock), at: offset)
         try link(index, host: host)
         return count
+    }
+
+    /// Makes a part of the file read as zeros and be there. Behind the last block that the tables name, an interrupted
+    /// writer may have left bytes.
+    func clearRoom(from start: UInt64, to end: UInt64) throws(ImageError) {
+        let fileEnd = storage.byteCount
+        if start < fileEnd { try storage.zero(at: start, count: min(end, fileEnd) - start, unmap: true) }
+        if end > fileEnd { try storage.resize(to: end) }
     }
 
     /// Copies the disk's present bytes, zeros past its end, to a place in the file.
@@ -278,8 +336,9 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
         var run = try locate(offset, limit: end - offset)
         run.length = min(run.length, end - offset)
         while offset + run.length < end {
-            let next = try locate(offset + run.length, limit: end - offset - run.length)
-            guard next.kind == run.kind, next.hasHostSpace == run.hasHostSpace,
+            // What cannot be told ends the run; asking for it alone gives the error.
+            guard let next = try? locate(offset + run.length, limit: end - offset - run.length), next.kind == run.kind,
+                next.hasHostSpace == run.hasHostSpace,
                 run.kind != .data || next.host == run.host + run.length
             else { break }
             run.length = min(run.length + next.length, end - offset)

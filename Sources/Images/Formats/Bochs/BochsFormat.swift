@@ -78,7 +78,7 @@ final class BochsImage: BlockMappedImage, @unchecked Sendable {
         let block = UInt64(blockBytes)
         let index = Int(offset / block)
         let inBlock = offset % block
-        let entry = catalog[index]
+        let entry = try catalog[index]
         if entry == 0xffff_ffff { return BlockRun(kind: .unallocated, length: block - inBlock) }
         let host = dataStart + entry * (bitmapRoom + block)
         let bits = try bitmap(index, host)
@@ -97,7 +97,7 @@ final class BochsImage: BlockMappedImage, @unchecked Sendable {
         guard host < storage.byteCount else {
             throw corrupt("extent \(index) at \(host.hex) lies beyond the file", host)
         }
-        if bitmaps.count > 4096 { bitmaps.removeAll() }
+        if bitmaps.count * bitmapBytes > 4 << 20 { bitmaps.removeAll() }
         let bits = try storage.readBytes(at: host, count: bitmapBytes)
         bitmaps[index] = bits
         return bits

@@ -13,6 +13,8 @@
 /// at the end of the disk have no bit; they are the backing file's.
 public struct COWFormat: ImageFormat {
     static let magic: [UInt8] = Array("OOOM".utf8)
+    /// 64 TiB: their bitmap is 16 GiB long.
+    static let maximumSize: UInt64 = 64 << 40
 
     public init() {}
     public var name: String { "cow" }
@@ -49,17 +51,19 @@ public struct COWFormat: ImageFormat {
         let head = try storage.readBytes(at: 0, count: 4160)
         let candidates = Self.layouts(head)
         // Several layouts share version 2: the right one makes sense, and its data region ends with the file.
-        let plausible = candidates.filter { $0.size > 0 && $0.size % 512 == 0 && $0.size < 1 << 50 }
-        guard
-            let chosen = plausible.first(where: { $0.dataOffset + $0.size == storage.byteCount })
-                ?? plausible.first(where: { $0.bitmapOffset < storage.byteCount })
-        else {
+        let plausible = candidates.filter {
+            ($0.size > 0 || $0.dataOffset == storage.byteCount) && $0.size % 512 == 0 && $0.size <= Self.maximumSize
+        }
+        let exact = plausible.first { $0.dataOffset + $0.size == storage.byteCount }
+        guard let chosen = exact ?? plausible.first(where: { $0.bitmapOffset < storage.byteCount }) else {
             throw ImageError(
-                .corrupt, "Image is not in COW format, or its size is not a multiple of 512", format: name,
-                path: storage.path)
+                .corrupt, "Image is not in COW format, or its size is not a multiple of 512 up to 64 TiB",
+                format: name, path: storage.path, offset: 4)
         }
         guard chosen.dataOffset <= storage.byteCount else {
-            throw ImageError(.corrupt, "the COW bitmap does not fit the file", format: name, path: storage.path)
+            throw ImageError(
+                .corrupt, "the COW bitmap of a disk of \(chosen.size) bytes does not fit the file", format: name,
+                path: storage.path, offset: chosen.bitmapOffset)
         }
         return try COWImage(storage, chosen)
     }
@@ -168,35 +172,38 @@ final class COWImage: BlockMappedImage, @unchecked Sendable {
 
     init(_ storage: any Storage, _ geometry: COWFormat.Geometry) throws(ImageError) {
         self.geometry = geometry
-        // Read as 32-bit entries for the sake of the pages; only single bytes of it are used.
         let bytes = Int((geometry.coveredSectors + 7) / 8)
-        bitmap = try EntryTable(storage, at: geometry.bitmapOffset, count: (bytes + 3) / 4, width: 4, bigEndian: false)
+        bitmap = try EntryTable(storage, at: geometry.bitmapOffset, count: bytes, width: 1, bigEndian: false)
         super.init(storage: storage, formatName: "cow", size: geometry.size, blockBytes: 512)
     }
 
     override var clusterSize: Int? { 512 }
+    /// Every sector has its place from the start, and an interrupted writer may have used it.
+    override var newRoomReadsAsZeros: Bool { false }
 
     override var backingReference: BackingReference? {
         geometry.backing.isEmpty ? nil : BackingReference(file: geometry.backing, format: nil)
     }
 
-    private func isHere(_ sector: UInt64) -> Bool {
-        sector < geometry.coveredSectors && bitmap.buffer.bytes[Int(sector / 8)] >> UInt8(sector % 8) & 1 != 0
+    private func isHere(_ sector: UInt64) throws(ImageError) -> Bool {
+        guard sector < geometry.coveredSectors else { return false }
+        return try bitmap[Int(sector / 8)] >> (sector % 8) & 1 != 0
     }
 
     override func locate(_ offset: UInt64, limit: UInt64) throws(ImageError) -> BlockRun {
         var sector = offset / 512
-        let here = isHere(sector)
+        let here = try isHere(sector)
         let end = min(geometry.size / 512, (offset + limit + 511) / 512)
         while sector < end {
             // Whole bytes of the bitmap at once where they are uniform.
-            if sector % 8 == 0, sector + 8 <= min(end, geometry.coveredSectors),
-                bitmap.buffer.bytes[Int(sector / 8)] == (here ? 0xff : 0)
-            {
-                sector += 8
-                continue
+            let covered = min(end, geometry.coveredSectors)
+            if sector % 8 == 0, sector + 8 <= covered {
+                let bytes = try bitmap.run(
+                    of: here ? 0xff : 0, from: Int(sector / 8), limit: Int((covered - sector) / 8))
+                sector += UInt64(bytes) * 8
+                if bytes > 0 { continue }
             }
-            if isHere(sector) != here { break }
+            if try isHere(sector) != here { break }
             sector += 1
         }
         return BlockRun(
@@ -213,19 +220,9 @@ final class COWImage: BlockMappedImage, @unchecked Sendable {
     }
 
     override func link(_ index: UInt64, host: UInt64) throws(ImageError) {
-        bitmap.buffer.bytes[Int(index / 8)] |= 1 << UInt8(index % 8)
-        bitmap.markDirty(byte: Int(index / 8))
+        try bitmap.set(bitmap[Int(index / 8)] | 1 << (index % 8), at: Int(index / 8))
     }
 
     override var hasDirtyTables: Bool { !bitmap.dirtyPages.isEmpty }
-    override func writeTables() throws(ImageError) {
-        // The table may end inside its last word, which the data then follows: write the covered bytes only.
-        let bytes = Int((geometry.coveredSectors + 7) / 8)
-        for page in bitmap.dirtyPages {
-            let start = page * EntryTable.pageBytes
-            let length = min(EntryTable.pageBytes, bytes - start)
-            try storage.write(from: bitmap.buffer.readable.part(start, length), at: bitmap.fileOffset + UInt64(start))
-        }
-        bitmap.markAllClean()
-    }
+    override func writeTables() throws(ImageError) { try bitmap.writeBack() }
 }

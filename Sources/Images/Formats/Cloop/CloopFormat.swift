@@ -1,11 +1,14 @@
-/// Compressed loop images of live CDs (Debian cloop-src). The disk is cut into blocks, each a zlib stream.
+/// Compressed loop images of live CDs (cloop.h of cloop 4, Debian cloop-src; Knoppix). The disk is cut into blocks, each
+/// compressed for itself. All numbers are big-endian.
 ///
 ///     0     128  shell script; the version is the text "V2.0" or "V4.0" at byte 11
-///     128     4  block size, big-endian, a multiple of 512
-///     132     4  number of blocks, big-endian
-///     136     8  per block and once more for the end: offset in the file, big-endian
-///                V4: top 4 bits codec (0 zlib, 1 none), rest offset
-///     V1 ("V0.68" and older): 4-byte offsets
+///     128     4  block size, a multiple of 512
+///     132     4  number of blocks
+///     136     8  per block and once more for the end: offset in the file
+///                V4: top 4 bits codec (0 zlib, 1 none, 2 xz, 3 lz4, 4 lzo1x), rest offset
+///
+/// V0.68 and V1 have 4-byte offsets. V4 may have all of this behind the blocks instead of before them: first the
+/// offsets, then the 136 bytes as the last ones of the file.
 ///
 /// The disk has number of blocks × block size bytes: a source that does not fill the last block is padded.
 public struct CloopFormat: ImageFormat {
@@ -27,55 +30,22 @@ public struct CloopFormat: ImageFormat {
     public func probe(head: UnsafeRawBufferPointer, fileSize: UInt64, path: String) -> Int {
         guard head.count >= 136 else { return 0 }
         let text = String(decoding: head.part(0, 128), as: UTF8.self)
-        return text.hasPrefix("#!/bin/sh")
-            && (text.contains("V2.0 Format") || text.contains("V4.0 Format") || text.contains("cloop"))
-            ? 90 : 0
+        if text.hasPrefix("#!/bin/sh"),
+            text.contains("V2.0 Format") || text.contains("V4.0 Format") || text.contains("cloop")
+        {
+            return 90
+        }
+        // With the header behind the blocks the beginning says nothing; the name may.
+        return FilePath.suffix(of: path) == "cloop" ? 2 : 0
     }
 
     public func open(storage: any Storage, options: OpenOptions) throws(ImageError) -> any BlockDevice {
-        let head = try storage.readBytes(at: 0, count: 136)
-        func bad(_ message: String, _ offset: UInt64) -> ImageError {
-            ImageError(.corrupt, message, format: name, path: storage.path, offset: offset)
+        let layout = try CloopLayout(storage)
+        if !options.readOnly, try layout.isUnwritten() {
+            return CloopWriter(storage, blockBytes: layout.blockBytes, blocks: layout.blockCount)
         }
-        guard storage.byteCount >= 144 else { throw bad("the file is shorter than a cloop header", 0) }
-        let blockBytes = head.be32(128), blocks = UInt64(head.be32(132))
-        guard blockBytes > 0, blockBytes % 512 == 0 else {
-            throw bad("block_size \(blockBytes) must be a multiple of 512", 128)
-        }
-        guard blockBytes <= Self.maximumBlock else { throw bad("block_size \(blockBytes) must be 64 MB or less", 128) }
-        guard (blocks + 1) * 8 <= Self.maximumTable else {
-            throw bad("image requires too many offsets: \(blocks) blocks, try increasing block size", 132)
-        }
-        guard 136 + (blocks + 1) * 8 <= storage.byteCount else {
-            throw bad("the table of \(blocks) offsets lies beyond the file", 132)
-        }
-        let isNew = String(decoding: head[0..<128], as: UTF8.self).contains("V4.0")
-        var offsets = try QCOW2Image.readTable(storage, at: 136, entries: Int(blocks) + 1)
-        if !options.readOnly, offsets.allSatisfy({ $0 == 0 }) {
-            return CloopWriter(storage, blockBytes: Int(blockBytes), blocks: Int(blocks))
-        }
-        var codecs = [UInt8](repeating: 0, count: offsets.count)
-        if isNew {
-            for index in offsets.indices {
-                codecs[index] = UInt8(offsets[index] >> 60)
-                offsets[index] &= (1 << 60) - 1
-            }
-        }
-        for index in offsets.indices.dropFirst() {
-            guard offsets[index] >= offsets[index - 1] else {
-                throw bad(
-                    "offsets not monotonically increasing at index \(index), image file is corrupt",
-                    136 + UInt64(index) * 8)
-            }
-            guard offsets[index] - offsets[index - 1] <= 2 * UInt64(Self.maximumBlock) else {
-                throw bad(
-                    "invalid compressed block size at index \(index), image file is corrupt", 136 + UInt64(index) * 8)
-            }
-        }
-        guard let last = offsets.last, let first = offsets.first, last <= storage.byteCount,
-            first >= 136 + (blocks + 1) * 8 || blocks == 0
-        else { throw bad("the blocks do not lie between the offset table and the end of the file", 136) }
-        return CloopImage(storage, blockBytes: Int(blockBytes), offsets: offsets, codecs: codecs)
+        try layout.verify(storage)
+        return CloopImage(storage, layout)
     }
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
@@ -113,7 +83,7 @@ public struct CloopFormat: ImageFormat {
                 try image.decompress(index, into: buffer.bytes)
             } catch {
                 result.corruptions += 1
-                result.findings.append("ERROR: \(error.message)")
+                result.note("ERROR: \(error.message)")
             }
         }
         return result
@@ -122,20 +92,19 @@ public struct CloopFormat: ImageFormat {
 
 /// An open cloop image.
 final class CloopImage: BlockMappedImage, @unchecked Sendable {
-    private let offsets: [UInt64]
-    private let codecs: [UInt8]
+    private let layout: CloopLayout
     private let cache: DecompressedClusters
 
-    init(_ storage: any Storage, blockBytes: Int, offsets: [UInt64], codecs: [UInt8]) {
-        self.offsets = offsets
-        self.codecs = codecs
+    init(_ storage: any Storage, _ layout: CloopLayout) {
+        self.layout = layout
+        let blockBytes = layout.blockBytes
         cache = DecompressedClusters(clusterSize: blockBytes)
         super.init(
-            storage: storage, formatName: "cloop", size: UInt64(offsets.count - 1) * UInt64(blockBytes),
+            storage: storage, formatName: "cloop", size: UInt64(layout.blockCount) * UInt64(blockBytes),
             blockBytes: blockBytes)
     }
 
-    var blockCount: Int { offsets.count - 1 }
+    var blockCount: Int { layout.blockCount }
     override var isReadOnly: Bool { true }
 
     override func locate(_ offset: UInt64, limit: UInt64) throws(ImageError) -> BlockRun {
@@ -154,26 +123,29 @@ final class CloopImage: BlockMappedImage, @unchecked Sendable {
     }
 
     func decompress(_ index: Int, into output: UnsafeMutableRawBufferPointer) throws(ImageError) {
-        let count = Int(offsets[index + 1] - offsets[index])
+        let (offset, count, codec) = try layout.block(index)
         let input = HeapBuffer(count, zeroed: false)
-        try storage.read(into: input.bytes.part(0, count), at: offsets[index])
+        try storage.read(into: input.bytes.part(0, count), at: offset)
         let payload = input.readable.part(0, count)
         let isGood: Bool
-        switch codecs[index] {
+        switch codec {
         case 0: isGood = Deflate.decompress(payload, into: output, wrapper: .zlib)
         case 1:
             isGood = count == blockBytes
             if isGood { output.copyMemory(from: payload) }
+        case 2: isGood = LibraryCodecs.unxz(payload, into: output)
+        case 3: isGood = LibraryCodecs.unlz4(payload, into: output)
+        case 4: isGood = LibraryCodecs.unlzo(payload, into: output)
         default:
             throw ImageError(
-                .unsupported, "cloop block \(index) is compressed with codec \(codecs[index]), which is not supported",
-                format: "cloop", path: path, offset: offsets[index])
+                .unsupported, "cloop block \(index) is compressed with codec \(codec), which is unknown",
+                format: "cloop", path: path, offset: offset)
         }
         guard isGood else {
             throw ImageError(
-                .io, "cloop block \(index) at \(offsets[index].hex) does not decompress to \(blockBytes) bytes",
+                .io, "cloop block \(index) at \(offset.hex) does not decompress to \(blockBytes) bytes",
                 format: "cloop",
-                path: path, offset: offsets[index])
+                path: path, offset: offset)
         }
     }
 }

@@ -75,7 +75,6 @@ final class LUKSImage: BlockMappedImage, OptionAmendable, @unchecked Sendable {
         super.init(storage: storage, formatName: "luks", size: (storage.byteCount - payload) & ~511, blockBytes: 65536)
     }
 
-    override var size: UInt64 { (storage.byteCount - payload) & ~511 }
     override var clusterSize: Int? { nil }
     override var transformsData: Bool { true }
     override var summary: ImageSummary {
@@ -95,6 +94,7 @@ final class LUKSImage: BlockMappedImage, OptionAmendable, @unchecked Sendable {
         try checkWritable()
         let (old, new) = (storage.byteCount, payload + (newSize + 511) & ~511)
         try storage.resize(to: new)
+        diskSize = new - payload
         if new > old { try Preallocation.fill(storage, from: old, to: new, mode: preallocation) }
     }
 

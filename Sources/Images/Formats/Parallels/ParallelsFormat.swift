@@ -12,6 +12,7 @@ public struct ParallelsFormat: ImageFormat {
     static let plain = Array("WithoutFreeSpace".utf8)
     static let extended = Array("WithouFreSpacExt".utf8)
     static let inUse: UInt32 = 0x746f_6e59
+    static let maximumEntries: UInt64 = 1 << 28
 
     public init() {}
     public var name: String { "parallels" }
@@ -45,16 +46,18 @@ public struct ParallelsFormat: ImageFormat {
         guard diskSectors <= entries * sectors else {
             throw bad(.corrupt, "Invalid image: \(diskSectors) sectors do not fit \(entries) clusters", 36)
         }
-        guard 64 + entries * 4 <= storage.byteCount else {
+        guard entries <= Self.maximumEntries, 64 + entries * 4 <= storage.byteCount else {
             throw bad(.corrupt, "Catalog too large: \(entries) entries leave the file", 32)
         }
-        if head.le32(44) == Self.inUse, !options.readOnly, !options.forCheck {
-            throw bad(.corrupt, "parallels: Image was not closed correctly; cannot be opened read/write", 44)
-        }
         let table = try EntryTable(storage, at: 64, count: Int(entries), width: 4, bigEndian: false)
-        return ParallelsImage(
+        let image = try ParallelsImage(
             storage, size: diskSectors * 512, clusterSectors: sectors, table: table, unit: isExtended ? sectors : 1,
             dataStart: UInt64(head.le32(48)))
+        // The lock says that nobody has it open: its writer died. What it left may be written on if it makes sense.
+        if head.le32(44) == Self.inUse, !options.readOnly, !options.forCheck, try image.check().corruptions > 0 {
+            throw bad(.corrupt, "parallels: Image was not closed correctly; cannot be opened read/write", 44)
+        }
+        return image
     }
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
@@ -64,7 +67,7 @@ public struct ParallelsFormat: ImageFormat {
             throw ImageError(.invalidArgument, "Cluster size must be a multiple of 512 up to 256M", format: name)
         }
         let entries = (size + cluster - 1) / cluster
-        guard entries <= 1 << 28 else {
+        guard entries <= Self.maximumEntries else {
             throw ImageError(.invalidArgument, "Image size is too large for this cluster size")
         }
         let dataStart = (64 + entries * 4).rounded(toMultipleOf: cluster)
@@ -87,7 +90,7 @@ public struct ParallelsFormat: ImageFormat {
         guard let image = device as? ParallelsImage else {
             throw ImageError(.invalidArgument, "not a Parallels image", format: name, path: device.path)
         }
-        return image.check()
+        return try image.check()
     }
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }
@@ -99,16 +102,23 @@ final class ParallelsImage: BlockMappedImage, @unchecked Sendable {
     /// Sectors that one step of a table entry means.
     private let unit: UInt64
     private var nextHost: UInt64
+    /// A place beyond the end of the file that an entry names: were the file to grow, it would get somebody else's data.
+    private let hostOutside: UInt64?
 
     init(
         _ storage: any Storage, size: UInt64, clusterSectors: UInt64, table: EntryTable, unit: UInt64, dataStart: UInt64
-    ) {
+    ) throws(ImageError) {
         self.table = table
         self.unit = unit
         let cluster = clusterSectors * 512
         var end = max(dataStart * 512, 64 + UInt64(table.byteCount)).rounded(toMultipleOf: cluster)
-        for index in 0..<table.count where table[index] != 0 { end = max(end, table[index] * unit * 512 + cluster) }
+        var outside: UInt64?
+        try table.forEach { (_, entry) throws(ImageError) in
+            let host = entry * unit * 512
+            if host >= storage.byteCount { outside = host } else if entry != 0 { end = max(end, host + cluster) }
+        }
         nextHost = end
+        hostOutside = outside
         super.init(storage: storage, formatName: "parallels", size: size, blockBytes: Int(cluster))
     }
 
@@ -116,7 +126,7 @@ final class ParallelsImage: BlockMappedImage, @unchecked Sendable {
 
     override func locate(_ offset: UInt64, limit: UInt64) throws(ImageError) -> BlockRun {
         let block = UInt64(blockBytes)
-        let entry = table[Int(offset / block)]
+        let entry = try table[Int(offset / block)]
         let length = block - offset % block
         if entry == 0 { return BlockRun(kind: .unallocated, length: length) }
         let host = entry * unit * 512
@@ -127,9 +137,13 @@ final class ParallelsImage: BlockMappedImage, @unchecked Sendable {
     }
 
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
+        if let hostOutside {
+            throw corrupt(
+                "a cluster at \(hostOutside.hex) lies beyond the file, which therefore cannot grow", hostOutside)
+        }
         let host = nextHost
         nextHost += UInt64(count * blockBytes)
-        try storage.resize(to: max(nextHost, storage.byteCount))
+        try clearRoom(from: host, to: nextHost)
         return (host, count)
     }
 
@@ -137,7 +151,7 @@ final class ParallelsImage: BlockMappedImage, @unchecked Sendable {
         guard host / 512 / unit <= UInt64(UInt32.max) else {
             throw ImageError(.outOfSpace, "the image cannot grow further", format: formatName, path: path)
         }
-        table[Int(index)] = host / 512 / unit
+        try table.set(host / 512 / unit, at: Int(index))
     }
 
     private func setInUse(_ value: UInt32) throws(ImageError) {
@@ -158,21 +172,22 @@ final class ParallelsImage: BlockMappedImage, @unchecked Sendable {
     override func writeTables() throws(ImageError) { try table.writeBack() }
 
     /// Clusters beyond the file, or shared by two entries.
-    func check() -> CheckResult {
+    func check() throws(ImageError) -> CheckResult {
         var result = CheckResult()
         var seen: Set<UInt64> = []
         var end = nextHost
         result.totalClusters = UInt64(table.count)
-        for index in 0..<table.count where table[index] != 0 {
+        try table.forEach { (index, entry) throws(ImageError) in
+            guard entry != 0 else { return }
             result.allocatedClusters += 1
-            let host = table[index] * unit * 512
+            let host = entry * unit * 512
             end = max(end, host + UInt64(blockBytes))
             if host >= storage.byteCount {
                 result.corruptions += 1
-                result.findings.append("ERROR cluster \(index) is outside image")
+                result.note("ERROR cluster \(index) is outside image")
             } else if !seen.insert(host).inserted {
                 result.corruptions += 1
-                result.findings.append("ERROR cluster \(index) is shared with another (offset \(host.hex))")
+                result.note("ERROR cluster \(index) is shared with another (offset \(host.hex))")
             }
         }
         result.imageEndOffset = end

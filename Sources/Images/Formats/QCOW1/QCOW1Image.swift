@@ -40,12 +40,12 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
     /// The L2 table of an L1 entry; nil where there is none. Caller holds `cacheLock`.
     private func loadL2(_ index: Int) throws(ImageError) -> Int? {
         if let slot = l2Cache.find(index) { return slot }
-        let offset = l1[index]
+        let offset = try l1[index]
         if offset == 0 { return nil }
         guard offset < storage.byteCount else {
             throw corrupt("L2 table \(index) at \(offset.hex) lies beyond the file", offset)
         }
-        if l2Cache.isFullOfDirty { try l2Cache.writeBack(to: storage) }
+        try makeCacheRoom()
         guard let slot = l2Cache.claim(index, hostOffset: offset) else { throw corrupt("the L2 cache is full", offset) }
         do throws(ImageError) {
             try storage.read(into: l2Cache.bytes(slot), at: offset)
@@ -54,6 +54,13 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
             throw error
         }
         return slot
+    }
+
+    /// Writes tables that must be written before another fits, after the data that they name.
+    private func makeCacheRoom() throws(ImageError) {
+        guard l2Cache.isFullOfDirty else { return }
+        try storage.sync()
+        try l2Cache.writeBack(to: storage)
     }
 
     private func entry(_ offset: UInt64) throws(ImageError) -> UInt64 {
@@ -107,18 +114,18 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
 
     /// Makes the L2 table of an L1 entry where there is none.
     private func ensureL2(_ l1Index: Int) throws(ImageError) {
-        guard l1[l1Index] == 0 else { return }
+        guard try l1[l1Index] == 0 else { return }
         let offset = take(UInt64(8) << UInt64(l2Bits), alignment: 512)
         try storage.resize(to: max(nextHost, storage.byteCount))
         cacheLock.lock()
         defer { cacheLock.unlock() }
-        if l2Cache.isFullOfDirty { try l2Cache.writeBack(to: storage) }
+        try makeCacheRoom()
         guard let slot = l2Cache.claim(l1Index, hostOffset: offset) else {
             throw corrupt("the L2 cache is full", offset)
         }
         l2Cache.bytes(slot).zero(from: 0)
         l2Cache.markDirty(slot)
-        l1[l1Index] = offset
+        try l1.set(offset, at: l1Index)
     }
 
     private func take(_ count: UInt64, alignment: UInt64) -> UInt64 {

@@ -32,6 +32,7 @@ public struct QCOW2Bitmap: Sendable {
         let bytes = try image.storage.readBytes(at: place.directoryOffset, count: Int(place.directorySize))
         var bitmaps: [QCOW2Bitmap] = []
         var at = 0
+        var tableBytes: UInt64 = 0
         for _ in 0..<place.count {
             guard at + 24 <= bytes.count else {
                 throw image.corrupt("the bitmap directory is cut short", place.directoryOffset)
@@ -39,8 +40,14 @@ public struct QCOW2Bitmap: Sendable {
             let nameLength = Int(bytes.be16(at + 18)), extraLength = Int(bytes.be32(at + 20))
             guard extraLength <= bytes.count, at + 24 + nameLength + extraLength <= bytes.count, bytes[at + 16] == 1,
                 (9...31).contains(bytes[at + 17]), nameLength > 0, nameLength <= 1023,
-                UInt64(bytes.be32(at + 8)) * 8 <= 1 << 29
+                UInt64(bytes.be32(at + 8)) * 8 <= QCOW2Layout.maximumL1Bytes
             else { throw image.corrupt("bitmap directory entry \(bitmaps.count) is invalid", place.directoryOffset) }
+            tableBytes += UInt64(bytes.be32(at + 8)) * 8
+            guard tableBytes <= image.storage.byteCount else {
+                throw image.corrupt(
+                    "bitmap tables of \(tableBytes) bytes do not fit the file of \(image.storage.byteCount)",
+                    place.directoryOffset)
+            }
             let nameAt = at + 24 + extraLength
             bitmaps.append(
                 QCOW2Bitmap(

@@ -11,10 +11,24 @@ struct QCOW2Check {
     /// What was repaired; told after all that was found.
     private var repairLines: [String] = []
     /// References found, by host cluster.
-    private var found: [UInt16] = []
+    private let found: QCOW2ReferenceCounts
     private let fileClusters: UInt64
+    /// L2 tables in the order in which they were met. Each is read once, however many entries and snapshots share it.
+    private var tables: [UInt64: TableUse] = [:]
+    private var tableOrder: [UInt64] = []
+    /// Bytes that the tables and compressed clusters met so far need if no two of them share a place.
+    private var snapshotTableBytes: UInt64 = 0
+    private var compressedBytes: UInt64 = 0
+    /// Refcount blocks that cannot be what their entry in the table says. Their clusters are not compared.
+    private var unusableBlocks: Set<Int> = []
     private var previousHost: UInt64 = 0
-    private static let shownFindings = 1000
+
+    /// An L2 table: entries that name it, the disk offset of the first of them, and whether that is in the active table.
+    private struct TableUse {
+        var times: Int
+        var base: UInt64
+        var isActive: Bool
+    }
 
     init(_ image: QCOW2Image) throws(ImageError) {
         self.image = image
@@ -25,8 +39,8 @@ struct QCOW2Check {
                 .unsupported, "the file has \(fileClusters) clusters, too many to check", format: "qcow2",
                 path: image.path)
         }
-        // One counter per cluster of the file; a hole-riddled huge file is bounded by the format itself.
-        found = [UInt16](repeating: 0, count: Int(fileClusters))
+        // Preallocated and sparse images may name clusters past the end of the file, but not arbitrarily far.
+        found = try QCOW2ReferenceCounts(count: Int(fileClusters) + layout.refblockEntries)
     }
 
     mutating func run(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
@@ -37,54 +51,44 @@ struct QCOW2Check {
         if repair != .none { try image.checkWritable() }
         result.totalClusters = layout.clusters(image.header.size)
         count(0, UInt64(layout.clusterSize), "header")
-        try countL1(image.l1, at: image.header.l1Offset, isActive: true)
-        for snapshot in image.snapshots {
-            let table = try QCOW2Image.readTable(image.storage, at: snapshot.l1Offset, entries: Int(snapshot.l1Size))
-            try countL1(table, at: snapshot.l1Offset, isActive: false)
-        }
+        countL1(image.l1, at: image.header.l1Offset, isActive: true, times: 1)
+        try countSnapshots()
+        try countL2Tables()
         try countSnapshotTable()
         countBitmapsAndCrypto()
         try countRefcountStructures()
         try compare()
-        result.findings += repairLines
+        for line in repairLines { note(line) }
         try checkCopiedFlags()
-        var end = found.count
-        while end > 0, found[end - 1] == 0 { end -= 1 }
-        result.imageEndOffset = UInt64(end) << UInt64(layout.clusterBits)
+        result.imageEndOffset = UInt64(found.end) << UInt64(layout.clusterBits)
         if repair != .none { try finishRepair() }
         return result
     }
 
-    private mutating func note(_ line: String) {
-        if result.findings.count < Self.shownFindings { result.findings.append(line) }
-    }
+    private mutating func note(_ line: String) { result.note(line) }
 
     private mutating func corruption(_ line: String) {
         result.corruptions += 1
         note("ERROR \(line)")
     }
 
-    /// Counts one reference to every cluster of a host range. False when the range leaves the file's reach.
+    /// Counts references to every cluster of a host range. False when the range leaves the file's reach.
     @discardableResult
-    private mutating func count(_ offset: UInt64, _ bytes: UInt64, _ what: String) -> Bool {
+    private mutating func count(_ offset: UInt64, _ bytes: UInt64, _ what: String, times: Int = 1) -> Bool {
         guard bytes > 0 else { return true }
+        let (end, overflow) = offset.addingReportingOverflow(bytes - 1)
         let first = offset >> UInt64(layout.clusterBits)
-        let last = (offset + bytes - 1) >> UInt64(layout.clusterBits)
-        // Preallocated and sparse images may name clusters past the end of the file, but not arbitrarily far.
-        guard last < fileClusters + UInt64(layout.refblockEntries), offset <= UInt64(Int64.max) - bytes else {
-            corruption("\(what) at offset \(offset.hex) lies beyond the end of the file")
+        let last = end >> UInt64(layout.clusterBits)
+        guard !overflow, last < UInt64(found.count) else {
+            corruption("\(what) of \(bytes) bytes at offset \(offset.hex) lies beyond the end of the file")
             return false
         }
-        if last >= UInt64(found.count) {
-            found.append(contentsOf: repeatElement(0, count: Int(last) + 1 - found.count))
-        }
-        for cluster in Int(first)...Int(last) where found[cluster] < UInt16.max { found[cluster] += 1 }
+        for cluster in Int(first)...Int(last) { found.add(times, to: cluster) }
         return true
     }
 
-    private mutating func countL1(_ table: [UInt64], at offset: UInt64, isActive: Bool) throws(ImageError) {
-        count(offset, UInt64(table.count) * 8, "L1 table")
-        let buffer = HeapBuffer(layout.clusterSize, zeroed: false)
+    private mutating func countL1(_ table: [UInt64], at offset: UInt64, isActive: Bool, times: Int) {
+        count(offset, UInt64(table.count) * 8, "L1 table", times: times)
         for (index, entry) in table.enumerated() {
             let l2Offset = entry & QCOW2Layout.offsetMask
             if l2Offset == 0 { continue }
@@ -92,21 +96,53 @@ struct QCOW2Check {
                 corruption("l2_offset=\(String(l2Offset, radix: 16)): Table is not cluster aligned; L1 entry corrupted")
                 continue
             }
-            guard count(l2Offset, UInt64(layout.clusterSize), "L2 table") else { continue }
-            try image.storage.read(into: buffer.bytes, at: l2Offset)
-            let base = UInt64(index) << UInt64(layout.clusterBits + layout.l2Bits)
-            try countL2(UnsafeRawPointer(buffer.base), base: base, at: l2Offset, isActive: isActive)
+            guard count(l2Offset, UInt64(layout.clusterSize), "L2 table", times: times) else { continue }
+            if let known = tables[l2Offset] {
+                tables[l2Offset] = TableUse(times: known.times + times, base: known.base, isActive: known.isActive)
+            } else {
+                let base = UInt64(index) << UInt64(layout.clusterBits + layout.l2Bits)
+                tables[l2Offset] = TableUse(times: times, base: base, isActive: isActive)
+                tableOrder.append(l2Offset)
+            }
         }
     }
 
-    private mutating func countL2(
-        _ table: UnsafeRawPointer, base: UInt64, at tableOffset: UInt64, isActive: Bool
-    ) throws(ImageError) {
+    /// The tables of all snapshots; one that several snapshots name is read once.
+    private mutating func countSnapshots() throws(ImageError) {
+        var uses: [[UInt64]: Int] = [:]
+        var order: [[UInt64]] = []
+        for snapshot in image.snapshots where snapshot.l1Size > 0 {
+            let place = [snapshot.l1Offset, UInt64(snapshot.l1Size)]
+            if uses.updateValue(uses[place, default: 0] + 1, forKey: place) == nil { order.append(place) }
+        }
+        for place in order {
+            snapshotTableBytes += place[1] * 8
+            guard snapshotTableBytes <= image.storage.byteCount else {
+                corruption(
+                    "L1 tables of snapshots share places: the file of \(image.storage.byteCount) bytes is too short")
+                return
+            }
+            let table = try QCOW2Image.readTable(image.storage, at: place[0], entries: Int(place[1]))
+            countL1(table, at: place[0], isActive: false, times: uses[place, default: 1])
+        }
+    }
+
+    private mutating func countL2Tables() throws(ImageError) {
+        let buffer = HeapBuffer(layout.clusterSize, zeroed: false)
+        for offset in tableOrder {
+            guard let use = tables[offset] else { continue }
+            try image.storage.read(into: buffer.bytes, at: offset)
+            countL2(UnsafeRawPointer(buffer.base), use)
+        }
+    }
+
+    private mutating func countL2(_ table: UnsafeRawPointer, _ use: TableUse) {
+        let isActive = use.isActive
         for index in 0..<layout.l2Entries {
             let entry = table.be64(index * layout.entryBytes)
             let bitmap = layout.isExtended ? table.be64(index * 16 + 8) : 0
             if entry == 0, bitmap == 0 { continue }
-            let disk = base + UInt64(index) << UInt64(layout.clusterBits)
+            let disk = use.base + UInt64(index) << UInt64(layout.clusterBits)
             if layout.isExtended, UInt32(truncatingIfNeeded: bitmap) & UInt32(truncatingIfNeeded: bitmap >> 32) != 0 {
                 corruption("Invalid subcluster bitmap \(bitmap.hex) at disk offset \(disk.hex)")
             }
@@ -115,7 +151,7 @@ struct QCOW2Check {
                     corruption("coffset=\(entry.hex): copied flag must never be set for compressed clusters")
                 }
                 let (host, bytes) = layout.compressedRange(entry)
-                count(host & ~511, UInt64(bytes) + host & 511, "compressed cluster")
+                count(host & ~511, UInt64(bytes) + host & 511, "compressed cluster", times: use.times)
                 if isActive, disk < image.header.size {
                     result.allocatedClusters += 1
                     result.compressedClusters += 1
@@ -139,12 +175,23 @@ struct QCOW2Check {
                 }
                 previousHost = host
             }
-            if image.dataStorage === image.storage { count(host, UInt64(layout.clusterSize), "data cluster") }
+            if image.dataStorage === image.storage {
+                count(host, UInt64(layout.clusterSize), "data cluster", times: use.times)
+            }
         }
     }
 
-    /// Decompresses a cluster to see that it can be.
+    /// Decompresses a cluster to see that it can be. Deflate shortens nothing to less than a thousandth, so tables that
+    /// name more compressed clusters than the file can hold, snapshots counted, need not be followed.
     private mutating func verify(_ entry: UInt64, _ disk: UInt64) {
+        compressedBytes += UInt64(max(1, layout.clusterSize / 1100))
+        let room = image.storage.byteCount * UInt64(image.snapshots.count + 1)
+        guard compressedBytes <= room else {
+            if compressedBytes - room <= UInt64(max(1, layout.clusterSize / 1100)) {
+                corruption("compressed clusters share places: the file is too short for all that the tables name")
+            }
+            return
+        }
         let whole = image.clusterPool.take()
         defer { image.clusterPool.give(whole) }
         do throws(ImageError) {
@@ -177,14 +224,21 @@ struct QCOW2Check {
         count(
             image.header.refcountTableOffset,
             UInt64(image.header.refcountTableClusters) << UInt64(layout.clusterBits), "refcount table")
+        var blocks: Set<UInt64> = []
         for (index, entry) in image.refcountTable.enumerated() {
             let offset = entry & QCOW2Layout.refcountOffsetMask
             if offset == 0 { continue }
             guard offset & layout.clusterMask == 0 else {
                 corruption("refcount block \(index) is not cluster aligned; refcount table entry corrupted")
+                unusableBlocks.insert(index)
                 continue
             }
-            count(offset, UInt64(layout.clusterSize), "refcount block \(index)")
+            guard blocks.insert(offset).inserted else {
+                corruption("refcount block \(index) at offset \(offset.hex) is used twice")
+                unusableBlocks.insert(index)
+                continue
+            }
+            if !count(offset, UInt64(layout.clusterSize), "refcount block \(index)") { unusableBlocks.insert(index) }
         }
     }
 
@@ -196,15 +250,23 @@ struct QCOW2Check {
         var cluster: UInt64 = 0
         while cluster < end {
             let block = Int(cluster / entries)
-            let hasBlock =
-                block < image.refcountTable.count
-                && image.refcountTable[block] & QCOW2Layout.refcountOffsetMask != 0
-            if !hasBlock, cluster >= UInt64(found.count) {
+            if unusableBlocks.contains(block) {
                 cluster = UInt64(block + 1) * entries
                 continue
             }
+            let hasBlock =
+                block < image.refcountTable.count
+                && image.refcountTable[block] & QCOW2Layout.refcountOffsetMask != 0
+            if !hasBlock {
+                let first = Int(min(cluster, UInt64(found.count)))
+                let last = Int(min(UInt64(block + 1) * entries, UInt64(found.count)))
+                if found.isUnreferenced(first..<last) {
+                    cluster = UInt64(block + 1) * entries
+                    continue
+                }
+            }
             let stored = hasBlock ? try image.refcount(cluster) : 0
-            let references = cluster < UInt64(found.count) ? UInt64(found[Int(cluster)]) : 0
+            let references = cluster < UInt64(found.count) ? found[Int(cluster)] : 0
             if stored != references { try mismatch(cluster, stored: stored, references: references) }
             cluster += 1
         }
@@ -216,7 +278,7 @@ struct QCOW2Check {
         let facts = "cluster \(cluster) refcount=\(stored) reference=\(references)"
         note((isLeak ? "Leaked " : "ERROR ") + facts)
         if repairs {
-            if repairLines.count < Self.shownFindings { repairLines.append("Repairing " + facts) }
+            if repairLines.count < CheckResult.shownFindings { repairLines.append("Repairing " + facts) }
             try image.setRefcount(cluster, references)
             if references == 0 { image.freeHint = min(image.freeHint, cluster) }
             if isLeak { result.leaksFixed += 1 } else { result.corruptionsFixed += 1 }
@@ -230,6 +292,7 @@ struct QCOW2Check {
     /// COPIED must be set exactly where the refcount is one, in the active L1 and its L2 tables.
     private mutating func checkCopiedFlags() throws(ImageError) {
         let buffer = HeapBuffer(layout.clusterSize, zeroed: false)
+        var seen: Set<UInt64> = []
         for index in image.l1.indices {
             let entry = image.l1[index]
             let l2Offset = entry & QCOW2Layout.offsetMask
@@ -238,7 +301,7 @@ struct QCOW2Check {
                 image.l1[index] ^= QCOW2Layout.copied
                 image.markL1Dirty(index)
             }
-            guard l2Offset < image.storage.byteCount else { continue }
+            guard l2Offset < image.storage.byteCount, seen.insert(l2Offset).inserted else { continue }
             try image.storage.read(into: buffer.bytes, at: l2Offset)
             var changed = false
             for position in 0..<layout.l2Entries {

@@ -55,9 +55,11 @@ public struct QCOW2Format: ImageFormat {
                 throw ImageError(
                     .corrupt, "'data-file' is required for this image", format: name, path: storage.path)
             }
-            let path = try DiskImage.resolve(
-                BackingReference(file: file, format: nil), from: storage.path, confinedTo: options.confinedTo)
-            dataStorage = try storage.openSibling(path, create: false)
+            let path = try DiskImage.resolve(BackingReference(file: file, format: nil), from: storage.path)
+            try options.confine(path, namedBy: storage.path, as: "Data file")
+            // `info` and `check` need not follow what a stranger's image names.
+            let looksOnly = options.readOnly && options.forCheck && !options.openBacking
+            dataStorage = looksOnly ? UnopenedStorage(path: path) : try storage.openSibling(path, create: false)
         }
         let image = try QCOW2Image(storage: storage, dataStorage: dataStorage, header: header)
         if header.cryptMethod != 0, !options.metadataOnly {

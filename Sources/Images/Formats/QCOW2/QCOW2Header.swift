@@ -44,6 +44,8 @@ struct QCOW2Header: Sendable {
         static let known: UInt64 = 0x1f
     }
 
+    /// What a disk writes as a whole.
+    static let sectorBytes = 512
     static let lazyRefcounts: UInt64 = 1 << 0
     static let autoclearBitmaps: UInt64 = 1 << 0
     static let autoclearRawData: UInt64 = 1 << 1
@@ -95,8 +97,8 @@ struct QCOW2Header: Sendable {
     /// Throws `.invalidArgument` when it does not fit one cluster.
     func encoded() throws(ImageError) -> [UInt8] {
         let full = encoded(withFeatureNames: version >= 3)
-        // The feature names are for people; where they do not fit, the image does without.
-        let out = full.count <= 1 << clusterBits ? full : encoded(withFeatureNames: false)
+        // The feature names are for people. A header of one sector is written at one instant, so it rather does without.
+        let out = full.count <= Self.sectorBytes ? full : encoded(withFeatureNames: false)
         if let name = backingFile, name.utf8.count > QCOW2Layout.maximumBackingName {
             throw ImageError(
                 .invalidArgument, "Backing file name is \(name.utf8.count) bytes long, at most 1023 fit",

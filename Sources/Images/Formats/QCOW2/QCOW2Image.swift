@@ -4,8 +4,8 @@
 /// under `cacheLock`, which is never held across data transfers.
 ///
 /// Crash safety: metadata changes collect in the caches and reach the file in `writeMetadata`, refcounts first, then
-/// L2 tables, then L1; clusters that were given up are reused only after the tables that named them are on disk. An
-/// interruption at any write can only leak clusters.
+/// L2 tables, then L1; clusters that were given up are reused only after the tables that named them are on disk. What
+/// changes more at once is switched with the header (`switchTables`). An interruption at any write can only leak clusters.
 public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     let storage: any Storage
     /// Where guest clusters lie: `storage`, or the external data file.
@@ -165,8 +165,25 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
         l1Dirty = min(range.lowerBound, index)..<max(range.upperBound, index + 1)
     }
 
-    /// Writes the header anew. It is one short write at offset 0.
-    func writeHeader() throws(ImageError) { try storage.write(try header.encoded(), at: 0) }
+    /// Writes the header anew, at one instant: fields and extensions fit the first sector. A backing file name that does
+    /// not goes to a place where the old one is not, before the sector that points to it.
+    func writeHeader() throws(ImageError) {
+        let whole = try header.encoded()
+        let nameBytes = header.backingFile?.utf8.count ?? 0
+        let head = whole.count - nameBytes
+        guard whole.count > QCOW2Header.sectorBytes, head <= QCOW2Header.sectorBytes, layout.clusterSize >= 4096 else {
+            return try storage.write(whole, at: 0)
+        }
+        let old = try storage.readBytes(at: 8, count: 12)
+        let room = UInt64(1024)
+        let low = UInt64(QCOW2Header.sectorBytes)
+        let place = old.be64(0) + UInt64(old.be32(8)) <= low || old.be64(0) >= low + room ? low : low + room
+        try storage.write(Array(whole[head...]), at: place)
+        try storage.sync()
+        var fields = Array(whole[..<head])
+        fields.replaceSubrange(8..<16, with: [place].bigEndianBytes)
+        try storage.write(fields, at: 0)
+    }
 
     /// Before the first change: features that only hold while every writer keeps them are given up, and bitmaps that
     /// record writes are marked as in use, so that nobody trusts them should this be the end.

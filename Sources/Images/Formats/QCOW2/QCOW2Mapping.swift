@@ -175,9 +175,11 @@ extension QCOW2Image {
         var mapping = try map(offset, limit: end - offset)
         // Join runs that a table border or an unaligned start has cut.
         while offset + mapping.length < end {
-            let next = try map(offset + mapping.length, limit: end - offset - mapping.length)
             let placed = mapping.kind == .normal || mapping.kind == .zeroAllocated
-            guard next.kind == mapping.kind, mapping.kind != .zeroAllocated || next.isCopied == mapping.isCopied,
+            // What cannot be told ends the run; asking for it alone gives the error.
+            guard let next = try? map(offset + mapping.length, limit: end - offset - mapping.length),
+                next.kind == mapping.kind,
+                mapping.kind != .zeroAllocated || next.isCopied == mapping.isCopied,
                 !placed || next.hostOffset == mapping.hostOffset + mapping.length
             else { break }
             mapping.length += next.length

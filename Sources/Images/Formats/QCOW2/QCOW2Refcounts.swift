@@ -112,12 +112,12 @@ extension QCOW2Image {
         try storage.write(bytes, at: tableOffset)
         try storage.sync()
         let old = (header.refcountTableOffset, UInt64(header.refcountTableClusters) << UInt64(layout.clusterBits))
-        header.refcountTableOffset = tableOffset
-        header.refcountTableClusters = UInt32(tableClusters)
         var field: [UInt8] = []
         field.putBE(tableOffset)
         field.putBE(UInt32(tableClusters))
         try storage.write(field, at: 48)
+        header.refcountTableOffset = tableOffset
+        header.refcountTableClusters = UInt32(tableClusters)
         refcountTable = table
         highestAllocated = max(highestAllocated, tableOffset + UInt64(bytes.count))
         pendingFrees.append((old.0, old.1))

@@ -24,13 +24,27 @@ extension QCOW2Image: BackingChangeable {
         do throws(ImageError) {
             try prepareForWriting()
             try growL1(for: target)
-            header.size = target
-            try writeSize()
         } catch {
             access.unlock()
             throw error
         }
+        // The file gets the new size last: until then nobody else sees what lies behind the old end.
+        header.size = target
         access.unlock()
+        do throws(ImageError) {
+            try fillGrown(from: oldSize, to: target, preallocation)
+            try flush()
+            try writeSize()
+        } catch {
+            header.size = oldSize
+            throw error
+        }
+        try storage.sync()
+    }
+
+    private func fillGrown(
+        from oldSize: UInt64, to target: UInt64, _ preallocation: Preallocation
+    ) throws(ImageError) {
         // Bytes between the old end and the end of its cluster, or that a longer backing file would show.
         let clusterEnd = min(target, (oldSize + layout.clusterMask) & ~layout.clusterMask)
         let backedEnd = min(target, backing?.size ?? 0)
@@ -38,7 +52,6 @@ extension QCOW2Image: BackingChangeable {
         if zeroEnd > oldSize { try writeZeroes(at: oldSize, count: zeroEnd - oldSize, mayUnmap: true) }
         if dataStorage !== storage { try dataStorage.resize(to: max(dataStorage.byteCount, target)) }
         if preallocation != .off { try preallocate(from: oldSize, to: target, mode: preallocation) }
-        try flush()
     }
 
     private func growL1(for size: UInt64) throws(ImageError) {
@@ -61,7 +74,6 @@ extension QCOW2Image: BackingChangeable {
         var field: [UInt8] = []
         field.putBE(header.size)
         try storage.write(field, at: 24)
-        try storage.sync()
     }
 
     private func shrink(to size: UInt64) throws(ImageError) {
@@ -74,12 +86,18 @@ extension QCOW2Image: BackingChangeable {
         try prepareForWriting()
         let first = (size + layout.clusterMask) & ~layout.clusterMask
         let end = UInt64(l1.count) << UInt64(layout.clusterBits + layout.l2Bits)
+        // What is cut off goes first: a disk that grows again must not find it.
+        try unmapAll(from: first, to: end)
+        try settle()
         let oldSize = header.size
         header.size = size
-        try writeSize()
-        header.size = max(oldSize, size)
-        try unmapAll(from: first, to: end)
-        header.size = size
+        do throws(ImageError) {
+            try writeSize()
+        } catch {
+            header.size = oldSize
+            throw error
+        }
+        try storage.sync()
         if dataStorage !== storage { try dataStorage.resize(to: size) }
         try settle()
         try truncateFile()

@@ -2,8 +2,8 @@ import Glibc
 
 /// Taking, applying and deleting internal snapshots.
 ///
-/// A snapshot is a copy of the L1 table; everything that it reaches counts one reference more. References are raised
-/// before a table on disk relies on them and lowered after the last table that did is gone.
+/// A snapshot is a copy of the L1 table; everything that it reaches counts one reference more. All that changes with it
+/// changes at one instant (`switchTables`).
 extension QCOW2Image {
     public func createSnapshot(named name: String) throws(ImageError) {
         access.lockExclusive()
@@ -17,11 +17,7 @@ extension QCOW2Image {
         }
         try settle()
         try checkRoomForReferences(l1)
-        let l1Copy = l1.map { $0 & ~QCOW2Layout.copied }
-        let offset = try writeTable(l1Copy)
-        try adjustReferences(l1, by: 1)
-        try settle()
-        try updateCopiedFlags()
+        let offset = try writeTable(l1.map { $0 & ~QCOW2Layout.copied })
         var now = timespec()
         clock_gettime(CLOCK_REALTIME, &now)
         let identifier = (snapshots.compactMap { UInt64($0.info.id) }.max() ?? 0) + 1
@@ -29,7 +25,8 @@ extension QCOW2Image {
             id: String(identifier), name: name, vmStateSize: 0, dateSeconds: UInt32(truncatingIfNeeded: now.tv_sec),
             dateNanoseconds: UInt32(now.tv_nsec), vmClockNanoseconds: 0, icount: 0, diskSize: header.size)
         let fresh = QCOW2Snapshot(l1Offset: offset, l1Size: UInt32(l1.count), info: info)
-        try replaceSnapshotTable(snapshots + [fresh])
+        try switchTables(
+            to: NextTables(snapshots: snapshots + [fresh], active: l1, size: header.size, raised: l1))
     }
 
     public func deleteSnapshot(_ selector: String) throws(ImageError) {
@@ -45,11 +42,10 @@ extension QCOW2Image {
         let table = try Self.readTable(storage, at: gone.l1Offset, entries: Int(gone.l1Size))
         var rest = snapshots
         rest.remove(at: index)
-        try replaceSnapshotTable(rest)
-        try adjustReferences(table, by: -1)
-        try freeNow(gone.l1Offset, UInt64(gone.l1Size) * 8)
-        try settle()
-        try updateCopiedFlags()
+        try switchTables(
+            to: NextTables(
+                snapshots: rest, active: l1, size: header.size, lowered: table,
+                freed: (gone.l1Offset, UInt64(gone.l1Size) * 8)))
     }
 
     public func applySnapshot(_ selector: String) throws(ImageError) {
@@ -71,15 +67,9 @@ extension QCOW2Image {
             throw corrupt("Snapshot L1 table is too small for \(snapshot.info.diskSize) bytes", snapshot.l1Offset)
         }
         try checkRoomForReferences(table)
-        try adjustReferences(table, by: 1)
-        let offset = try writeTable(table.map { $0 & ~QCOW2Layout.copied })
-        try settle()
-        let old = (table: l1, offset: header.l1Offset, bytes: UInt64(header.l1Size) * 8)
-        try switchL1(to: table, at: offset, size: snapshot.info.diskSize)
-        try adjustReferences(old.table, by: -1)
-        try freeNow(old.offset, old.bytes)
-        try settle()
-        try updateCopiedFlags()
+        try switchTables(
+            to: NextTables(
+                snapshots: snapshots, active: table, size: snapshot.info.diskSize, raised: table, lowered: l1))
     }
 
     // MARK: Parts that resizing uses too
@@ -103,49 +93,24 @@ extension QCOW2Image {
 
     /// Makes another L1 table and size the active ones, by one short write into the header.
     func switchL1(to table: [UInt64], at offset: UInt64, size: UInt64) throws(ImageError) {
+        var fields: [UInt8] = []
+        fields.putBE(size)
+        fields.putBE(header.cryptMethod)
+        fields.putBE(UInt32(table.count))
+        fields.putBE(offset)
+        try storage.write(fields, at: 24)
         header.l1Offset = offset
         header.l1Size = UInt32(table.count)
         header.size = size
         l1 = table
         l1Dirty = nil
-        var fields: [UInt8] = []
-        fields.putBE(size)
-        fields.putBE(header.cryptMethod)
-        fields.putBE(header.l1Size)
-        fields.putBE(offset)
-        try storage.write(fields, at: 24)
-        try storage.sync()
         l2Cache.dropAll()
         decompressed.removeAll()
-    }
-
-    /// Writes the snapshot table anew and switches the header over.
-    private func replaceSnapshotTable(_ table: [QCOW2Snapshot]) throws(ImageError) {
-        let bytes = try QCOW2Snapshot.encode(table, version: header.version)
-        guard bytes.count <= QCOW2Layout.maximumSnapshotTableBytes else {
-            throw ImageError(.invalidArgument, "the snapshot table would exceed 64 MiB", format: "qcow2", path: path)
-        }
-        let old = (header.snapshotsOffset, try QCOW2Snapshot.encode(snapshots, version: header.version).count)
-        var offset: UInt64 = 0
-        if !bytes.isEmpty {
-            offset = try allocateContiguous(Int(layout.clusters(UInt64(bytes.count))))
-            try storage.write(bytes, at: offset)
-        }
-        try settle()
-        header.snapshotCount = UInt32(table.count)
-        header.snapshotsOffset = offset
-        var fields: [UInt8] = []
-        fields.putBE(header.snapshotCount)
-        fields.putBE(offset)
-        try storage.write(fields, at: 60)
         try storage.sync()
-        snapshots = table
-        if old.1 > 0 { try freeNow(old.0, UInt64(old.1)) }
-        try settle()
     }
 
     /// Calls `body` with every host range that a table reaches: L2 tables and data.
-    private func forEachReference(
+    func forEachReference(
         _ table: [UInt64], _ body: (UInt64, UInt64) throws(ImageError) -> Void
     ) throws(ImageError) {
         let buffer = HeapBuffer(layout.clusterSize, zeroed: false)
@@ -181,48 +146,8 @@ extension QCOW2Image {
         }
     }
 
-    private func clusters(_ offset: UInt64, _ count: UInt64) -> ClosedRange<UInt64> {
+    func clusters(_ offset: UInt64, _ count: UInt64) -> ClosedRange<UInt64> {
         let bits = UInt64(layout.clusterBits)
         return offset >> bits...(offset + count - 1) >> bits
-    }
-
-    private func adjustReferences(_ table: [UInt64], by step: Int) throws(ImageError) {
-        try forEachReference(table) { (offset, count) throws(ImageError) in
-            if step < 0 { return try self.freeNow(offset, count) }
-            for cluster in self.clusters(offset, count) {
-                try self.setRefcount(cluster, try self.refcount(cluster) + 1)
-            }
-        }
-    }
-
-    /// Sets COPIED exactly where the refcount is one, in the active L1 table and its L2 tables.
-    func updateCopiedFlags() throws(ImageError) {
-        l2Cache.dropAll()
-        let buffer = HeapBuffer(layout.clusterSize, zeroed: false)
-        for index in l1.indices {
-            let l2Offset = l1[index] & QCOW2Layout.offsetMask
-            if l2Offset == 0 { continue }
-            let l1Flag = try refcount(l2Offset >> UInt64(layout.clusterBits)) == 1 ? QCOW2Layout.copied : 0
-            if l1[index] != l2Offset | l1Flag {
-                l1[index] = l2Offset | l1Flag
-                markL1Dirty(index)
-            }
-            // A shared L2 table is copied before any write through it, with the flags as they are: data clusters of a
-            // shared table are shared too.
-            try storage.read(into: buffer.bytes, at: l2Offset)
-            var isChanged = false
-            for entry in 0..<layout.l2Entries {
-                let value = buffer.base.be64(entry * layout.entryBytes)
-                let host = value & QCOW2Layout.offsetMask
-                if value & QCOW2Layout.compressed != 0 || host == 0 { continue }
-                let flag = try refcount(host >> UInt64(layout.clusterBits)) == 1 ? QCOW2Layout.copied : 0
-                if value & QCOW2Layout.copied != flag {
-                    buffer.base.putBE64(value & ~QCOW2Layout.copied | flag, entry * layout.entryBytes)
-                    isChanged = true
-                }
-            }
-            if isChanged { try storage.write(from: buffer.readable, at: l2Offset) }
-        }
-        try settle()
     }
 }

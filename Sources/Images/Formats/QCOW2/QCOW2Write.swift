@@ -7,6 +7,11 @@ extension QCOW2Image {
         defer { access.unlock() }
         try prepareForWriting()
         try recordWrite(offset, UInt64(buffer.count))
+        try writeLocked(from: buffer, at: offset)
+    }
+
+    /// `write` for callers that hold `access` and have prepared.
+    private func writeLocked(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
         var done = 0
         while done < buffer.count {
             let position = offset + UInt64(done)
@@ -18,11 +23,54 @@ extension QCOW2Image {
                 try writeData(from: buffer.part(done, count), host: mapping.hostOffset, at: position)
                 done += count
             } else if inCluster == 0, remaining >= layout.clusterSize {
-                done += try writeWholeClusters(from: buffer.part(done, remaining), at: position, mapping)
+                done += try writeWholeClusters(.bytes(buffer.part(done, remaining)), at: position, mapping)
             } else {
                 let count = min(remaining, layout.clusterSize - inCluster)
                 try writePart(from: buffer.part(done, count), at: position)
                 done += count
+            }
+        }
+    }
+
+    /// What a write of whole clusters brings: bytes in memory, or bytes of a host file.
+    private enum Payload {
+        case bytes(UnsafeRawBufferPointer)
+        case range(HostRange)
+
+        var count: UInt64 {
+            switch self {
+            case .bytes(let buffer): UInt64(buffer.count)
+            case .range(let range): range.count
+            }
+        }
+    }
+
+    public var plainStorage: (any Storage)? { header.cryptMethod == 0 ? dataStorage : nil }
+
+    public func write(copying range: HostRange, at offset: UInt64) throws(ImageError) {
+        try checkRange(offset, range.count)
+        access.lockExclusive()
+        defer { access.unlock() }
+        try prepareForWriting()
+        try recordWrite(offset, range.count)
+        let cluster = UInt64(layout.clusterSize)
+        var done: UInt64 = 0
+        while done < range.count {
+            let position = offset + done
+            let rest = range.part(done, range.count - done)
+            let mapping = try map(position, limit: rest.count)
+            let isWhole = position & layout.clusterMask == 0 && rest.count >= cluster
+            if header.cryptMethod == 0, mapping.kind == .normal, mapping.isCopied {
+                try dataStorage.copy(rest.part(0, mapping.length), to: mapping.hostOffset)
+                done += mapping.length
+            } else if header.cryptMethod == 0, isWhole {
+                done += UInt64(try writeWholeClusters(.range(rest), at: position, mapping))
+            } else {
+                let inCluster = position & layout.clusterMask
+                let buffer = HeapBuffer(Int(min(rest.count, cluster - inCluster)), zeroed: false)
+                try rest.storage.read(into: buffer.bytes, at: rest.offset)
+                try writeLocked(from: buffer.readable, at: position)
+                done += UInt64(buffer.bytes.count)
             }
         }
     }
@@ -35,13 +83,13 @@ extension QCOW2Image {
 
     /// Writes as many whole clusters as one allocation gives; returns the bytes written.
     private func writeWholeClusters(
-        from buffer: UnsafeRawBufferPointer, at offset: UInt64, _ first: QCOW2Mapping
+        _ payload: Payload, at offset: UInt64, _ first: QCOW2Mapping
     ) throws(ImageError) -> Int {
         var wanted = 1
         if first.kind != .compressed {
             // The run ends with the mapping, the L2 table and the buffer.
             let tableEnd = (offset / layout.l2Coverage + 1) * layout.l2Coverage
-            let end = min(tableEnd, offset + UInt64(buffer.count), offset + first.length)
+            let end = min(tableEnd, offset + payload.count, offset + first.length)
             wanted = max(1, Int((end - offset) >> UInt64(layout.clusterBits)))
         }
         let (host, count): (UInt64, Int)
@@ -55,7 +103,10 @@ extension QCOW2Image {
         }
         let bytes = count * layout.clusterSize
         do throws(ImageError) {
-            try writeData(from: buffer.part(0, bytes), host: host, at: offset)
+            switch payload {
+            case .bytes(let buffer): try writeData(from: buffer.part(0, bytes), host: host, at: offset)
+            case .range(let range): try dataStorage.copy(range.part(0, UInt64(bytes)), to: host)
+            }
         } catch {
             if !reuses, dataStorage === storage { try freeNow(host, UInt64(bytes)) }
             throw error
@@ -165,7 +216,7 @@ extension QCOW2Image {
             }
         }
         do throws(ImageError) {
-            if isFresh, readsAsZeros(cluster.kind, start), !layout.isExtended, header.cryptMethod == 0 {
+            if isFresh, !layout.isExtended, header.cryptMethod == 0, try readsAsZeros(cluster.kind, start) {
                 // A new cluster at the end of the file is zero already.
                 try writeData(from: buffer, host: host + UInt64(inCluster), at: offset)
             } else {
@@ -202,11 +253,20 @@ extension QCOW2Image {
         buffer.zero(from: inside)
     }
 
-    /// Whether a whole cluster of that kind reads as zeros without looking at data.
-    private func readsAsZeros(_ kind: QCOW2Mapping.Kind, _ start: UInt64) -> Bool {
+    /// Whether a whole cluster of that kind reads as zeros as far as metadata can tell, here and in the chain below.
+    private func readsAsZeros(_ kind: QCOW2Mapping.Kind, _ start: UInt64) throws(ImageError) -> Bool {
         switch kind {
         case .zeroPlain, .zeroAllocated: return true
-        case .unallocated: return backing.map { start >= $0.size } ?? true
+        case .unallocated:
+            guard let backing else { return true }
+            var position = start
+            let end = min(start + UInt64(layout.clusterSize), backing.size)
+            while position < end {
+                let below = try backing.chainExtent(at: position, limit: end - position)
+                guard below.isZero else { return false }
+                position += below.length
+            }
+            return true
         case .normal, .compressed: return false
         }
     }

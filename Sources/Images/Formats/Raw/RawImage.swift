@@ -3,7 +3,8 @@ final class RawImage: BlockDevice, @unchecked Sendable {
     let storage: any Storage
     /// Recognised by absence of any other format: then the guest must not be able to make it look like one.
     private let wasProbed: Bool
-    private let lock = ReadWriteLock()
+    /// Held while a change to the guarded head is judged and made, so that two of them are not judged apart.
+    private let headLock = Lock()
 
     init(storage: any Storage, wasProbed: Bool) {
         self.storage = storage
@@ -29,17 +30,41 @@ final class RawImage: BlockDevice, @unchecked Sendable {
     func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
         try checkWritable()
         try checkRange(offset, UInt64(buffer.count))
-        if wasProbed, offset < 512 { try guardFirstSector(buffer, at: offset) }
+        guard reachesHead(offset) else { return try storage.write(from: buffer, at: offset) }
+        headLock.lock()
+        defer { headLock.unlock() }
+        try guardHead(offset, UInt64(buffer.count), buffer)
         try storage.write(from: buffer, at: offset)
     }
 
+    var plainStorage: (any Storage)? { storage }
+
+    func write(copying range: HostRange, at offset: UInt64) throws(ImageError) {
+        try checkWritable()
+        try checkRange(offset, range.count)
+        var head: UInt64 = 0
+        if reachesHead(offset) {
+            head = min(range.count, UInt64(FormatRegistry.probeBytes) - offset)
+            let buffer = HeapBuffer(Int(head), zeroed: false)
+            try range.storage.read(into: buffer.bytes, at: range.offset)
+            try write(from: buffer.readable, at: offset)
+        }
+        try storage.copy(range.part(head, range.count - head), to: offset + head)
+    }
+
+    /// Whether a change at `offset` could make a guessed raw disk look like another format.
+    private func reachesHead(_ offset: UInt64) -> Bool { wasProbed && offset < UInt64(FormatRegistry.probeBytes) }
+
     /// A guest that writes another format's magic into a disk that was only guessed to be raw would have the next
     /// open follow its header. Such a write is refused; naming the format (`-f raw`) lifts the restriction.
-    private func guardFirstSector(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
+    /// `buffer` nil stands for zeros.
+    private func guardHead(
+        _ offset: UInt64, _ count: UInt64, _ buffer: UnsafeRawBufferPointer?
+    ) throws(ImageError) {
         let head = HeapBuffer(FormatRegistry.probeBytes)
         try storage.read(into: head.bytes, at: 0)
-        let count = min(buffer.count, head.bytes.count - Int(offset))
-        head.bytes.part(Int(offset), count).copyMemory(from: buffer.part(0, count))
+        let change = head.bytes.part(Int(offset), Int(min(count, UInt64(head.bytes.count) - offset)))
+        if let buffer { change.copyMemory(from: buffer.part(0, change.count)) } else { change.zero(from: 0) }
         let found = FormatRegistry.best(head: head.readable, fileSize: storage.byteCount, path: path)
         guard found.name == "raw" else {
             throw ImageError(
@@ -53,12 +78,20 @@ final class RawImage: BlockDevice, @unchecked Sendable {
     func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(ImageError) {
         try checkWritable()
         try checkRange(offset, count)
+        guard reachesHead(offset) else { return try storage.zero(at: offset, count: count, unmap: mayUnmap) }
+        headLock.lock()
+        defer { headLock.unlock() }
+        try guardHead(offset, count, nil)
         try storage.zero(at: offset, count: count, unmap: mayUnmap)
     }
 
     func discard(at offset: UInt64, count: UInt64) throws(ImageError) {
         try checkWritable()
         try checkRange(offset, count)
+        guard reachesHead(offset) else { return storage.punch(at: offset, count: count) }
+        headLock.lock()
+        defer { headLock.unlock() }
+        try guardHead(offset, count, nil)
         storage.punch(at: offset, count: count)
     }
 

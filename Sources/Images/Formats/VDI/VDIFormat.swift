@@ -12,9 +12,11 @@
 ///        360    4  sector size              364    4  unused
 ///        368    8  size of the disk         376    4  size of a block, 1 MiB
 ///        380    4  extra bytes per block    384    4  blocks          388   4  blocks allocated
-///        392   64  UUIDs: image, last snapshot, link, parent
+///        392   16  UUID of the image        408   16  UUID of its content, new with every change
+///        424   16  UUID of the parent       440   16  UUID of the parent's content
 ///
 /// Block map: one 32-bit number per block, 0xffffffff not there, 0xfffffffe zeros, else the place in units of a block.
+/// In undo and differencing images a block that is not there is the parent's. See `VDIParent` for how that is found.
 public struct VDIFormat: ImageFormat {
     static let signature: UInt32 = 0xbeda_107f
     static let free: UInt64 = 0xffff_ffff
@@ -24,11 +26,13 @@ public struct VDIFormat: ImageFormat {
 
     public init() {}
     public var name: String { "vdi" }
-    public var capabilities: FormatCapabilities { [.read, .write, .create, .check, .zeroes] }
+    public var capabilities: FormatCapabilities { [.read, .write, .create, .backing, .check, .zeroes] }
     public var options: [CreateOption] {
         [
             CreateOption("size", .size, "Virtual disk size"),
             CreateOption("static", .bool, default: "off", "VDI static (pre-allocated) image"),
+            CreateOption("backing_file", .string, "A VDI in the same folder: makes a differencing image"),
+            CreateOption("backing_fmt", .string, "Must be 'vdi' if present"),
         ]
     }
 
@@ -51,11 +55,7 @@ public struct VDIFormat: ImageFormat {
             )
         }
         let type = header.le32(76)
-        guard type == 1 || type == 2 else {
-            throw bad(
-                .unsupported, "unsupported VDI image (type \(type); undo and differencing images need their parent)", 76
-            )
-        }
+        guard (1...4).contains(type) else { throw bad(.unsupported, "unsupported VDI image (type \(type))", 76) }
         guard header.le32(360) == 512 else {
             throw bad(.unsupported, "unsupported VDI sector size \(header.le32(360))", 360)
         }
@@ -83,7 +83,8 @@ public struct VDIFormat: ImageFormat {
             )
         }
         let map = try EntryTable(storage, at: mapOffset, count: Int(blocks), width: 4, bigEndian: false)
-        return VDIImage(storage, size: (size + 511) & ~511, map: map, dataOffset: dataOffset)
+        let parent = type > 2 ? try VDIParent(of: header, path: storage.path) : nil
+        return try VDIImage(storage, size: (size + 511) & ~511, map: map, dataOffset: dataOffset, parent: parent)
     }
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
@@ -104,7 +105,7 @@ public struct VDIFormat: ImageFormat {
         base.putLE32(Self.signature, 64)
         base.putLE32(0x0001_0001, 68)
         base.putLE32(0x190, 72)
-        base.putLE32(isFixed ? 2 : 1, 76)
+        base.putLE32(request.backing != nil ? 4 : isFixed ? 2 : 1, 76)
         base.putLE32(512, 340)
         base.putLE32(UInt32(512 + mapBytes), 344)
         base.putLE32(512, 360)
@@ -114,6 +115,11 @@ public struct VDIFormat: ImageFormat {
         base.putLE32(isFixed ? UInt32(blocks) : 0, 388)
         buffer.bytes.part(392, 16).copyBytes(from: GUID.random().bytes)
         buffer.bytes.part(408, 16).copyBytes(from: GUID.random().bytes)
+        if let backing = request.backing {
+            if isFixed { throw ImageError(.invalidArgument, "A static VDI cannot have a backing file", format: name) }
+            let identity = try VDIParent.identity(of: backing, from: request.path)
+            buffer.bytes.part(424, 32).copyBytes(from: identity)
+        }
         for block in 0..<Int(blocks) {
             base.putLE32(isFixed ? UInt32(block) : UInt32(Self.free), 512 + block * 4)
         }
@@ -127,7 +133,7 @@ public struct VDIFormat: ImageFormat {
         guard let image = device as? VDIImage else {
             throw ImageError(.invalidArgument, "not a VDI image", format: name, path: device.path)
         }
-        return image.check()
+        return try image.check()
     }
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }

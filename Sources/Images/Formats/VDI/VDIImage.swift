@@ -5,17 +5,45 @@ final class VDIImage: BlockMappedImage, @unchecked Sendable {
     /// Place of the next new block, in blocks.
     private var nextPlace: UInt64
     private var allocated: UInt64
+    private let parent: VDIParent?
 
-    init(_ storage: any Storage, size: UInt64, map: EntryTable, dataOffset: UInt64) {
+    init(
+        _ storage: any Storage, size: UInt64, map: EntryTable, dataOffset: UInt64, parent: VDIParent?
+    ) throws(ImageError) {
         self.map = map
+        self.parent = parent
         self.dataOffset = dataOffset
-        nextPlace = 0
-        allocated = 0
-        for index in 0..<map.count where map[index] < VDIFormat.zero {
-            nextPlace = max(nextPlace, map[index] + 1)
-            allocated += 1
+        var end: UInt64 = 0, used: UInt64 = 0
+        try map.forEach { (_, place) throws(ImageError) in
+            guard place < VDIFormat.zero else { return }
+            end = max(end, place + 1)
+            used += 1
         }
+        nextPlace = end
+        allocated = used
         super.init(storage: storage, formatName: "vdi", size: size, blockBytes: VDIFormat.blockBytes)
+    }
+
+    override var backingReference: BackingReference? {
+        guard let parent else { return nil }
+        // An image whose parent is missing still says that it needs one.
+        let name = parent.file.isEmpty ? "{" + GUID(bytes: parent.uuid).mixedEndianText.dropFirst() : parent.file
+        return BackingReference(file: name, format: "vdi")
+    }
+
+    override func attach(backing: any BlockDevice) throws(ImageError) {
+        try parent?.verify(backing.path, for: path)
+        try super.attach(backing: backing)
+    }
+
+    /// Children tell by the content's UUID that their parent has changed.
+    override func willWrite() throws(ImageError) { try storage.write(GUID.random().bytes, at: 408) }
+
+    override func markZero(_ index: UInt64) throws(ImageError) -> Bool {
+        // A block that has a place keeps it: the space could not be found again.
+        guard try map[Int(index)] >= VDIFormat.zero else { return false }
+        try map.set(VDIFormat.zero, at: Int(index))
+        return true
     }
 
     private func host(_ place: UInt64) -> UInt64 { dataOffset + place << 20 }
@@ -23,14 +51,14 @@ final class VDIImage: BlockMappedImage, @unchecked Sendable {
     override func locate(_ offset: UInt64, limit: UInt64) throws(ImageError) -> BlockRun {
         let inBlock = offset & 0xf_ffff
         var index = Int(offset >> 20)
-        let first = map[index]
+        let first = try map[index]
         var length = UInt64(blockBytes) - inBlock
         index += 1
         let isPlaced = first < VDIFormat.zero
         var expected = first
         while length < limit, index < map.count {
             if isPlaced { expected += 1 }
-            if map[index] != expected { break }
+            if try map[index] != expected { break }
             length += UInt64(blockBytes)
             index += 1
         }
@@ -51,13 +79,16 @@ final class VDIImage: BlockMappedImage, @unchecked Sendable {
         guard place + UInt64(count) <= UInt64(map.count) else {
             throw corrupt("the VDI image has more blocks than its map")
         }
+        try clearRoom(from: host(place), to: host(place + UInt64(count)))
         nextPlace += UInt64(count)
-        try storage.resize(to: max(storage.byteCount, host(nextPlace)))
         return (host(place), count)
     }
 
+    /// There are no more places than blocks: none may be lost to a write that failed.
+    override func unplace(host: UInt64, count: Int) { nextPlace -= UInt64(count) }
+
     override func link(_ index: UInt64, host: UInt64) throws(ImageError) {
-        map[Int(index)] = (host - dataOffset) >> 20
+        try map.set((host - dataOffset) >> 20, at: Int(index))
         allocated += 1
     }
 
@@ -71,19 +102,20 @@ final class VDIImage: BlockMappedImage, @unchecked Sendable {
     }
 
     /// Two blocks at one place, or a place beyond the file.
-    func check() -> CheckResult {
+    func check() throws(ImageError) -> CheckResult {
         var result = CheckResult()
         var seen = [Bool](repeating: false, count: map.count)
         result.totalClusters = UInt64(map.count)
-        for index in 0..<map.count where map[index] < VDIFormat.zero {
-            let place = Int(map[index])
+        try map.forEach { (index, entry) throws(ImageError) in
+            guard entry < VDIFormat.zero else { return }
+            let place = Int(entry)
             result.allocatedClusters += 1
             if place >= map.count || host(UInt64(place)) >= storage.byteCount {
                 result.corruptions += 1
-                result.findings.append("ERROR: block index \(index) out of range, is \(place)")
+                result.note("ERROR: block index \(index) out of range, is \(place)")
             } else if seen[place] {
                 result.corruptions += 1
-                result.findings.append("ERROR: block index \(index) also used by another block (place \(place))")
+                result.note("ERROR: block index \(index) also used by another block (place \(place))")
             } else {
                 seen[place] = true
             }

@@ -11,7 +11,7 @@
 ///         60    4  type: 2 fixed, 3 dynamic, 4 differencing
 ///         64    4  checksum: ones' complement of the sum of all bytes but these
 ///         68   16  UUID                84  1  saved state
-struct VHDFooter {
+package struct VHDFooter {
     enum Kind: UInt32 { case fixed = 2, dynamic = 3, differencing = 4 }
 
     static let cookie = Array("conectix".utf8)
@@ -79,7 +79,7 @@ struct VHDFooter {
         return ~sum
     }
 
-    static func seal(_ bytes: inout [UInt8], at field: Int) {
+    package static func seal(_ bytes: inout [UInt8], at field: Int) {
         var value: [UInt8] = []
         value.putBE(checksum(bytes, at: field))
         bytes.replaceSubrange(field..<field + 4, with: value)

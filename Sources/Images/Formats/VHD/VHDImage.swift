@@ -7,9 +7,10 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
     private let bitmapBytes: Int
     /// Where the next block goes; the footer follows it.
     private var nextHost: UInt64
-    /// Sector bitmaps of differencing images, by block.
-    private let bitmapLock = Lock()
-    private var bitmaps: [Int: [UInt8]] = [:]
+    /// A place beyond the end of the file that an entry names: were the file to grow, it would get somebody else's data.
+    private let hostOutside: UInt64?
+    /// Of differencing images.
+    private let bitmaps: SectorBitmaps
 
     init(
         _ storage: any Storage, size: UInt64, blockBytes: Int, table: EntryTable, footer: VHDFooter, parent: VHDParent?
@@ -18,13 +19,22 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         self.footer = footer
         self.parent = parent
         bitmapBytes = ((blockBytes / 512 + 7) / 8 + 511) & ~511
+        bitmaps = SectorBitmaps(bitmapBytes: bitmapBytes)
         var end = (table.fileOffset + UInt64(table.byteCount) + 511) & ~511
         // Parent locators may lie behind the table: new blocks go behind whatever the file holds but its footer.
         if parent != nil { end = max(end, storage.byteCount >= 512 ? (storage.byteCount - 512 + 511) & ~511 : 0) }
-        for index in 0..<table.count where table[index] != Self.absent {
-            end = max(end, table[index] * 512 + UInt64(bitmapBytes + blockBytes))
+        let blockRoom = UInt64(bitmapBytes + blockBytes)
+        var outside: UInt64?
+        try table.forEach { (_, sector) throws(ImageError) in
+            guard sector != Self.absent else { return }
+            if sector * 512 > storage.byteCount {
+                outside = sector * 512
+            } else {
+                end = max(end, sector * 512 + blockRoom)
+            }
         }
         nextHost = end
+        hostOutside = outside
         super.init(storage: storage, formatName: "vpc", size: size, blockBytes: blockBytes)
     }
 
@@ -45,7 +55,7 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
     }
 
     private func blockHost(_ index: Int) throws(ImageError) -> UInt64? {
-        let sector = table[index]
+        let sector = try table[index]
         if sector == Self.absent { return nil }
         let host = sector * 512
         guard host >= 1536, host <= storage.byteCount else {
@@ -61,7 +71,7 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         guard let host = try blockHost(index) else {
             var length = block - inBlock
             index += 1
-            while length < limit, index < table.count, table[index] == Self.absent {
+            while length < limit, index < table.count, try table[index] == Self.absent {
                 length += block
                 index += 1
             }
@@ -80,16 +90,16 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
     }
 
     private func bitmap(_ index: Int, _ host: UInt64) throws(ImageError) -> [UInt8] {
-        bitmapLock.lock()
-        defer { bitmapLock.unlock() }
-        if let known = bitmaps[index] { return known }
-        if bitmaps.count > 4096 { bitmaps.removeAll() }
-        let bytes = try storage.readBytes(at: host - UInt64(bitmapBytes), count: bitmapBytes)
-        bitmaps[index] = bytes
-        return bytes
+        try bitmaps.find(index) { () throws(ImageError) in
+            try storage.readBytes(at: host - UInt64(bitmapBytes), count: bitmapBytes)
+        }
     }
 
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
+        if let hostOutside {
+            throw corrupt(
+                "a block at \(hostOutside.hex) lies beyond the file, which therefore cannot grow", hostOutside)
+        }
         let start = nextHost
         nextHost += UInt64(bitmapBytes + blockBytes)
         // The room may begin with the old footer: it goes to the new end before its old place is overwritten.
@@ -102,7 +112,7 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
     }
 
     override func link(_ index: UInt64, host: UInt64) throws(ImageError) {
-        table[Int(index)] = (host - UInt64(bitmapBytes)) / 512
+        try table.set((host - UInt64(bitmapBytes)) / 512, at: Int(index))
     }
 
     /// Differencing images: only the sectors that are written become this image's own.
@@ -129,14 +139,19 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         try storage.write(from: whole.readable.part(0, last - first), at: host + UInt64(first))
         var bits = try bitmap(index, host)
         for sector in first / 512..<last / 512 { bits[sector / 8] |= 0x80 >> UInt8(sector % 8) }
-        bitmapLock.lock()
-        bitmaps[index] = bits
-        bitmapLock.unlock()
-        // The bits say that the sectors count: they follow the data.
-        try storage.write(bits, at: host - UInt64(bitmapBytes))
+        bitmaps.change(index, to: bits)
+        if bitmaps.isFull {
+            try storage.sync()
+            try writeTables()
+        }
         return count
     }
 
-    override var hasDirtyTables: Bool { !table.dirtyPages.isEmpty }
-    override func writeTables() throws(ImageError) { try table.writeBack() }
+    override var hasDirtyTables: Bool { !table.dirtyPages.isEmpty || bitmaps.isDirty }
+    override func writeTables() throws(ImageError) {
+        try bitmaps.writeBack { (index, bits) throws(ImageError) in
+            if let host = try blockHost(index) { try storage.write(bits, at: host - UInt64(bitmapBytes)) }
+        }
+        try table.writeBack()
+    }
 }

@@ -148,7 +148,7 @@ public struct VHDXFormat: ImageFormat {
         guard let image = device as? VHDXImage else {
             throw ImageError(.invalidArgument, "not a VHDX image", format: name, path: device.path)
         }
-        return image.check()
+        return try image.check()
     }
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }

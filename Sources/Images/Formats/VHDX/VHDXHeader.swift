@@ -81,6 +81,11 @@ struct VHDXHeader {
 
     /// Writes the next header into the other place, so that one valid header is there at any time.
     mutating func write(to storage: any Storage) throws(ImageError) {
+        guard sequence < UInt64.max else {
+            throw ImageError(
+                .corrupt, "header sequence number \(sequence) leaves none for the next header", format: "vhdx",
+                path: storage.path, offset: Self.offsets[slot] + 8)
+        }
         sequence += 1
         slot = 1 - slot
         try storage.write(encoded(), at: Self.offsets[slot])

@@ -17,8 +17,8 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
     private let chunkRatio: Int
     private var nextHost: UInt64
     private var logSequence: UInt64 = 0
-    private let bitmapLock = Lock()
-    private var bitmaps: [Int: [UInt8]] = [:]
+    /// Of differencing images.
+    private let bitmaps: SectorBitmaps
 
     init(
         _ storage: any Storage, header: VHDXHeader, metadata: VHDXMetadata, bat region: (offset: UInt64, length: UInt64)
@@ -27,7 +27,7 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
         self.metadata = metadata
         chunkRatio = Int((UInt64(1) << 23) * UInt64(metadata.sectorBytes) / UInt64(metadata.blockBytes))
         let entries = Self.batEntries(metadata)
-        guard UInt64(entries) * 8 <= region.length, entries <= 16 << 20,
+        guard UInt64(entries) * 8 <= region.length,
             region.offset + UInt64(entries) * 8 <= storage.byteCount
         else {
             throw ImageError(
@@ -37,6 +37,7 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
         }
         bat = try EntryTable(storage, at: region.offset, count: entries, width: 8, bigEndian: false)
         nextHost = storage.byteCount.rounded(toMultipleOf: 1 << 20)
+        bitmaps = SectorBitmaps(bitmapBytes: Int(metadata.blockBytes / metadata.sectorBytes / 8))
         super.init(storage: storage, formatName: "vhdx", size: metadata.size, blockBytes: Int(metadata.blockBytes))
     }
 
@@ -86,7 +87,7 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
         let block = Int(offset / UInt64(blockBytes))
         let inBlock = offset % UInt64(blockBytes)
         let length = UInt64(blockBytes) - inBlock
-        let entry = bat[batIndex(block)]
+        let entry = try bat[batIndex(block)]
         switch entry & 7 {
         case State.notPresent: return BlockRun(kind: .unallocated, length: length)
         case State.undefined, State.zero, State.unmapped: return BlockRun(kind: .zero, length: length)
@@ -111,43 +112,36 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
 
     /// Where the bits of a block lie; nil where their chunk has no bitmap block.
     private func bitmapHost(_ block: Int) throws(ImageError) -> UInt64? {
-        let entry = bat[bitmapIndex(block)]
+        let entry = try bat[bitmapIndex(block)]
         guard entry & 7 == State.full else { return nil }
         return try place(ofEntry: entry) + UInt64(block % chunkRatio * bitmapBytes)
     }
 
     private func bitmap(_ block: Int) throws(ImageError) -> [UInt8] {
-        bitmapLock.lock()
-        defer { bitmapLock.unlock() }
-        if let known = bitmaps[block] { return known }
-        guard let host = try bitmapHost(block) else {
-            throw corrupt("block \(block) is partially present but has no sector bitmap")
+        try bitmaps.find(block) { () throws(ImageError) in
+            guard let host = try bitmapHost(block) else {
+                throw corrupt("block \(block) is partially present but has no sector bitmap")
+            }
+            return try storage.readBytes(at: host, count: bitmapBytes)
         }
-        if bitmaps.count > 1024 { bitmaps.removeAll() }
-        let bits = try storage.readBytes(at: host, count: bitmapBytes)
-        bitmaps[block] = bits
-        return bits
     }
 
     override func writeInsideBlock(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) -> Int? {
         guard metadata.hasParent else { return nil }
         let block = Int(offset / UInt64(blockBytes))
-        let state = bat[batIndex(block)] & 7
+        let state = try bat[batIndex(block)] & 7
         guard state == State.notPresent || state == State.partial else { return nil }
         let start = UInt64(block) * UInt64(blockBytes)
         let inBlock = Int(offset - start)
         let count = min(buffer.count, blockBytes - inBlock, 1 << 20)
-        if bat[bitmapIndex(block)] & 7 != State.full {
-            bat[bitmapIndex(block)] = try grow(1 << 20) | State.full
+        if try bat[bitmapIndex(block)] & 7 != State.full {
+            try bat.set(try grow(1 << 20) | State.full, at: bitmapIndex(block))
         }
         if state == State.notPresent {
             // The bits of a block that was not present may be left over from an earlier life.
             let fresh = [UInt8](repeating: 0, count: bitmapBytes)
-            if let host = try bitmapHost(block) { try storage.write(fresh, at: host) }
-            bat[batIndex(block)] = try grow(UInt64(blockBytes)) | State.partial
-            bitmapLock.lock()
-            bitmaps[block] = fresh
-            bitmapLock.unlock()
+            try bat.set(try grow(UInt64(blockBytes)) | State.partial, at: batIndex(block))
+            bitmaps.change(block, to: fresh)
         }
         let unit = Int(metadata.sectorBytes)
         let first = inBlock / unit * unit
@@ -160,10 +154,11 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
         try storage.write(from: whole.readable.part(0, last - first), at: host + UInt64(first))
         var bits = try bitmap(block)
         for sector in first / unit..<last / unit { bits[sector / 8] |= 1 << UInt8(sector % 8) }
-        bitmapLock.lock()
-        bitmaps[block] = bits
-        bitmapLock.unlock()
-        if let bitmapHost = try bitmapHost(block) { try storage.write(bits, at: bitmapHost) }
+        bitmaps.change(block, to: bits)
+        if bitmaps.isFull {
+            try storage.sync()
+            try writeTables()
+        }
         return count
     }
 
@@ -182,46 +177,64 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
     }
 
     override func link(_ index: UInt64, host: UInt64) throws(ImageError) {
-        bat[batIndex(Int(index))] = host | State.full
+        try bat.set(host | State.full, at: batIndex(Int(index)))
     }
 
     override func markZero(_ index: UInt64) throws(ImageError) -> Bool {
         // A block that has a place keeps it: writing zeros there is cheaper than losing it.
-        guard bat[batIndex(Int(index))] & 7 == State.notPresent else { return false }
-        bat[batIndex(Int(index))] = State.zero
+        guard try bat[batIndex(Int(index))] & 7 == State.notPresent else { return false }
+        try bat.set(State.zero, at: batIndex(Int(index)))
         return true
     }
 
     // MARK: Metadata through the log
 
-    override var hasDirtyTables: Bool { !bat.dirtyPages.isEmpty }
+    override var hasDirtyTables: Bool { !bat.dirtyPages.isEmpty || bitmaps.isDirty }
 
     /// Before the first write: new GUIDs tell others that file and data have changed; the log is in use from here on.
     override func willWrite() throws(ImageError) {
+        guard header.logLength >= 1 << 20 else {
+            throw ImageError(
+                .unsupported, "the log of \(header.logLength) bytes is too short to write with, 1 MiB is needed",
+                format: "vhdx", path: path)
+        }
         header.fileWrite = .random()
         header.dataWrite = .random()
         header.log = .random()
+        // A log in use has an entry at any time: the first one changes nothing.
+        try appendToLog([])
         try header.write(to: storage)
+    }
+
+    /// Writes an entry that stands alone. The halves of the log take turns, so that the last one stays valid until this
+    /// one is complete.
+    private func appendToLog(_ pages: [(offset: UInt64, bytes: [UInt8])]) throws(ImageError) {
+        logSequence += 1
+        let position = logSequence % 2 == 0 ? 0 : Int(header.logLength / 2)
+        let entry = VHDXLog.encode(
+            pages, at: position, sequence: logSequence, guid: header.log, fileBytes: storage.byteCount)
+        try storage.write(entry, at: header.logOffset + UInt64(position))
+        try storage.sync()
     }
 
     /// Every page of the table goes to the log first: after a crash it is applied again as a whole.
     override func writeTables() throws(ImageError) {
-        let dirty = bat.dirtyPages.sorted()
-        let batch = min(100, Int(header.logLength) / VHDXLog.sectorBytes - 1)
-        for start in stride(from: 0, to: dirty.count, by: max(1, batch)) {
-            var pages: [(offset: UInt64, bytes: [UInt8])] = []
-            for page in dirty[start..<min(dirty.count, start + max(1, batch))] {
-                let offset = bat.fileOffset + UInt64(page * EntryTable.pageBytes)
-                let count = min(EntryTable.pageBytes, bat.byteCount - page * EntryTable.pageBytes)
-                var bytes = [UInt8](bat.buffer.readable.part(page * EntryTable.pageBytes, count))
-                bytes += [UInt8](repeating: 0, count: EntryTable.pageBytes - bytes.count)
-                pages.append((offset, bytes))
+        if bitmaps.isDirty {
+            try bitmaps.writeBack { (block, bits) throws(ImageError) in
+                if let host = try bitmapHost(block) { try storage.write(bits, at: host) }
             }
-            logSequence += 1
-            let entry = VHDXLog.encode(
-                pages, at: 0, sequence: logSequence, guid: header.log, fileBytes: storage.byteCount)
-            try storage.write(entry, at: header.logOffset)
-            try storage.sync()
+            if !bat.dirtyPages.isEmpty { try storage.sync() }
+        }
+        let dirty = bat.dirtyPages.sorted()
+        // Half of the smallest log holds 127 pages and the sector of their descriptors.
+        let batch = 100
+        for start in stride(from: 0, to: dirty.count, by: batch) {
+            var pages: [(offset: UInt64, bytes: [UInt8])] = []
+            for page in dirty[start..<min(dirty.count, start + batch)] {
+                let offset = bat.fileOffset + UInt64(page * EntryTable.pageBytes)
+                pages.append((offset, try bat.page(page)))
+            }
+            try appendToLog(pages)
             for page in pages { try storage.write(page.bytes, at: page.offset) }
             try storage.sync()
         }
@@ -236,21 +249,22 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
     }
 
     /// Two blocks at one place, a place outside the file, an unknown state.
-    func check() -> CheckResult {
+    func check() throws(ImageError) -> CheckResult {
         var result = CheckResult()
         var seen: [UInt64: Int] = [:]
         result.totalClusters = (diskSize + UInt64(blockBytes) - 1) / UInt64(blockBytes)
-        for index in 0..<bat.count where bat[index] & 7 >= State.full {
-            let host = bat[index] & ~0xf_ffff
+        try bat.forEach { (index, entry) throws(ImageError) in
+            guard entry & 7 >= State.full else { return }
+            let host = entry & ~0xf_ffff
             let isBitmap = index % (chunkRatio + 1) == chunkRatio
             let end = host &+ UInt64(isBitmap ? 1 << 20 : blockBytes)
             if !isBitmap { result.allocatedClusters += 1 }
             if host < 1 << 20 || host > 1 << 60 || end > storage.byteCount.rounded(toMultipleOf: 1 << 20) {
                 result.corruptions += 1
-                result.findings.append("ERROR: BAT entry \(index) at \(host.hex) lies outside the file")
+                result.note("ERROR: BAT entry \(index) at \(host.hex) lies outside the file")
             } else if let other = seen.updateValue(index, forKey: host) {
                 result.corruptions += 1
-                result.findings.append("ERROR: BAT entries \(other) and \(index) share the place \(host.hex)")
+                result.note("ERROR: BAT entries \(other) and \(index) share the place \(host.hex)")
             }
         }
         return result

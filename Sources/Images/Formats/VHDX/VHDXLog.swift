@@ -13,18 +13,25 @@ struct VHDXLog {
         var sequence: UInt64
         var flushedOffset: UInt64
         var lastOffset: UInt64
-        var bytes: [UInt8]
     }
 
     /// Pages that the log demands, and the file's length after it.
     struct Changes {
         var pages: [UInt64: [UInt8]] = [:]
         var byteCount: UInt64 = 0
+        fileprivate var zeroedBytes: UInt64 = 0
     }
 
     static let sectorBytes = 4096
+    /// Heads that are tried, the newest first. A torn write spoils one or two.
+    private static let triedHeads = 64
+    /// Zeroes that a log may ask for in all.
+    private static let maximumZeroed: UInt64 = 1 << 30
+    /// Longest file that a log may ask for: the largest disk and as much again.
+    private static let maximumFile: UInt64 = 128 << 40
 
-    /// What has to be applied: the newest complete sequence of entries. Throws where there is none.
+    /// What has to be applied: the newest complete sequence of entries, nothing where no entry was ever completed.
+    /// Throws where entries are there but none of their sequences is complete.
     static func changes(_ storage: any Storage, _ header: VHDXHeader) throws(ImageError) -> Changes {
         func bad(_ message: String) -> ImageError {
             ImageError(.corrupt, message, format: "vhdx", path: storage.path, offset: header.logOffset)
@@ -32,44 +39,70 @@ struct VHDXLog {
         guard header.logLength > 0, header.logOffset + UInt64(header.logLength) <= storage.byteCount else {
             throw bad("the log of \(header.logLength) bytes does not lie in the file")
         }
-        let ring = try storage.readBytes(at: header.logOffset, count: Int(header.logLength))
-        var entries: [Int: Entry] = [:]
-        for position in stride(from: 0, to: ring.count, by: sectorBytes) {
-            if let entry = entry(ring, at: position, header.log) { entries[position] = entry }
-        }
-        for head in entries.values.sorted(by: { $0.sequence > $1.sequence }) {
+        let ring = Ring(storage: storage, start: header.logOffset, count: Int(header.logLength), guid: header.log)
+        let entries = try ring.entries()
+        if entries.isEmpty { return Changes(byteCount: storage.byteCount) }
+        for head in entries.values.sorted(by: { $0.sequence > $1.sequence }).prefix(triedHeads) {
             guard let sequence = chain(entries, to: head, ring.count) else { continue }
             guard head.flushedOffset <= storage.byteCount else {
                 throw bad(
                     "the file is truncated: the log expects \(head.flushedOffset) bytes, it has \(storage.byteCount)")
             }
+            guard head.lastOffset <= maximumFile else {
+                throw bad("the log makes the file \(head.lastOffset) bytes long, at most \(maximumFile) are possible")
+            }
             var changes = Changes(byteCount: head.lastOffset)
-            for entry in sequence { try collect(entry, into: &changes, storage) }
+            for entry in sequence { try collect(entry, ring, into: &changes, storage) }
             return changes
         }
         throw bad("the log must be replayed but holds no complete sequence")
     }
 
-    /// A valid entry at a position of the ring.
-    private static func entry(_ ring: [UInt8], at position: Int, _ guid: GUID) -> Entry? {
-        guard Array(ring[position..<position + 4]) == Array("loge".utf8),
-            Array(ring[position + 32..<position + 48]) == guid.bytes
-        else { return nil }
-        let length = Int(ring.le32(position + 8)), tail = Int(ring.le32(position + 12)),
-            sequence = ring.le64(position + 16)
-        guard length >= sectorBytes, length % sectorBytes == 0, length <= ring.count, tail % sectorBytes == 0,
-            tail < ring.count,
-            sequence > 0
-        else { return nil }
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(length)
-        let first = min(length, ring.count - position)
-        bytes += ring[position..<position + first]
-        bytes += ring[0..<length - first]
-        guard CRC32C.checksum(bytes, zeroing: 4) == bytes.le32(4) else { return nil }
-        return Entry(
-            position: position, length: length, tail: tail, sequence: sequence, flushedOffset: bytes.le64(48),
-            lastOffset: bytes.le64(56), bytes: bytes)
+    /// The log's place in the file, read entry by entry.
+    private struct Ring {
+        let storage: any Storage
+        let start: UInt64
+        let count: Int
+        let guid: GUID
+
+        /// Bytes from `position` on, continued at the beginning.
+        func bytes(_ position: Int, _ length: Int) throws(ImageError) -> [UInt8] {
+            let first = min(length, count - position)
+            let bytes = try storage.readBytes(at: start + UInt64(position), count: first)
+            return first == length ? bytes : bytes + (try storage.readBytes(at: start, count: length - first))
+        }
+
+        /// Every valid entry by its position.
+        func entries() throws(ImageError) -> [Int: Entry] {
+            var entries: [Int: Entry] = [:]
+            // What is read is bounded: entries that claim to overlap one another would make it the square of the log.
+            var budget = 4 * count
+            var position = 0
+            while position < count {
+                guard let entry = try entry(at: position, &budget) else {
+                    position += sectorBytes
+                    continue
+                }
+                entries[position] = entry
+                position += entry.length
+            }
+            return entries
+        }
+
+        private func entry(at position: Int, _ budget: inout Int) throws(ImageError) -> Entry? {
+            let head = try storage.readBytes(at: start + UInt64(position), count: 64)
+            guard Array(head[0..<4]) == Array("loge".utf8), Array(head[32..<48]) == guid.bytes else { return nil }
+            let length = Int(head.le32(8)), tail = Int(head.le32(12)), sequence = head.le64(16)
+            guard length >= sectorBytes, length % sectorBytes == 0, length <= count, length <= budget,
+                tail % sectorBytes == 0, tail < count, sequence > 0, sequence < UInt64.max
+            else { return nil }
+            budget -= length
+            let bytes = try bytes(position, length)
+            guard CRC32C.checksum(bytes, zeroing: 4) == bytes.le32(4) else { return nil }
+            return Entry(
+                position: position, length: length, tail: tail, sequence: sequence, flushedOffset: bytes.le64(48),
+                lastOffset: bytes.le64(56))
+        }
     }
 
     /// The entries from the head's tail to the head, nil where one is missing.
@@ -85,9 +118,10 @@ struct VHDXLog {
         return nil
     }
 
-    private static func collect(_ entry: Entry, into changes: inout Changes, _ storage: any Storage) throws(ImageError)
-    {
-        let bytes = entry.bytes
+    private static func collect(
+        _ entry: Entry, _ ring: Ring, into changes: inout Changes, _ storage: any Storage
+    ) throws(ImageError) {
+        let bytes = try ring.bytes(entry.position, entry.length)
         let count = Int(bytes.le32(24))
         func bad(_ message: String) -> ImageError { ImageError(.corrupt, message, format: "vhdx", path: storage.path) }
         let descriptorSectors = count <= 126 ? 1 : 1 + (count - 126 + 127) / 128
@@ -105,7 +139,10 @@ struct VHDXLog {
             switch String(decoding: bytes[at..<at + 4], as: UTF8.self) {
             case "zero":
                 let length = bytes.le64(at + 8)
-                guard length % 4096 == 0, length <= 1 << 30 else { throw bad("a log entry zeroes \(length) bytes") }
+                guard length % 4096 == 0, length <= maximumZeroed - changes.zeroedBytes else {
+                    throw bad("a log entry zeroes \(length) bytes, all of them together at most \(maximumZeroed)")
+                }
+                changes.zeroedBytes += length
                 for page in 0..<length / 4096 { changes.pages[offset / 4096 + page] = zeroPage }
             case "desc":
                 guard dataAt + 4096 <= bytes.count, Array(bytes[dataAt..<dataAt + 4]) == Array("data".utf8),

@@ -60,7 +60,7 @@ final class SESparseExtent: BlockMappedImage, @unchecked Sendable {
         let grain = UInt64(blockBytes)
         let index = offset / grain
         let length = grain - offset % grain
-        let entry = directory[Int(index) / Self.tableEntries]
+        let entry = try directory[Int(index) / Self.tableEntries]
         if entry == 0 { return BlockRun(kind: .unallocated, length: length) }
         guard entry >> 32 == 0x1000_0000 else { throw corrupt("seSparse directory entry \(entry.hex) is invalid") }
         cacheLock.lock()

@@ -56,6 +56,14 @@ final class VMDKImage: BlockDevice, @unchecked Sendable {
         }
     }
 
+    /// Length of all files that hold data.
+    var fileBytes: UInt64 {
+        parts.reduce(0) { sum, part in
+            let file = (part.device as? BlockMappedImage)?.storage ?? (part.device as? RawImage)?.storage
+            return sum + (file?.byteCount ?? 0)
+        }
+    }
+
     private func part(at offset: UInt64) throws(ImageError) -> Part {
         guard let part = parts.last(where: { $0.start <= offset }), offset < part.start + part.size else {
             throw ImageError(.invalidArgument, "offset \(offset) lies in no extent", format: "vmdk", path: path)
@@ -145,7 +153,6 @@ final class VMDKImage: BlockDevice, @unchecked Sendable {
         cidLock.lock()
         defer { cidLock.unlock() }
         if hasNewCID { return }
-        hasNewCID = true
         var fresh = descriptor.cid
         while fresh == descriptor.cid || fresh == VMDKDescriptor.noParent {
             fresh = UInt32.random(in: 0...UInt32.max)
@@ -153,11 +160,20 @@ final class VMDKImage: BlockDevice, @unchecked Sendable {
         var bytes = Array(descriptor.replacing("CID", with: VMDKDescriptor.hex(fresh)).utf8)
         if descriptorPlace.room > 0 {
             while bytes.last == 0 { bytes.removeLast() }
-            guard bytes.count <= descriptorPlace.room else { return }
+            guard bytes.count <= descriptorPlace.room else {
+                hasNewCID = true
+                return
+            }
             bytes += [UInt8](repeating: 0, count: descriptorPlace.room - bytes.count)
         }
         try storage.write(bytes, at: descriptorPlace.offset)
+        if descriptorPlace.room == 0, storage.byteCount > UInt64(bytes.count) {
+            try storage.resize(to: UInt64(bytes.count))
+        }
+        // A child must not find changed data under the old CID.
+        try storage.sync()
         descriptor.cid = fresh
+        hasNewCID = true
     }
 
     func flush() throws(ImageError) {

@@ -34,6 +34,9 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         static let markers: UInt32 = 1 << 17
     }
 
+    /// Sectors of a compressed grain, which has to be in memory whole: 16 MiB. All writers use 64 KiB.
+    private static let maximumCompressedGrain: UInt64 = 0x8000
+
     let header: Header
     private let isReadOnlyKind: Bool
     private let directory: EntryTable
@@ -86,6 +89,11 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         redundant = header.flags & 2 != 0 && header.redundantDirectory != 0 ? try table(header.redundantDirectory) : nil
         self.header = header
         isStream = header.flags & Header.compressed != 0
+        guard !isStream || header.grainSectors <= Self.maximumCompressedGrain else {
+            throw bad(
+                "compressed grains of \(header.grainSectors) sectors, at most \(Self.maximumCompressedGrain) are read",
+                20)
+        }
         // Version 3 without compression is changed block tracking, whose bitmap a write would invalidate.
         isReadOnlyKind = readOnly || isESX || (header.version >= 3 && !isStream)
         tables = MetadataCache(tableBytes: Int(header.tableEntries) * 4, budgetBytes: 2 << 20)
@@ -140,13 +148,17 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
     /// The slot of a grain table, nil where there is none. Caller holds `cacheLock`.
     private func load(_ index: Int) throws(ImageError) -> Int? {
         if let slot = tables.find(index) { return slot }
-        var sector = directory[index]
+        var sector = try directory[index]
         if sector == 0 { return nil }
-        if sector * 512 >= storage.byteCount, let redundant { sector = redundant[index] }
+        if sector * 512 >= storage.byteCount, let redundant { sector = try redundant[index] }
         guard sector * 512 < storage.byteCount else {
             throw corrupt("grain table \(index) at sector \(sector) lies beyond the file", sector * 512)
         }
-        if tables.isFullOfDirty { try writeGrainTables() }
+        if tables.isFullOfDirty {
+            // The data that they name comes first.
+            try storage.sync()
+            try writeGrainTables()
+        }
         guard let slot = tables.claim(index, hostOffset: sector * 512) else {
             throw corrupt("the grain table cache is full")
         }
@@ -201,21 +213,24 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         try ensureTable(Int(index / tableEntries))
         let start = nextSector
         nextSector += UInt64(room) * header.grainSectors
-        guard nextSector < 1 << 32 else {
-            throw ImageError(.outOfSpace, "the sparse extent would grow beyond 2 TiB", format: "vmdk", path: path)
-        }
+        guard nextSector < 1 << 32 else { throw isFull }
         try storage.resize(to: nextSector * 512)
         return (start * 512, room)
     }
 
+    private var isFull: ImageError {
+        ImageError(.outOfSpace, "the sparse extent would grow beyond 2 TiB", format: "vmdk", path: path)
+    }
+
     /// Makes a grain table and its copy where the directory has none.
     private func ensureTable(_ index: Int) throws(ImageError) {
-        guard directory[index] == 0 else { return }
+        guard try directory[index] == 0 else { return }
         let sectors = (tableEntries * 4 + 511) / 512
         let zeros = [UInt8](repeating: 0, count: Int(sectors) * 512)
         for copy in [redundant, directory].compactMap({ $0 }) {
+            guard nextSector < 1 << 32 else { throw isFull }
             try storage.write(zeros, at: nextSector * 512)
-            copy[index] = nextSector
+            try copy.set(nextSector, at: index)
             nextSector += sectors
         }
     }
@@ -253,7 +268,7 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
     private func writeGrainTables() throws(ImageError) {
         if let redundant {
             for slot in tables.dirtySlots() {
-                let sector = redundant[tables.slots[slot].key]
+                let sector = try redundant[tables.slots[slot].key]
                 if sector != 0 { try storage.write(from: UnsafeRawBufferPointer(tables.bytes(slot)), at: sector * 512) }
             }
         }
@@ -322,9 +337,7 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
         buffer.bytes.part(12, payload.count).copyMemory(from: payload)
         try storage.write(from: buffer.readable, at: start * 512)
         nextSector += UInt64(total / 512)
-        guard nextSector < 1 << 32 else {
-            throw ImageError(.outOfSpace, "the sparse extent would grow beyond 2 TiB", format: "vmdk", path: path)
-        }
+        guard nextSector < 1 << 32 else { throw isFull }
         try setEntry(index, UInt32(start))
         didAppendGrain = true
     }

@@ -22,7 +22,8 @@ enum ImageOutput {
 
     static func toStandardError(_ text: String) {
         fflush(nil)
-        let bytes = Array(text.utf8)
+        // Messages quote names from images, and end lines themselves.
+        let bytes = Array(printable(text, keepsLines: true).utf8)
         var done = 0
         while done < bytes.count {
             let count = bytes[done...].withUnsafeBytes { Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
@@ -31,18 +32,18 @@ enum ImageOutput {
         }
     }
 
-    /// Control characters of names from images, made harmless for the terminal.
-    static func printable(_ text: String) -> String {
-        guard
-            text.unicodeScalars.contains(where: {
-                $0.value < 32 || $0.value == 127 || ($0.value >= 128 && $0.value < 160)
-            })
-        else { return text }
-        return String(
-            String.UnicodeScalarView(
-                text.unicodeScalars.map {
-                    $0.value < 32 || $0.value == 127 || ($0.value >= 128 && $0.value < 160) ? "?" : $0
-                }))
+    /// Names from images made harmless for the terminal: control characters, and those that turn the writing direction
+    /// or end lines, become question marks.
+    static func printable(_ text: String, keepsLines: Bool = false) -> String {
+        func isHarmful(_ scalar: Unicode.Scalar) -> Bool {
+            switch scalar.value {
+            case 0x0a: !keepsLines
+            case 0..<0x20, 0x7f..<0xa0, 0x200e...0x200f, 0x2028...0x202e, 0x2066...0x2069: true
+            default: false
+            }
+        }
+        guard text.unicodeScalars.contains(where: isHarmful) else { return text }
+        return String(String.UnicodeScalarView(text.unicodeScalars.map { isHarmful($0) ? "?" : $0 }))
     }
 }
 

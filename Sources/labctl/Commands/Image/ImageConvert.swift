@@ -29,7 +29,7 @@ struct ImageConvert: ParsableCommand {
         String?
     @Option(name: .customShort("l"), help: "Snapshot to read: name, id, or snapshot.id=…,snapshot.name=….")
     var snapshot: String?
-    @Option(name: .customShort("t"), help: "Cache mode of the target; unsafe: do not wait until the result is on disk.")
+    @Option(name: .customShort("t"), help: "Cache mode of the target; default: wait only where a file is replaced.")
     var cache: String?
     @Option(name: .customShort("T"), help: "Cache mode of the sources (accepted, no effect).") var sourceCache: String?
     @Option(name: .customShort("r"), help: "Bytes per second at most.") var rateLimit: String?
@@ -84,7 +84,8 @@ struct ImageConvert: ParsableCommand {
         request.outOfOrder = outOfOrder
         request.workers = Int(workers)
         request.salvage = salvage
-        request.syncsResult = mode != .unsafe
+        request.copyOffload = copyOffload
+        request.durability = cache == nil ? .whenReplacing : mode == .unsafe ? .never : .always
         if let sparseBytes { request.sparseBytes = sparseBytes }
         request.rateLimit = rate
         let bar = progress && !quiet ? ProgressLine() : nil

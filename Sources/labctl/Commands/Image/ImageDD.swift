@@ -43,6 +43,7 @@ struct ImageDD: ParsableCommand {
             sources: [DeviceWindow(device, start: start, length: length)], targetPath: output,
             targetFormat: outputFormat)
         request.outOfOrder = false
+        request.durability = .whenReplacing
         request.purpose = "error while creating output image"
         do {
             try DiskImage.convert(request)

@@ -1,0 +1,70 @@
+/// Raw images compressed by `gzip`, `xz` or `zstd`: read only, recognised by their first bytes. See `GzipStream`,
+/// `XZStream` and `ZstdStream` for the layouts and for what opening costs.
+public struct CompressedRawFormat: ImageFormat {
+    /// The compressions, by the extension that their tools give.
+    enum Codec: String, Sendable {
+        case gzip = "gz"
+        case xz
+        case zstd = "zst"
+
+        /// Whether a file that begins with `head` is one of this compression's.
+        func matches(_ head: some Collection<UInt8>) -> Bool {
+            switch self {
+            case .gzip: head.starts(with: [0x1f, 0x8b, 8])
+            case .xz: head.starts(with: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0])
+            case .zstd:
+                // pzstd begins with a skippable frame.
+                head.starts(with: [0x28, 0xb5, 0x2f, 0xfd])
+                    || head.first.map { $0 & 0xf0 == 0x50 } ?? false
+                        && head.dropFirst().starts(with: [0x2a, 0x4d, 0x18])
+            }
+        }
+    }
+
+    private let codec: Codec
+
+    init(_ codec: Codec) { self.codec = codec }
+    public var name: String { codec.rawValue }
+    public var capabilities: FormatCapabilities { [.read, .check] }
+
+    public func probe(head: UnsafeRawBufferPointer, fileSize: UInt64, path: String) -> Int {
+        head.count >= 18 && codec.matches(head) ? 80 : 0
+    }
+
+    public func open(storage: any Storage, options: OpenOptions) throws(ImageError) -> any BlockDevice {
+        guard codec.matches(try storage.readBytes(at: 0, count: 8)) else {
+            throw ImageError(
+                .corrupt, "Image not in \(name) format (the first bytes are not those of a \(name) file)", format: name,
+                path: storage.path, offset: 0)
+        }
+        let stream: any CompressedStream =
+            switch codec {
+            case .gzip: try GzipStream(storage, toleratingDamage: options.forCheck)
+            case .xz: try XZStream(storage)
+            case .zstd: try ZstdStream(storage, toleratingDamage: options.forCheck)
+            }
+        return CompressedRawImage(storage, formatName: name, stream: stream)
+    }
+
+    /// The structure has been checked by opening; with `verifyData` everything is decoded and its checksums compared.
+    public func check(
+        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
+    ) throws(ImageError) -> CheckResult {
+        guard let image = device as? CompressedRawImage else {
+            throw ImageError(.invalidArgument, "not a \(name) file", format: name, path: device.path)
+        }
+        var result = CheckResult()
+        if let damage = image.stream.damage {
+            result.corruptions += 1
+            result.note("ERROR: \(damage.message)")
+        } else if verifyData {
+            do throws(ImageError) {
+                try image.decodeAll { (_, _) throws(ImageError) in }
+            } catch {
+                result.corruptions += 1
+                result.note("ERROR: \(error.message)")
+            }
+        }
+        return result
+    }
+}
