@@ -14,8 +14,8 @@ public final class StopSignal: Sendable {
     private static let pipe = Atomic<Int32>(-1)
     private static let received = Atomic<Int32>(0)
 
-    /// Takes over SIGINT and SIGTERM.
-    public init() throws(OrchestratorError) {
+    /// Takes the signals over.
+    public init(signals: [Int32] = [SIGINT, SIGTERM]) throws(OrchestratorError) {
         let ends = try withHostErrors { () throws(HostError) in try Descriptor.pipe() }
         descriptor = ends.reading
         writing = ends.writing
@@ -25,10 +25,9 @@ public final class StopSignal: Sendable {
         // Whoever started us may have blocked them.
         var unblocked = sigset_t()
         sigemptyset(&unblocked)
-        sigaddset(&unblocked, SIGINT)
-        sigaddset(&unblocked, SIGTERM)
+        for number in signals { sigaddset(&unblocked, number) }
         pthread_sigmask(SIG_UNBLOCK, &unblocked, nil)
-        for number in [SIGINT, SIGTERM] {
+        for number in signals {
             signal(number) { number in
                 let saved = errno
                 if StopSignal.received.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Glibc
 import Images
-import Synchronization
+import Orchestrator
 
 struct ImageConvert: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -91,14 +91,14 @@ struct ImageConvert: ParsableCommand {
         let bar = progress && !quiet ? ProgressLine() : nil
         bar?.begin()
         if let bar { request.progress = { bar.update($0, of: $1) } }
-        ConvertInterruption.watch()
-        request.isCancelled = { ConvertInterruption.happened }
+        let interruption = try StopSignal(signals: [SIGINT, SIGTERM, SIGHUP])
+        request.isCancelled = { interruption.isRequested }
         do {
             try DiskImage.convert(request)
             bar?.finish()
         } catch {
             bar?.finish()
-            if ConvertInterruption.happened { throw fail("interrupted; no target was written", code: 130) }
+            if interruption.isRequested { throw fail("interrupted; no target was written", code: 130) }
             throw fail(error.message)
         }
         for device in sources { try? device.close() }
@@ -215,20 +215,6 @@ struct ImageConvert: ParsableCommand {
             ImageOutput.error(String(parts.first ?? ""))
             if parts.count > 1 { ImageOutput.toStandardError("\(parts[1])\n") }
             throw ExitCode(1)
-        }
-    }
-}
-
-/// Notices Ctrl-C, so that half-made results are removed before the program ends. A second one ends it at once.
-enum ConvertInterruption {
-    fileprivate static let flag = Atomic<Bool>(false)
-    static var happened: Bool { flag.load(ordering: .relaxed) }
-
-    static func watch() {
-        for number in [SIGINT, SIGTERM, SIGHUP] {
-            signal(number) { number in
-                if ConvertInterruption.flag.exchange(true, ordering: .relaxed) { _exit(128 + number) }
-            }
         }
     }
 }
