@@ -13,6 +13,7 @@ final class ConvertCopier: @unchecked Sendable {
     /// Zero runs are looked for in steps of this.
     private let granularity: Int
     private let pieceBytes: Int
+    private static let plainPieceBytes = 2 << 20
     private let isCompressed: Bool
     /// Source files that the target can share disk blocks with.
     private let sharing: Set<ObjectIdentifier>
@@ -42,14 +43,17 @@ final class ConvertCopier: @unchecked Sendable {
         let isCompressed = request.isCompressed || target.needsCompressedWrites
         self.isCompressed = isCompressed
         let cluster = target.clusterSize ?? 4096
-        alignment = max(cluster, 4096)
+        // A new target without a backing file takes parts of its large blocks as well as whole ones, and pieces that fit the
+        // processor's cache are copied faster.
+        let takesParts = isFresh && !isCompressed && cluster > Self.plainPieceBytes
+        alignment = takesParts ? Self.plainPieceBytes : max(cluster, 4096)
         if isCompressed || (target.clusterSize ?? 0) > 0 && cluster >= 4096 && cluster <= 1 << 16 {
             granularity = cluster
         } else {
             granularity = max(512, request.sparseBytes & ~511)
         }
         sharing = isCompressed ? [] : Self.sharing(request.sources, target)
-        pieceBytes = max(alignment, isCompressed ? 512 << 10 : 2 << 20)
+        pieceBytes = max(alignment, isCompressed ? 512 << 10 : Self.plainPieceBytes)
     }
 
     func run() throws(ImageError) {
