@@ -232,7 +232,9 @@ extension OpenOptions {
         guard let confinedTo else { return }
         guard FilePath.scheme(of: path) != "json" else {
             throw ImageError(
-                .permission, "\(what) of '\(image)' is named by '\(path)'; only a path is allowed here", path: image)
+                .permission,
+                "\(what) of '\(image)' is named by '\(path)'; in a lab only a path is allowed "
+                    + "(image rebase -u -b PATH changes the name)", path: image)
         }
         let real = FilePath.real(path)
         if let real, let root = FilePath.real(confinedTo), real.hasPrefix(root == "/" ? "/" : root + "/") { return }
@@ -241,6 +243,8 @@ extension OpenOptions {
             throw ImageError(.notFound, "\(what) '\(path)', which '\(image)' names, does not exist", path: path)
         }
         throw ImageError(
-            .permission, "\(what) '\(path)', which '\(image)' names, lies outside '\(confinedTo)'", path: path)
+            .permission,
+            "\(what) '\(path)', which '\(image)' names, lies outside '\(confinedTo)'; if it is meant, name it under 'images' "
+                + "of the lab file too", path: path)
     }
 }
