@@ -1,5 +1,5 @@
 /// A file with changes laid over it in memory, by 4 KiB pages: a read-only image whose log has to be replayed.
-final class OverlayStorage: Storage, @unchecked Sendable {
+final class OverlayStorage: UnwritableStorage, @unchecked Sendable {
     static let pageBytes: UInt64 = 4096
     private let below: any Storage
     private var pages: [UInt64: [UInt8]]
@@ -13,7 +13,6 @@ final class OverlayStorage: Storage, @unchecked Sendable {
     }
 
     var path: String { below.path }
-    var isReadOnly: Bool { true }
     var allocatedBytes: UInt64? { below.allocatedBytes }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
@@ -28,14 +27,8 @@ final class OverlayStorage: Storage, @unchecked Sendable {
         }
     }
 
-    private var refusal: ImageError { ImageError(.readOnly, "'\(path)' is open read-only", path: path) }
-    func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) { throw refusal }
-    func resize(to byteCount: UInt64) throws(ImageError) { throw refusal }
-    func zero(at offset: UInt64, count: UInt64, unmap: Bool) throws(ImageError) { throw refusal }
-    func punch(at offset: UInt64, count: UInt64) {}
-    func allocate(at offset: UInt64, count: UInt64) throws(ImageError) { throw refusal }
+    var refusal: ImageError { ImageError(.readOnly, "'\(path)' is open read-only", path: path) }
     func dataRun(at offset: UInt64, limit: UInt64) -> (isData: Bool, length: UInt64) { (true, limit) }
-    func sync() throws(ImageError) {}
     func close() { below.close() }
     func openSibling(_ path: String, create: Bool) throws(ImageError) -> any Storage {
         try below.openSibling(path, create: create)

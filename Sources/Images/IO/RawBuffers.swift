@@ -11,18 +11,28 @@ extension UnsafeRawPointer {
     @inline(__always) func be64(_ offset: Int) -> UInt64 {
         loadUnaligned(fromByteOffset: offset, as: UInt64.self).bigEndian
     }
+    @inline(__always) func le16(_ offset: Int) -> UInt16 {
+        loadUnaligned(fromByteOffset: offset, as: UInt16.self).littleEndian
+    }
+    @inline(__always) func le32(_ offset: Int) -> UInt32 {
+        loadUnaligned(fromByteOffset: offset, as: UInt32.self).littleEndian
+    }
+    @inline(__always) func le64(_ offset: Int) -> UInt64 {
+        loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian
+    }
+}
+
+extension [UInt8] {
+    /// Little-endian fields; the caller has checked the bounds.
+    func le16(_ at: Int) -> UInt16 { UInt16(self[at + 1]) << 8 | UInt16(self[at]) }
+    func le32(_ at: Int) -> UInt32 { UInt32(le16(at + 2)) << 16 | UInt32(le16(at)) }
+    func le64(_ at: Int) -> UInt64 { UInt64(le32(at + 4)) << 32 | UInt64(le32(at)) }
 }
 
 extension UnsafeMutableRawPointer {
-    @inline(__always) func be64(_ offset: Int) -> UInt64 {
-        loadUnaligned(fromByteOffset: offset, as: UInt64.self).bigEndian
-    }
-    @inline(__always) func be32(_ offset: Int) -> UInt32 {
-        loadUnaligned(fromByteOffset: offset, as: UInt32.self).bigEndian
-    }
-    @inline(__always) func be16(_ offset: Int) -> UInt16 {
-        loadUnaligned(fromByteOffset: offset, as: UInt16.self).bigEndian
-    }
+    @inline(__always) func be64(_ offset: Int) -> UInt64 { UnsafeRawPointer(self).be64(offset) }
+    @inline(__always) func be32(_ offset: Int) -> UInt32 { UnsafeRawPointer(self).be32(offset) }
+    @inline(__always) func be16(_ offset: Int) -> UInt16 { UnsafeRawPointer(self).be16(offset) }
     @inline(__always) func putBE64(_ value: UInt64, _ offset: Int) {
         storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt64.self)
     }
@@ -32,12 +42,8 @@ extension UnsafeMutableRawPointer {
     @inline(__always) func putBE16(_ value: UInt16, _ offset: Int) {
         storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt16.self)
     }
-    @inline(__always) func le32(_ offset: Int) -> UInt32 {
-        loadUnaligned(fromByteOffset: offset, as: UInt32.self).littleEndian
-    }
-    @inline(__always) func le64(_ offset: Int) -> UInt64 {
-        loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian
-    }
+    @inline(__always) func le32(_ offset: Int) -> UInt32 { UnsafeRawPointer(self).le32(offset) }
+    @inline(__always) func le64(_ offset: Int) -> UInt64 { UnsafeRawPointer(self).le64(offset) }
     @inline(__always) func putLE32(_ value: UInt32, _ offset: Int) {
         storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt32.self)
     }

@@ -1,5 +1,5 @@
 /// A part of a file as a read-only file of its own: a member of an archive.
-final class StorageWindow: Storage, @unchecked Sendable {
+final class StorageWindow: UnwritableStorage, @unchecked Sendable {
     private let below: any Storage
     private let start: UInt64
     let byteCount: UInt64
@@ -19,7 +19,6 @@ final class StorageWindow: Storage, @unchecked Sendable {
         self.sibling = sibling
     }
 
-    var isReadOnly: Bool { true }
     var allocatedBytes: UInt64? { byteCount }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
@@ -33,13 +32,7 @@ final class StorageWindow: Storage, @unchecked Sendable {
         return below.dataRun(at: start + offset, limit: min(limit, byteCount - offset))
     }
 
-    private var refusal: ImageError { ImageError(.readOnly, "'\(path)' is open read-only", path: path) }
-    func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) { throw refusal }
-    func resize(to byteCount: UInt64) throws(ImageError) { throw refusal }
-    func zero(at offset: UInt64, count: UInt64, unmap: Bool) throws(ImageError) { throw refusal }
-    func punch(at offset: UInt64, count: UInt64) {}
-    func allocate(at offset: UInt64, count: UInt64) throws(ImageError) { throw refusal }
-    func sync() throws(ImageError) {}
+    var refusal: ImageError { ImageError(.readOnly, "'\(path)' is open read-only", path: path) }
     /// The file below belongs to the archive, which closes it.
     func close() {}
     func openSibling(_ path: String, create: Bool) throws(ImageError) -> any Storage {

@@ -1,23 +1,16 @@
 /// A file that an image names and that nobody has asked for: `info` and `check` look at the image alone.
-final class UnopenedStorage: Storage, @unchecked Sendable {
+final class UnopenedStorage: UnwritableStorage, @unchecked Sendable {
     let path: String
     init(path: String) { self.path = path }
 
     var byteCount: UInt64 { 0 }
-    var isReadOnly: Bool { true }
     var allocatedBytes: UInt64? { nil }
-    private var refusal: ImageError {
+    var refusal: ImageError {
         ImageError(.invalidArgument, "'\(path)' was not opened with the image that names it", path: path)
     }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) { throw refusal }
-    func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) { throw refusal }
-    func resize(to byteCount: UInt64) throws(ImageError) { throw refusal }
-    func zero(at offset: UInt64, count: UInt64, unmap: Bool) throws(ImageError) { throw refusal }
-    func punch(at offset: UInt64, count: UInt64) {}
-    func allocate(at offset: UInt64, count: UInt64) throws(ImageError) { throw refusal }
     func dataRun(at offset: UInt64, limit: UInt64) -> (isData: Bool, length: UInt64) { (true, limit) }
-    func sync() throws(ImageError) {}
     func close() {}
     func openSibling(_ path: String, create: Bool) throws(ImageError) -> any Storage { throw refusal }
 }

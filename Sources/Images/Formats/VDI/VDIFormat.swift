@@ -138,22 +138,3 @@ public struct VDIFormat: ImageFormat {
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }
 }
-
-extension [UInt8] {
-    /// Little-endian fields; the caller has checked the bounds.
-    func le16(_ at: Int) -> UInt16 { UInt16(self[at + 1]) << 8 | UInt16(self[at]) }
-    func le32(_ at: Int) -> UInt32 { UInt32(le16(at + 2)) << 16 | UInt32(le16(at)) }
-    func le64(_ at: Int) -> UInt64 { UInt64(le32(at + 4)) << 32 | UInt64(le32(at)) }
-}
-
-extension UnsafeRawPointer {
-    @inline(__always) func le16(_ offset: Int) -> UInt16 {
-        loadUnaligned(fromByteOffset: offset, as: UInt16.self).littleEndian
-    }
-    @inline(__always) func le32(_ offset: Int) -> UInt32 {
-        loadUnaligned(fromByteOffset: offset, as: UInt32.self).littleEndian
-    }
-    @inline(__always) func le64(_ offset: Int) -> UInt64 {
-        loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian
-    }
-}
