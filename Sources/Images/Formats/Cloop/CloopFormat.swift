@@ -215,7 +215,8 @@ final class CloopWriter: BlockMappedImage, @unchecked Sendable {
         while offsets.count < min(index, blocks) {
             if zeroBlock.isEmpty {
                 let out = HeapBuffer(blockBytes, zeroed: false)
-                let count = try compress(cluster: HeapBuffer(blockBytes).readable, into: out.bytes) ?? 0
+                let zeros = HeapBuffer(blockBytes)
+                let count = try compress(cluster: zeros.readable, into: out.bytes) ?? 0
                 zeroBlock = [UInt8](out.readable.part(0, count))
             }
             offsets.append(end)
