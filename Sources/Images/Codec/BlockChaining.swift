@@ -110,7 +110,8 @@ struct BlockChaining {
         for offset in stride(from: 0, to: Self.sectorBytes, by: block) {
             for sector in 0..<source.count / Self.sectorBytes {
                 let mine = last.part(sector * block, block)
-                combine(UnsafeRawBufferPointer(mine), source.part(sector * Self.sectorBytes + offset, block), into: mine)
+                let plain = source.part(sector * Self.sectorBytes + offset, block)
+                combine(UnsafeRawBufferPointer(mine), plain, into: mine)
             }
             try data.encrypt(last)
             for sector in 0..<source.count / Self.sectorBytes {

@@ -34,12 +34,11 @@ struct LUKSCipher: Sendable, Hashable {
         guard let chaining = SectorCipher.Chaining(rawValue: parts[0]) else {
             throw bad(.unsupported, "Cipher mode '\(parts[0])' not supported")
         }
-        let count = chaining == .xts ? 2 : 1
-        guard let algorithm = CipherAlgorithm(rawValue: name), keyBytes % count == 0,
-            algorithm.keySizes.contains(keyBytes / count)
-        else {
-            throw bad(.unsupported, "Algorithm '\(name)' with key size \(keyBytes / count) bytes not supported")
-        }
+        let isPair = chaining == .xts && keyBytes % 2 == 0
+        let oneKey = isPair ? keyBytes / 2 : keyBytes
+        guard let algorithm = CipherAlgorithm(rawValue: name), algorithm.keySizes.contains(oneKey),
+            isPair == (chaining == .xts)
+        else { throw bad(.unsupported, "Algorithm '\(name)' with key size \(oneKey) bytes not supported") }
         guard Self.vectorNames.contains(generator[0]) else {
             throw bad(.unsupported, "IV generator '\(generator[0])' not supported")
         }
@@ -56,7 +55,7 @@ struct LUKSCipher: Sendable, Hashable {
         throw bad(
             .invalidArgument,
             algorithm.keySizes.count == 1
-                ? "Cipher \(Self.optionName(algorithm, keyBytes / count)) not supported with essiv"
+                ? "Cipher \(Self.optionName(algorithm, oneKey)) not supported with essiv"
                 : "No \(algorithm.title) cipher with key size \(digest) available")
     }
 
