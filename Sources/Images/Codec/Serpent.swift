@@ -116,8 +116,13 @@ extension SerpentBoxes.State {
         Self(left.x0 ^ right.x0, left.x1 ^ right.x1, left.x2 ^ right.x2, left.x3 ^ right.x3)
     }
 
+    /// Shifts by one number for all lanes go lane by lane; by a vector of numbers they are one instruction.
+    @inline(__always) private func shifted(_ word: SerpentBoxes.Lanes, _ bits: UInt32) -> SerpentBoxes.Lanes {
+        word &<< SerpentBoxes.Lanes(repeating: bits)
+    }
+
     @inline(__always) private func rotated(_ word: SerpentBoxes.Lanes, _ bits: UInt32) -> SerpentBoxes.Lanes {
-        word &<< bits | word &>> (32 &- bits)
+        shifted(word, bits) | word &>> SerpentBoxes.Lanes(repeating: 32 &- bits)
     }
 
     /// The linear transformation of a round.
@@ -125,15 +130,15 @@ extension SerpentBoxes.State {
         let a = rotated(x0, 13)
         let c = rotated(x2, 3)
         let b = rotated(x1 ^ a ^ c, 1)
-        let d = rotated(x3 ^ c ^ a &<< 3, 7)
-        return Self(rotated(a ^ b ^ d, 5), b, rotated(c ^ d ^ b &<< 7, 22), d)
+        let d = rotated(x3 ^ c ^ shifted(a, 3), 7)
+        return Self(rotated(a ^ b ^ d, 5), b, rotated(c ^ d ^ shifted(b, 7), 22), d)
     }
 
     /// Undoes `mixed`.
     @inline(__always) fileprivate var unmixed: Self {
-        let c = rotated(x2, 10) ^ x3 ^ x1 &<< 7
+        let c = rotated(x2, 10) ^ x3 ^ shifted(x1, 7)
         let a = rotated(x0, 27) ^ x1 ^ x3
-        let d = rotated(x3, 25) ^ c ^ a &<< 3
+        let d = rotated(x3, 25) ^ c ^ shifted(a, 3)
         let b = rotated(x1, 31) ^ a ^ c
         return Self(rotated(a, 19), b, rotated(c, 29), d)
     }

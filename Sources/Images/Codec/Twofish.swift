@@ -52,64 +52,82 @@ final class Twofish: BlockCipher, @unchecked Sendable {
             ^ words[768 &+ Int(word &>> 16 & 255)]
     }
 
+    /// One word of each of two blocks, whose rounds do not wait for each other.
+    private typealias Pair = (UInt32, UInt32)
+
+    @inline(__always) private func load(_ first: UnsafeMutableRawPointer, _ other: Int, _ at: Int, _ key: UInt32) -> Pair {
+        (first.le32(at) ^ key, first.le32(other &+ at) ^ key)
+    }
+
+    @inline(__always) private func store(
+        _ pair: Pair, _ first: UnsafeMutableRawPointer, _ other: Int, _ at: Int, _ key: UInt32
+    ) {
+        first.putLE32(pair.1 ^ key, other &+ at)
+        first.putLE32(pair.0 ^ key, at)
+    }
+
     func encrypt(_ blocks: UnsafeMutableRawBufferPointer) {
         guard let base = blocks.baseAddress else { return }
         let keys = words + 4 * 256
-        for offset in stride(from: 0, to: blocks.count & ~15, by: 16) {
-            // SAFETY: 16 bytes lie from `offset` on.
+        for offset in stride(from: 0, to: blocks.count & ~15, by: 32) {
+            // SAFETY: 16 bytes lie from `offset` on, and 16 more unless they are the last: then they go twice.
             let block = base + offset
-            var (a, b) = (block.le32(0) ^ keys[0], block.le32(4) ^ keys[1])
-            var (c, d) = (block.le32(8) ^ keys[2], block.le32(12) ^ keys[3])
+            let other = offset + 32 <= blocks.count ? 16 : 0
+            var (a, b) = (load(block, other, 0, keys[0]), load(block, other, 4, keys[1]))
+            var (c, d) = (load(block, other, 8, keys[2]), load(block, other, 12, keys[3]))
             var key = keys + 8
             for _ in 0..<8 {
                 forward(a, b, &c, &d, key)
                 forward(c, d, &a, &b, key + 2)
                 key += 4
             }
-            block.putLE32(c ^ keys[4], 0)
-            block.putLE32(d ^ keys[5], 4)
-            block.putLE32(a ^ keys[6], 8)
-            block.putLE32(b ^ keys[7], 12)
+            store(c, block, other, 0, keys[4])
+            store(d, block, other, 4, keys[5])
+            store(a, block, other, 8, keys[6])
+            store(b, block, other, 12, keys[7])
         }
     }
 
     func decrypt(_ blocks: UnsafeMutableRawBufferPointer) {
         guard let base = blocks.baseAddress else { return }
         let keys = words + 4 * 256
-        for offset in stride(from: 0, to: blocks.count & ~15, by: 16) {
-            // SAFETY: 16 bytes lie from `offset` on.
+        for offset in stride(from: 0, to: blocks.count & ~15, by: 32) {
+            // SAFETY: as in `encrypt`.
             let block = base + offset
-            var (c, d) = (block.le32(0) ^ keys[4], block.le32(4) ^ keys[5])
-            var (a, b) = (block.le32(8) ^ keys[6], block.le32(12) ^ keys[7])
+            let other = offset + 32 <= blocks.count ? 16 : 0
+            var (c, d) = (load(block, other, 0, keys[4]), load(block, other, 4, keys[5]))
+            var (a, b) = (load(block, other, 8, keys[6]), load(block, other, 12, keys[7]))
             var key = keys + 36
             for _ in 0..<8 {
                 backward(c, d, &a, &b, key + 2)
                 backward(a, b, &c, &d, key)
                 key -= 4
             }
-            block.putLE32(a ^ keys[0], 0)
-            block.putLE32(b ^ keys[1], 4)
-            block.putLE32(c ^ keys[2], 8)
-            block.putLE32(d ^ keys[3], 12)
+            store(a, block, other, 0, keys[0])
+            store(b, block, other, 4, keys[1])
+            store(c, block, other, 8, keys[2])
+            store(d, block, other, 12, keys[3])
         }
     }
 
     /// One round (section 4.1): `a` and `b` go through F, whose results change `c` and `d`.
     @inline(__always) private func forward(
-        _ a: UInt32, _ b: UInt32, _ c: inout UInt32, _ d: inout UInt32, _ key: UnsafePointer<UInt32>
+        _ a: Pair, _ b: Pair, _ c: inout Pair, _ d: inout Pair, _ key: UnsafePointer<UInt32>
     ) {
-        let (t0, t1) = (g(a), gRotated(b))
-        c = rotated(c ^ (t0 &+ t1 &+ key[0]), 31)
-        d = rotated(d, 1) ^ (t0 &+ t1 &+ t1 &+ key[1])
+        let (s0, s1) = (g(a.0), gRotated(b.0))
+        let (t0, t1) = (g(a.1), gRotated(b.1))
+        c = (rotated(c.0 ^ (s0 &+ s1 &+ key[0]), 31), rotated(c.1 ^ (t0 &+ t1 &+ key[0]), 31))
+        d = (rotated(d.0, 1) ^ (s0 &+ s1 &+ s1 &+ key[1]), rotated(d.1, 1) ^ (t0 &+ t1 &+ t1 &+ key[1]))
     }
 
     /// Undoes `forward`.
     @inline(__always) private func backward(
-        _ a: UInt32, _ b: UInt32, _ c: inout UInt32, _ d: inout UInt32, _ key: UnsafePointer<UInt32>
+        _ a: Pair, _ b: Pair, _ c: inout Pair, _ d: inout Pair, _ key: UnsafePointer<UInt32>
     ) {
-        let (t0, t1) = (g(a), gRotated(b))
-        c = rotated(c, 1) ^ (t0 &+ t1 &+ key[0])
-        d = rotated(d ^ (t0 &+ t1 &+ t1 &+ key[1]), 31)
+        let (s0, s1) = (g(a.0), gRotated(b.0))
+        let (t0, t1) = (g(a.1), gRotated(b.1))
+        c = (rotated(c.0, 1) ^ (s0 &+ s1 &+ key[0]), rotated(c.1, 1) ^ (t0 &+ t1 &+ key[0]))
+        d = (rotated(d.0 ^ (s0 &+ s1 &+ s1 &+ key[1]), 31), rotated(d.1 ^ (t0 &+ t1 &+ t1 &+ key[1]), 31))
     }
 }
 
