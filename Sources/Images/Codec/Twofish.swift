@@ -55,7 +55,9 @@ final class Twofish: BlockCipher, @unchecked Sendable {
     /// One word of each of two blocks, whose rounds do not wait for each other.
     private typealias Pair = (UInt32, UInt32)
 
-    @inline(__always) private func load(_ first: UnsafeMutableRawPointer, _ other: Int, _ at: Int, _ key: UInt32) -> Pair {
+    @inline(__always) private func load(
+        _ first: UnsafeMutableRawPointer, _ other: Int, _ at: Int, _ key: UInt32
+    ) -> Pair {
         (first.le32(at) ^ key, first.le32(other &+ at) ^ key)
     }
 
