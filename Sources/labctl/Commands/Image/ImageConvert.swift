@@ -88,16 +88,16 @@ struct ImageConvert: ParsableCommand {
         request.durability = cache == nil ? .whenReplacing : mode == .unsafe ? .never : .always
         if let sparseBytes { request.sparseBytes = sparseBytes }
         request.rateLimit = rate
-        let bar = progress && !quiet ? ProgressLine() : nil
-        bar?.begin()
-        if let bar { request.progress = { bar.update($0, of: $1) } }
+        let bar = ProgressLine(isShown: progress && !quiet)
+        bar.begin()
+        request.progress = { bar.update($0, of: $1) }
         let interruption = try StopSignal(signals: [SIGINT, SIGTERM, SIGHUP])
         request.isCancelled = { interruption.isRequested }
         do {
             try DiskImage.convert(request)
-            bar?.finish()
+            bar.finish()
         } catch {
-            bar?.finish()
+            bar.finish()
             if interruption.isRequested { throw fail("interrupted; no target was written", code: 130) }
             throw fail(error.message)
         }
