@@ -49,6 +49,7 @@ struct ImageCompare: ParsableCommand {
         case .identical: say("Images are identical.")
         case .identicalButSizes: say("Warning: Image size mismatch!\nImages are identical.")
         case .contentDiffers(let offset):
+            if offset >= min(first.size, second.size) { say("Warning: Image size mismatch!") }
             say("Content mismatch at offset \(offset)!")
             throw ExitCode(1)
         case .sizeDiffers:
