@@ -61,7 +61,7 @@ struct ImageConvert: ParsableCommand {
         if targetImageOpts {
             let parsed = try ImageOptionString(parsing: target)
             request.targetPath = parsed.path
-            request.targetFormat = parsed.driver ?? "raw"
+            request.targetFormat = try parsed.driver ?? Self.recognised(parsed.path, target)
             request.targetKeySecret = parsed.keySecret
         }
         guard let driver = FormatRegistry.format(named: request.targetFormat) else {
@@ -102,6 +102,15 @@ struct ImageConvert: ParsableCommand {
             throw fail(error.message)
         }
         for device in sources { try? device.close() }
+    }
+
+    /// The format of an existing target that was not named: raw bytes written into an image would be its end.
+    private static func recognised(_ path: String, _ name: String) throws -> String {
+        do {
+            return try DiskImage.probe(path)
+        } catch {
+            throw fail("Could not open '\(name)': \(error.message)")
+        }
     }
 
     /// Flags that exclude or need one another.
