@@ -84,6 +84,11 @@ struct ImageConvert: ParsableCommand {
         request.outOfOrder = outOfOrder
         request.workers = Int(workers)
         request.salvage = salvage
+        request.didLose = { offset, count, reason in
+            ImageOutput.toStandardError(
+                "\(ImageOutput.program): warning: error while reading offset \(offset): \(reason.message); "
+                    + "\(count) bytes became zeros\n")
+        }
         request.copyOffload = copyOffload
         request.durability = cache == nil ? .whenReplacing : mode == .unsafe ? .never : .always
         if let sparseBytes { request.sparseBytes = sparseBytes }
