@@ -127,6 +127,9 @@ struct ImageConvert: ParsableCommand {
         if skipBrokenBitmaps, !bitmaps { throw fail("Use of --skip-broken-bitmaps requires --bitmaps") }
         if skipCreate, !options.isEmpty { throw fail("-o has no effect when skipping image creation") }
         if targetIsZero, !skipCreate { throw fail("--target-is-zero requires use of -n flag") }
+        if targetIsZero, backingFile != nil {
+            throw fail("Cannot use --target-is-zero when the destination image has a backing file")
+        }
         if targetImageOpts, outputFormat != nil { throw fail("--image-opts and --format are mutually exclusive") }
     }
 
