@@ -48,6 +48,14 @@ enum FilePath {
         throw .system(ELOOP, "Could not create '\(path)'", path: path)
     }
 
+    /// Refuses a name that has lost bytes on its way into a string: it would mean another file.
+    static func checkEncoding(_ path: String) throws(ImageError) {
+        guard path.unicodeScalars.contains("\u{fffd}") else { return }
+        throw ImageError(
+            .invalidArgument, "the name '\(path)' is not UTF-8, as names of images have to be; rename the file",
+            path: path)
+    }
+
     /// The extension in lower case without its dot.
     static func suffix(of path: String) -> String {
         let name = name(of: path)

@@ -21,6 +21,7 @@ final class ResultFile {
     /// Devices, and images whose companions lie elsewhere, are written at their place directly.
     init(_ request: CreateRequest, hasCompanions: Bool) throws(ImageError) {
         let path = request.path
+        try FilePath.checkEncoding(path)
         var status = stat()
         let exists = stat(path, &status) == 0
         let isSpread = hasCompanions && (request.backing != nil || request.options["data_file"]?.contains("/") ?? false)
