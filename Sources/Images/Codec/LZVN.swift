@@ -6,13 +6,14 @@
 ///     LLMMMDDD DDDDDDDD                M + 3 bytes from D back; upper bits of D 0 to 5
 ///     LLMMM110                         the distance of the match before; L not 0
 ///     LLMMM111 DDDDDDDD DDDDDDDD       D little-endian
-///     101LLMMM DDDDDDMM DDDDDDDD       lower bits of M and D, then the upper ones of D
+///     101LLMMM DDDDDDMM DDDDDDDD       M + 3 bytes; lower bits of M and D, then the upper ones of D
 ///     1110LLLL                         literals alone; L not 0
 ///     11100000 LLLLLLLL                L + 16 literals
-///     1111MMMM                         a match alone at the distance of the one before; M not 0
+///     1111MMMM                         M bytes at the distance of the match before; M not 0
 ///     11110000 MMMMMMMM                M + 16 bytes
 ///
-/// The rest, 0111xxxx and 1101xxxx and 00xxx110 but for those above, is not defined.
+/// Where several rows fit, the lower one is meant, so that LLMMM stand for up to 10 - 2L bytes behind L literals.
+/// 0111xxxx, 1101xxxx and the rest of 00xxx110 are not defined.
 enum LZVN {
     /// Bytes of the end's opcode; as many stand behind any other.
     private static let endBytes = 8

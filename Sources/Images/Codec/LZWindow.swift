@@ -83,7 +83,7 @@ struct LZWindow {
     /// Matches of less than 16 bytes' distance run into what they write: runs of one byte, pixels, table entries.
     @inline(never) private static func repeatShort(_ target: UnsafeMutableRawPointer, _ distance: Int, _ count: Int) {
         var at = 0
-        // SAFETY: as for wide copies; eight bytes are read from at least as far back.
+        // SAFETY: as for wide copies. What eight bytes from less than eight back hold beyond the end is masked away.
         let source = UnsafeRawPointer(target - distance)
         if distance >= 8 {
             while at < count {

@@ -1,0 +1,366 @@
+import Testing
+
+@testable import Images
+
+@Suite struct LZFSETests {
+    typealias Triple = LZFSEWriter.Triple
+
+    /// Decompresses between guards; nil for a stream that is refused.
+    private static func decompress(_ stream: [UInt8], _ count: Int) -> [UInt8]? {
+        var out = [UInt8](repeating: 0xa5, count: count + 128)
+        // Streams may lie anywhere, and nothing behind them may be read.
+        let isGood = stream.withUnsafeBytes { input in
+            out.withUnsafeMutableBytes { LZFSE.decompress(input, into: $0.part(64, count)) }
+        }
+        for index in 0..<64 where out[index] != 0xa5 || out[64 + count + index] != 0xa5 {
+            Issue.record("byte \(index) beside the output was written")
+        }
+        return isGood ? Array(out[64..<64 + count]) : nil
+    }
+
+    private static func check(_ writer: LZFSEWriter, sourceLocation: SourceLocation = #_sourceLocation) {
+        let found = decompress(writer.finished, writer.plain.count)
+        #expect(found.map { firstDifference($0, writer.plain) } == .some(nil), sourceLocation: sourceLocation)
+    }
+
+    private static func hex(_ text: String) -> [UInt8] {
+        let digits = text.filter { !$0.isWhitespace }
+        return stride(from: 0, to: digits.count, by: 2).compactMap { at in
+            UInt8(digits.dropFirst(at).prefix(2), radix: 16)
+        }
+    }
+
+    private static func noise(_ random: inout SeededRandom, _ count: Int) -> [UInt8] {
+        // Few different bytes, so that their frequencies differ widely.
+        (0..<count).map { _ in UInt8(random.next().leadingZeroBitCount) }
+    }
+
+    private static func sample(packed: Bool = true) -> LZFSEWriter {
+        var random = SeededRandom(901)
+        var writer = LZFSEWriter()
+        writer.store(noise(&random, 40))
+        writer.lzvn {
+            $0.small([1, 2], 5, 30)
+            $0.literals([9, 8, 7, 6])
+        }
+        writer.block(
+            [
+                Triple(literals: noise(&random, 13), length: 20, distance: 3),
+                Triple(literals: [], length: 40, distance: 0), Triple(literals: [4, 4], length: 0, distance: 1),
+            ], packed: packed)
+        return writer
+    }
+
+    // MARK: Good streams
+
+    /// What Apple's own writer makes of these.
+    @Test func readsStreamsOfTheReferenceWriter() {
+        let words = Array("one two two three three three four four four four. ".utf8)
+        let short = Self.hex(
+            "6276786e990000002a000000e76f6e652074776f1804e4687265653806f3e4666f75723805f598332e20f04fe12006000000000000006276"
+                + "7824")
+        #expect(Self.decompress(short, 153) == words + words + words)
+        let long = Self.hex(Self.appleBlock)
+        let numbers: [UInt8] = (0..<4200).map { UInt8(($0 >> 3) * ($0 >> 9) & 7) }
+        #expect(Self.decompress(long, 4200) == numbers)
+    }
+
+    @Test func readsEveryKindOfBlockInOneStream() {
+        Self.check(Self.sample(packed: true))
+        Self.check(Self.sample(packed: false))
+        Self.check(LZFSEWriter())
+        var random = SeededRandom(902)
+        let disk = Self.noise(&random, 30_000) + [UInt8](repeating: 0, count: 30_000) + random.bytes(60_000)
+        for kinds in LZFSEWriter.Kind.allCases.map({ [$0] }) + [LZFSEWriter.Kind.allCases] {
+            let found = Self.decompress(LZFSEWriter.compress(disk, kinds: kinds), disk.count)
+            #expect(found.map { firstDifference($0, disk) } == .some(nil), "\(kinds)")
+        }
+    }
+
+    @Test func matchesReachBackOverAllBlocks() {
+        var random = SeededRandom(903)
+        for packed in [false, true] {
+            var writer = LZFSEWriter()
+            for _ in 0..<5 { writer.store(random.bytes(60_000)) }
+            writer.block([Triple(literals: [], length: 2000, distance: 262_139)], packed: packed)
+            writer.lzvn { $0.large([], 10, 65535) }
+            writer.block([Triple(literals: [1], length: 3, distance: 262_139)], packed: packed)
+            Self.check(writer)
+        }
+    }
+
+    /// All classes of all numbers, at both of their ends.
+    @Test(arguments: [false, true], [0, 8]) func readsEveryCount(packed: Bool, pad: Int) {
+        var random = SeededRandom(904)
+        var triples = (0..<316).map { Triple(literals: Self.noise(&random, $0 % 80), length: $0, distance: 1 + $0) }
+        for (index, count) in [0, 1, 15, 16, 19, 20, 27, 28, 59, 60, 315].enumerated() {
+            let length = [3, 15, 16, 23, 24, 55, 56, 311, 312, 2358, 2359][index]
+            triples.append(Triple(literals: Self.noise(&random, count), length: length, distance: 0))
+        }
+        for bits in 0..<18 {
+            for distance in [4 << bits - 5, 4 << bits - 4, 5 << bits, 6 << bits] where 1...262_139 ~= distance {
+                triples.append(Triple(literals: [], length: Int.random(in: 1...9, using: &random), distance: distance))
+            }
+        }
+        var writer = LZFSEWriter(pad: pad)
+        for _ in 0..<9 { writer.store(random.bytes(30_000)) }
+        writer.block(triples, packed: packed)
+        Self.check(writer)
+    }
+
+    /// Matches that run into themselves, in the middle of the output and up to its last byte.
+    @Test func readsMatchesOfEveryShortDistance() {
+        for distance in 1...40 {
+            for length in [3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 64, 200] {
+                for tail in [0, 1, 7, 15, 16, 40] {
+                    var writer = LZFSEWriter()
+                    writer.store((0..<40).map { UInt8($0 * 5) })
+                    writer.block(
+                        [
+                            Triple(literals: [], length: length, distance: distance),
+                            Triple(literals: [UInt8](repeating: 3, count: tail), length: 0, distance: 1),
+                        ], packed: true)
+                    writer.lzvn {
+                        $0.small([], min(length, 10), distance)
+                        $0.match(length)
+                    }
+                    Self.check(writer)
+                }
+            }
+        }
+    }
+
+    @Test func readsEveryOpcode() {
+        var random = SeededRandom(905)
+        var writer = LZFSEWriter()
+        writer.store(random.bytes(70_000))
+        writer.lzvn { writer in
+            for literals in 0...3 {
+                let bytes = random.bytes(literals)
+                for length in 3...34 {
+                    if length <= 10 - 2 * literals {
+                        for distance in [1, 255, 256, 1535] { writer.small(bytes, length, distance) }
+                        for distance in [1, 255, 256, 65535] { writer.large(bytes, length, distance) }
+                        if literals > 0 { writer.previous(bytes, length) }
+                    }
+                    for distance in [1, 63, 64, 16383] { writer.medium(bytes, length, distance) }
+                }
+            }
+            for length in [1, 2, 15, 16, 17, 270, 271] {
+                writer.match(length)
+                writer.literals(random.bytes(length))
+            }
+            writer.nothing(0x0e)
+            writer.nothing(0x16)
+        }
+        Self.check(writer)
+        for count in 0...40 {
+            var writer = LZFSEWriter()
+            writer.lzvn { writer in
+                writer.literals([7, 8])
+                for _ in 0..<count { writer.previousOrSmall([1], 3) }
+            }
+            Self.check(writer)
+        }
+    }
+
+    @Test func readsEveryFrequency() {
+        for frequency in 0...1024 {
+            // The literals' table: one symbol of this frequency, one of the rest.
+            var writer = LZFSEWriter()
+            writer.adjust = { all in
+                all[3] = [UInt16](repeating: 0, count: 256)
+                all[3][7] = UInt16(frequency)
+                all[3][200] = UInt16(1024 - frequency)
+            }
+            writer.store([1])
+            writer.block([Triple(literals: [], length: 1, distance: 1)], packed: true)
+            Self.check(writer)
+        }
+    }
+
+    // MARK: Damaged ones
+
+    @Test func streamsMustEndWhereTheirBytesDo() {
+        for packed in [false, true] {
+            let writer = Self.sample(packed: packed)
+            let stream = writer.finished
+            for count in 0..<stream.count {
+                #expect(Self.decompress(Array(stream[..<count]), writer.plain.count) == nil)
+            }
+            #expect(Self.decompress(stream + [0], writer.plain.count) == nil)
+            #expect(Self.decompress(stream + stream, writer.plain.count) == nil)
+            for change in [-writer.plain.count, -40, -1, 1, 100] {
+                #expect(Self.decompress(stream, writer.plain.count + change) == nil)
+            }
+        }
+    }
+
+    /// Fields of a header of 772 bytes behind a stored byte, and what they may not be.
+    @Test(
+        arguments: [
+            ("kind", 0, [0x62, 0x76, 0x78, 0x33]), ("given less", 4, [32]), ("given more", 4, [34]),
+            ("given far more", 4, [0xff, 0xff, 0xff, 0xff]), ("payloads", 8, [0xff]), ("payloads", 8, [0, 0, 0, 0x80]),
+            ("literals not by four", 12, [14]), ("literals short", 12, [8]), ("literals", 12, [0x44, 0x9c]),
+            ("literals", 12, [0xfc, 0xff, 0xff, 0xff]), ("triples less", 16, [1]), ("triples more", 16, [3]),
+            ("triples", 16, [0x11, 0x27]), ("triples", 16, [0xff, 0xff, 0xff, 0xff]), ("literal bytes", 20, [0xff]),
+            ("literal bytes", 20, [0xff, 0xff, 0xff, 0xff]), ("triple bytes", 24, [0xff]),
+            ("triple bytes", 24, [0xff, 0xff, 0xff, 0xff]), ("padding", 28, [1, 0, 0, 0]),
+            ("padding", 28, [0xf8, 0xff, 0xff, 0xff]), ("padding", 28, [0, 0, 0, 0x80]), ("state", 32, [0, 4]),
+            ("state", 38, [0xff, 0xff]), ("padding", 40, [1, 0, 0, 0]), ("padding", 40, [0xf8, 0xff, 0xff, 0xff]),
+            ("count state", 44, [64]), ("length state", 46, [64]), ("distance state", 48, [0, 1]),
+            ("count frequency", 50, [9]), ("length frequency", 90, [9]), ("distance frequency", 130, [9]),
+            ("literal frequency", 258, [9]), ("literal frequency", 768, [0xff, 0xff]),
+        ] as [(String, Int, [UInt8])]) func plainHeadersAreBounded(field: String, offset: Int, bytes: [UInt8])
+    {
+        var writer = LZFSEWriter()
+        writer.store([5])
+        writer.block(
+            [
+                Triple(literals: [1, 2, 3, 4, 5, 6, 7, 8], length: 9, distance: 2),
+                Triple(literals: [9, 9, 9, 9], length: 12, distance: 3),
+            ], packed: false)
+        Self.check(writer)
+        var stream = writer.finished
+        #expect(stream[9..<13].elementsEqual("bvx1".utf8))
+        stream.overwrite(9 + offset, with: bytes)
+        #expect(Self.decompress(stream, writer.plain.count) == nil, "\(field)")
+    }
+
+    /// Fields of a packed header, by bit.
+    @Test(
+        arguments: [
+            ("literals", 8 * 8, 20, 8), ("literals", 8 * 8, 20, 40_004), ("literal bytes", 8 * 8 + 20, 20, 0xfffff),
+            ("literal bytes", 8 * 8 + 20, 20, 0), ("triples", 8 * 8 + 40, 20, 10_001), ("triples", 8 * 8 + 40, 20, 1),
+            ("triple bytes", 16 * 8 + 40, 20, 0xfffff), ("triple bytes", 16 * 8 + 40, 20, 0),
+            ("header", 24 * 8, 32, 0), ("header", 24 * 8, 32, 31), ("header", 24 * 8, 32, 32),
+            ("header", 24 * 8, 32, 33), ("header", 24 * 8, 32, 0xffff_ffff), ("count state", 24 * 8 + 32, 10, 64),
+            ("length state", 24 * 8 + 42, 10, 64), ("distance state", 24 * 8 + 52, 10, 256),
+            ("frequency", 32 * 8, 2, 3),
+        ] as [(String, Int, Int, UInt64)]) func packedHeadersAreBounded(
+            field: String, at: Int, width: Int, value: UInt64
+        )
+    {
+        var writer = LZFSEWriter()
+        writer.store([5])
+        writer.block(
+            [
+                Triple(literals: [1, 2, 3, 4, 5, 6, 7, 8], length: 9, distance: 2),
+                Triple(literals: [9, 9, 9, 9], length: 12, distance: 3),
+            ], packed: true)
+        Self.check(writer)
+        var stream = writer.finished
+        for bit in 0..<width {
+            let place = 9 * 8 + at + bit
+            stream[place / 8] &= ~(1 << UInt8(place % 8))
+            stream[place / 8] |= UInt8(value >> UInt64(bit) & 1) << UInt8(place % 8)
+        }
+        #expect(Self.decompress(stream, writer.plain.count) == nil, "\(field)")
+    }
+
+    @Test(arguments: [false, true], 0..<4) func frequenciesMustAddUp(packed: Bool, table: Int) {
+        for change in [-1, 1] {
+            var writer = LZFSEWriter()
+            writer.adjust = { all in
+                let largest = all[table].indices.max { all[table][$0] < all[table][$1] } ?? 0
+                all[table][largest] = UInt16(Int(all[table][largest]) + change)
+            }
+            writer.block([Triple(literals: [1, 2, 3, 4], length: 9, distance: 2)], packed: packed)
+            #expect(Self.decompress(writer.finished, writer.plain.count) == nil)
+        }
+    }
+
+    @Test(arguments: [false, true]) func blocksGiveWhatTheySay(packed: Bool) {
+        let triples = [Triple(literals: [1, 2, 3, 4], length: 9, distance: 2)]
+        for given in [0, 4, 12, 14] {
+            var writer = LZFSEWriter()
+            writer.encode(triples, packed: packed, given: given)
+            #expect(Self.decompress(writer.finished, given) == nil)
+            #expect(Self.decompress(writer.finished, 13) == nil)
+        }
+        // Nothing, over and over, would take long.
+        var writer = LZFSEWriter()
+        writer.encode(
+            [Triple](repeating: Triple(literals: [], length: 0, distance: 1), count: 9), packed: true, given: 0)
+        #expect(Self.decompress(writer.finished, 0) == nil)
+        // Bits that are not there.
+        writer = LZFSEWriter(pad: 0)
+        writer.adjust = { all in all[0] = [1, 0, 0, 0, 63] + [UInt16](repeating: 0, count: 15) }
+        writer.encode(triples + triples + triples, packed: packed, given: 39)
+        #expect(Self.decompress(writer.finished, 39) == nil)
+    }
+
+    @Test(arguments: [false, true]) func matchesStayWithinWhatIsWritten(packed: Bool) {
+        for (distance, isGood) in [(0, false), (1, true), (5, true), (6, false), (262_139, false)] {
+            var writer = LZFSEWriter()
+            writer.store([7, 7, 7])
+            writer.encode([Triple(literals: [1, 2], length: 4, distance: distance)], packed: packed, given: 6)
+            #expect((Self.decompress(writer.finished, 9) != nil) == isGood, "\(distance)")
+        }
+    }
+
+    /// Opcodes behind three literals, and how many bytes they would give.
+    @Test(
+        arguments: [
+            ("no distance before", "f4", 4), ("no distance before", "4601", 4), ("none before", "f000", 16),
+            ("zero", "0000", 3), ("zero", "070000", 3), ("zero", "a00000", 3), ("far", "0004", 3),
+            ("far", "070400", 3), ("far", "07ffff", 3), ("far", "a01000", 3), ("far", "410504", 4),
+            ("more than given", "3801", 9), ("more than given", "e20102", 1), ("less than given", "0001", 4),
+            ("literals beyond", "ef00", 15), ("literals beyond", "e0ff", 271), ("literals beyond", "c0", 6),
+        ] as [(String, String, Int)]) func opcodesAreBounded(what: String, code: String, count: Int)
+    {
+        let payload = [0xe3, 1, 2, 3] + Self.hex(code) + [6, 0, 0, 0, 0, 0, 0, 0]
+        #expect(Self.decompress(Self.lzvn(payload, given: 3 + count), 3 + count) == nil, "\(what)")
+    }
+
+    private static func lzvn(_ payload: [UInt8], given: Int) -> [UInt8] {
+        var stream = Array("bvxn".utf8)
+        stream.putLE(UInt32(given))
+        stream.putLE(UInt32(payload.count))
+        return stream + payload + Array("bvx$".utf8)
+    }
+
+    @Test func undefinedOpcodesAreRefused() {
+        let undefined: [ClosedRange<Int>] = [0x70...0x7f, 0xd0...0xdf]
+        let single = [0x1e, 0x26, 0x2e, 0x36, 0x3e]
+        for code in single + undefined.flatMap(Array.init) {
+            for given in 3...13 {
+                let payload = [0xe3, 1, 2, 3, UInt8(code), 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0]
+                #expect(Self.decompress(Self.lzvn(payload, given: given), given) == nil)
+            }
+        }
+        // The end must be the last opcode, and whole.
+        let end: [UInt8] = [6, 0, 0, 0, 0, 0, 0, 0]
+        #expect(Self.decompress(Self.lzvn([0xe1, 9] + end, given: 1), 1) == [9])
+        let good: [UInt8] = [0xe1, 9] + end
+        let bad: [[UInt8]] = [good + end, good.dropLast(), good + [0], [], [6]]
+        for payload in bad {
+            #expect(Self.decompress(Self.lzvn(payload, given: 1), 1) == nil)
+        }
+    }
+
+    @Test func damageEndsInARefusalOrInAsManyBytes() {
+        var random = SeededRandom(906)
+        let disk = Self.noise(&random, 3000) + [UInt8](repeating: 0, count: 1000) + Self.noise(&random, 1000)
+        for kind in LZFSEWriter.Kind.allCases {
+            let good = LZFSEWriter.compress(disk, kinds: [kind, .packedHeader], step: 2500)
+            for round in 0..<1500 {
+                var stream = good
+                for _ in 0..<Int.random(in: 1...3, using: &random) {
+                    let reach = round % 2 == 0 ? min(stream.count, 150) : stream.count
+                    stream[Int.random(in: 0..<reach, using: &random)] = UInt8(truncatingIfNeeded: random.next())
+                }
+                if round % 7 == 0 { stream.removeLast(Int.random(in: 0..<stream.count, using: &random)) }
+                _ = Self.decompress(stream, disk.count)
+            }
+        }
+    }
+
+    private static let appleBlock = """
+        627678326810000028000001003400204f245213664c00209500000022e4f002a75f01080000000800cf01000078f20f9c00
+        c05a271c1f1f9f7c060000c0b30000000000000000003c1aefc40bf24e3c27efc40bf24e0000000000000000000000000000
+        0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000
+        008028fd271d98ae5f092092c3e40500000000000000000040920093896853536dcfba7ceaea4c09a9a0f9cdd63322113831
+        dff85337cf386a82ccb920e3ab74227c688aa559eba6bace9e978ab1beb29c8b4c041a99ef6cf10c0262767824
+        """
+}
