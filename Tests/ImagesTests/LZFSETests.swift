@@ -57,8 +57,8 @@ import Testing
     @Test func readsStreamsOfTheReferenceWriter() {
         let words = Array("one two two three three three four four four four. ".utf8)
         let short = Self.hex(
-            "6276786e990000002a000000e76f6e652074776f1804e4687265653806f3e4666f75723805f598332e20f04fe12006000000000000006276"
-                + "7824")
+            "6276786e990000002a000000e76f6e652074776f1804e4687265653806f3e4666f75723805f598332e20f04fe120"
+                + "060000000000000062767824")
         #expect(Self.decompress(short, 153) == words + words + words)
         let long = Self.hex(Self.appleBlock)
         let numbers: [UInt8] = (0..<4200).map { UInt8(($0 >> 3) * ($0 >> 9) & 7) }

@@ -1,5 +1,5 @@
-/// Decodes LZFSE blocks: first all literals, by four decoders that take turns over one table, then triples of a count of
-/// literals, a match length and a distance, zero standing for the distance before.
+/// Decodes LZFSE blocks: first all literals, by four decoders that take turns over one table, then triples of a count
+/// of literals, a match length and a distance, zero standing for the distance before.
 struct LZFSEDecoder: ~Copyable {
     private static let literalCounts = FSE.Classes([UInt8](repeating: 0, count: 16) + [2, 3, 5, 8])
     private static let matchLengths = FSE.Classes([UInt8](repeating: 0, count: 16) + [3, 5, 8, 11])
