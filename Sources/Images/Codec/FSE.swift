@@ -7,45 +7,47 @@
 enum FSE {
     /// Which state follows: `base` and the next `bits` bits.
     struct Step {
-        let base: UInt16
-        let bits: UInt16
+        private let base: UInt16
+        private let bits: UInt16
+        private let mask: UInt16
 
         /// The step from the state that stands for `value`, which is f + i, of a table of 2^`order` states.
         @inline(__always) init(_ value: Int, order: Int) {
             let shift = order &- (Int.bitWidth &- 1 &- value.leadingZeroBitCount)
             base = UInt16(truncatingIfNeeded: value &<< shift &- 1 &<< order)
             bits = UInt16(truncatingIfNeeded: shift)
+            mask = 1 &<< bits &- 1
+        }
+
+        /// The state that follows by the bits of `word` below `bit`, which moves down.
+        @inline(__always) func next(_ word: UInt64, _ bit: inout Int) -> Int {
+            bit &-= Int(bits)
+            return Int(base) &+ Int(truncatingIfNeeded: word &>> UInt64(truncatingIfNeeded: bit)) & Int(mask)
         }
     }
 
     /// A state that stands for a byte.
     struct ByteState {
-        let base: UInt16
-        let bits: UInt16
-        let mask: UInt16
-        let byte: UInt16
+        fileprivate let step: Step
+        fileprivate let byte: UInt16
 
-        /// The byte, and the state that follows by the bits of `word` below `bit`, which moves down.
-        @inline(__always) func next(_ state: inout Int, _ word: UInt64, _ bit: inout Int) -> UInt8 {
-            bit &-= Int(bits)
-            state = Int(base) &+ Int(truncatingIfNeeded: word &>> UInt64(truncatingIfNeeded: bit)) & Int(mask)
+        /// The byte; `state` is the one that follows.
+        @inline(__always) func take(_ word: UInt64, _ bit: inout Int, next state: inout Int) -> UInt8 {
+            state = step.next(word, &bit)
             return UInt8(truncatingIfNeeded: byte)
         }
     }
 
     /// A state that stands for a class of numbers: `first` and the next `extraBits` bits.
     struct NumberState {
-        let base: UInt16
-        let bits: UInt16
-        let mask: UInt16
-        let extraBits: UInt16
-        let extraMask: UInt32
-        let first: UInt32
+        fileprivate let step: Step
+        fileprivate let extraBits: UInt16
+        fileprivate let extraMask: UInt32
+        fileprivate let first: UInt32
 
-        /// The number, and the state that follows; its bits come before those of the number.
-        @inline(__always) func next(_ state: inout Int, _ word: UInt64, _ bit: inout Int) -> Int {
-            bit &-= Int(bits)
-            state = Int(base) &+ Int(truncatingIfNeeded: word &>> UInt64(truncatingIfNeeded: bit)) & Int(mask)
+        /// The number, whose bits come behind those of the state that follows.
+        @inline(__always) func take(_ word: UInt64, _ bit: inout Int, next state: inout Int) -> Int {
+            state = step.next(word, &bit)
             bit &-= Int(extraBits)
             return Int(first)
                 &+ Int(truncatingIfNeeded: word &>> UInt64(truncatingIfNeeded: bit)) & Int(extraMask)
@@ -79,12 +81,9 @@ enum FSE {
         var at = 0
         for symbol in 0..<frequencies.count {
             let frequency = Int(frequencies[symbol])
-            for index in 0..<frequency {
-                let step = Step(frequency &+ index, order: order)
+            for value in frequency..<2 &* frequency {
                 // SAFETY: `at` is below the sum of the frequencies, which is the table's length.
-                table[at] = ByteState(
-                    base: step.base, bits: step.bits, mask: 1 &<< step.bits &- 1,
-                    byte: UInt16(truncatingIfNeeded: symbol))
+                table[at] = ByteState(step: Step(value, order: order), byte: UInt16(truncatingIfNeeded: symbol))
                 at &+= 1
             }
         }
@@ -99,11 +98,10 @@ enum FSE {
         for symbol in 0..<frequencies.count {
             let frequency = Int(frequencies[symbol])
             let extra = classes.extraBits[symbol]
-            for index in 0..<frequency {
-                let step = Step(frequency &+ index, order: order)
+            for value in frequency..<2 &* frequency {
                 // SAFETY: `at` is below the sum of the frequencies, which is the table's length.
                 table[at] = NumberState(
-                    base: step.base, bits: step.bits, mask: 1 &<< step.bits &- 1, extraBits: UInt16(extra),
+                    step: Step(value, order: order), extraBits: UInt16(extra),
                     extraMask: 1 &<< UInt32(extra) &- 1, first: classes.first[symbol])
                 at &+= 1
             }

@@ -32,28 +32,25 @@ enum LZFSE {
         }
         while rest.count >= 4, let base = rest.baseAddress, let kind = Kind(rawValue: base.le32(0)) {
             if kind == .end { return rest.count == 4 && window.done == window.capacity }
-            let header: LZFSEHeader?
+            // All other blocks say here what they give.
+            guard rest.count >= 8 else { return false }
+            let given = Int(base.le32(4))
+            guard given <= window.capacity - window.done else { return false }
             switch kind {
-            case .stored, .lzvn, .end:
-                let isStored = kind == .stored
-                guard let fields = take(isStored ? 8 : 12)?.baseAddress else { return false }
-                let given = Int(fields.le32(4))
-                guard given <= window.capacity - window.done,
-                    let payload = take(isStored ? given : Int(fields.le32(8)))
+            case .end, .stored:
+                guard take(8) != nil, let bytes = take(given)?.baseAddress else { return false }
+                window.append(bytes, given)
+            case .lzvn:
+                guard let fields = take(12)?.baseAddress, let payload = take(Int(fields.le32(8))),
+                    LZVN.decompress(payload, into: &window, limit: window.done + given)
                 else { return false }
-                if !isStored {
-                    guard LZVN.decompress(payload, into: &window, limit: window.done + given) else { return false }
-                } else if let bytes = payload.baseAddress {
-                    window.append(bytes, given)
-                }
-                continue
-            case .plainHeader: header = decoder.readPlainHeader(rest)
-            case .packedHeader: header = decoder.readPackedHeader(rest)
+            case .plainHeader, .packedHeader:
+                let found = kind == .plainHeader ? decoder.readPlainHeader(rest) : decoder.readPackedHeader(rest)
+                guard let header = found, header.isSound, take(header.bytes) != nil,
+                    let literals = take(header.literals.bytes), let triples = take(header.matches.bytes),
+                    decoder.decode(header, literals, triples, into: &window)
+                else { return false }
             }
-            guard let header, header.isSound, header.given <= window.capacity - window.done, take(header.bytes) != nil,
-                let literals = take(header.literals.bytes), let matches = take(header.matches.bytes),
-                decoder.decode(header, literals, matches, into: &window)
-            else { return false }
         }
         return false
     }

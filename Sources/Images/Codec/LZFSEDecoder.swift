@@ -99,10 +99,10 @@ struct LZFSEDecoder: ~Copyable {
             var bit = top
             // SAFETY: states stay below the table's size (see `FSE`); four bytes fit, the count being a multiple of
             // four. Four symbols take 40 bits at most.
-            target.storeBytes(of: table[first].next(&first, word, &bit), toByteOffset: at, as: UInt8.self)
-            target.storeBytes(of: table[second].next(&second, word, &bit), toByteOffset: at &+ 1, as: UInt8.self)
-            target.storeBytes(of: table[third].next(&third, word, &bit), toByteOffset: at &+ 2, as: UInt8.self)
-            target.storeBytes(of: table[fourth].next(&fourth, word, &bit), toByteOffset: at &+ 3, as: UInt8.self)
+            target.storeBytes(of: table[first].take(word, &bit, next: &first), toByteOffset: at, as: UInt8.self)
+            target.storeBytes(of: table[second].take(word, &bit, next: &second), toByteOffset: at &+ 1, as: UInt8.self)
+            target.storeBytes(of: table[third].take(word, &bit, next: &third), toByteOffset: at &+ 2, as: UInt8.self)
+            target.storeBytes(of: table[fourth].take(word, &bit, next: &fourth), toByteOffset: at &+ 3, as: UInt8.self)
             guard bits.advance(from: top, to: bit) else { return false }
             at &+= 4
         }
@@ -129,9 +129,9 @@ struct LZFSEDecoder: ~Copyable {
             let top = bits.top
             var bit = top
             // SAFETY: states stay below the tables' sizes (see `FSE`). A triple takes 54 bits at most.
-            let count = countTable[countState].next(&countState, word, &bit)
-            let length = lengthTable[lengthState].next(&lengthState, word, &bit)
-            let next = distanceTable[distanceState].next(&distanceState, word, &bit)
+            let count = countTable[countState].take(word, &bit, next: &countState)
+            let length = lengthTable[lengthState].take(word, &bit, next: &lengthState)
+            let next = distanceTable[distanceState].take(word, &bit, next: &distanceState)
             if next != 0 { distance = next }
             guard bits.advance(from: top, to: bit), count <= literalsLeft, count &+ length <= limit &- window.done,
                 window.reaches(distance, pending: count)
