@@ -19,8 +19,6 @@ public protocol ImageFormat: Sendable {
     func open(storage: any Storage, options: OpenOptions) throws(ImageError) -> any BlockDevice
     /// Writes an empty image of `request.size` bytes into `storage`, which is empty.
     func create(in storage: any Storage, request: CreateRequest) throws(ImageError)
-    /// Looks for inconsistencies and repairs those that `repair` names.
-    func check(_ device: any BlockDevice, repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult
     /// The size an image will really have when `requested` bytes are asked for (vpc rounds to its geometry).
     func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64
     /// Whether a new image reads as zeros before anything is written.
@@ -35,12 +33,6 @@ extension ImageFormat {
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
         throw ImageError(.unsupported, "Format driver '\(name)' does not support image creation", format: name)
-    }
-
-    public func check(
-        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
-    ) throws(ImageError) -> CheckResult {
-        throw ImageError(.unsupported, "This image format does not support checks", format: name)
     }
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { requested }
@@ -153,33 +145,5 @@ public struct CreateOption: Sendable {
         self.kind = kind
         self.defaultValue = defaultValue
         self.help = help
-    }
-}
-
-/// Which inconsistencies `check` may repair.
-public enum RepairMode: String, Sendable {
-    case none, leaks, all
-}
-
-/// The answer of `check`.
-public struct CheckResult: Sendable {
-    public var corruptions = 0
-    public var leaks = 0
-    public var checkErrors = 0
-    public var corruptionsFixed = 0
-    public var leaksFixed = 0
-    public var totalClusters: UInt64 = 0
-    public var allocatedClusters: UInt64 = 0
-    public var fragmentedClusters: UInt64 = 0
-    public var compressedClusters: UInt64 = 0
-    public var imageEndOffset: UInt64?
-    /// One line per finding, the first thousand of them.
-    public private(set) var findings: [String] = []
-    static let shownFindings = 1000
-    public init() {}
-
-    /// Adds a line. The counters say how many there were; a hostile image must not fill memory with lines.
-    mutating func note(_ line: String) {
-        if findings.count < Self.shownFindings { findings.append(line) }
     }
 }

@@ -137,8 +137,7 @@ struct Exercise {
     }
 
     private mutating func check(_ device: any BlockDevice, _ repair: RepairMode) throws(ImageError) {
-        guard let driver = FormatRegistry.format(named: device.formatName) else { return }
-        let result = try driver.check(device, repair: repair, verifyData: true)
+        let result = try DiskImage.check(device, repair: repair, verifyData: true)
         if result.findings.count > 5000 { findings.append("check reports \(result.findings.count) lines") }
     }
 

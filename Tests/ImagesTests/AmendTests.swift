@@ -90,7 +90,7 @@ import Testing
         for count in Swift.stride(from: 0, through: events.count, by: max(1, events.count / 200)) {
             let cut = MemoryStorage.replay(events[..<count], onto: start)
             let survivor = try QCOW2Format().open(storage: cut, options: OpenOptions(readOnly: false))
-            let result = try QCOW2Format().check(survivor, repair: .none, verifyData: false)
+            let result = try DiskImage.check(survivor, repair: .none, verifyData: false)
             #expect(result.corruptions == 0, "after \(count) of \(events.count): \(result.findings.prefix(3))")
             #expect(try survivor.bytes(at: 0, count: 1 << 20) == model.bytes)
         }

@@ -93,7 +93,7 @@ private struct CloopMaker {
         let file = CloopMaker.make(Self.disk, layout, codecs: codecs)
         let device = try Self.open(file)
         try DiskModel(bytes: Self.disk).check(device)
-        #expect(try CloopFormat().check(device, repair: .none, verifyData: true).corruptions == 0)
+        #expect(try DiskImage.check(device, repair: .none, verifyData: true).corruptions == 0)
         if layout != .version4Footer {
             #expect(try FormatRegistry.probe(MemoryStorage(content: file)).name == "cloop")
         } else {
@@ -121,7 +121,7 @@ private struct CloopMaker {
                 if round % 5 == 0 { file.removeLast(Int.random(in: 1..<file.count, using: &random)) }
                 guard let device = try? Self.open(file) else { continue }
                 _ = try? device.bytes(at: 0, count: Int(min(device.size, 1 << 20)))
-                _ = try? CloopFormat().check(device, repair: .none, verifyData: true)
+                _ = try? DiskImage.check(device, repair: .none, verifyData: true)
             }
         }
     }

@@ -65,7 +65,7 @@ private func openCompressed(
             let count = min(Int.random(in: 1...200_000, using: &random), model.bytes.count - offset)
             #expect(try device.bytes(at: UInt64(offset), count: count) == Array(model.bytes[offset..<offset + count]))
         }
-        let result = try FormatRegistry.require(format).check(device, repair: .none, verifyData: true)
+        let result = try DiskImage.check(device, repair: .none, verifyData: true)
         #expect(result.corruptions == 0, "\(result.findings)")
     }
 
@@ -131,8 +131,7 @@ private func openCompressed(
             } catch {
                 continue
             }
-            let driver = try FormatRegistry.require(format)
-            #expect(try driver.check(device, repair: .none, verifyData: true).corruptions > 0)
+            #expect(try DiskImage.check(device, repair: .none, verifyData: true).corruptions > 0)
         }
     }
 

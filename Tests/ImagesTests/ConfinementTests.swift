@@ -188,7 +188,7 @@ import Testing
         try FileManager.default.removeItem(atPath: scratch.path("plain"))
         let device = try DiskImage.open(path, options: OpenOptions(openBacking: false, forCheck: true))
         #expect(device.formatDetails?.fields.contains { $0.value == .string("plain") } == true)
-        #expect(try QCOW2Format().check(device, repair: .none, verifyData: true).corruptions == 0)
+        #expect(try DiskImage.check(device, repair: .none, verifyData: true).corruptions == 0)
         #expect(throws: ImageError.self) { try open(path, readOnly: true) }
     }
 

@@ -237,7 +237,7 @@ private struct DMGWriter {
         #expect(device.size == UInt64(model.bytes.count))
         try model.check(device)
         #expect(try device.bytes(at: 65_000, count: 2000) == Array(model.bytes[65_000..<67_000]))
-        let result = try DMGFormat().check(device, repair: .none, verifyData: true)
+        let result = try DiskImage.check(device, repair: .none, verifyData: true)
         #expect(result.corruptions == 0, "\(result.findings)")
         // QEMU knows neither ADC nor xz; bzip2 and LZFSE are modules of their own.
         guard kinds == [1] || kinds == [0x8000_0005] else { return }
@@ -272,11 +272,11 @@ private struct DMGWriter {
         var flipped = good
         flipped[70_000] ^= 1
         let device = try Self.open(flipped)
-        #expect(try DMGFormat().check(device, repair: .none, verifyData: false).corruptions == 0)
+        #expect(try DiskImage.check(device, repair: .none, verifyData: false).corruptions == 0)
         // The table's checksum and that of the whole data.
-        #expect(try DMGFormat().check(device, repair: .none, verifyData: true).corruptions == 2)
+        #expect(try DiskImage.check(device, repair: .none, verifyData: true).corruptions == 2)
         let master = DMGWriter(damageTrailer: { $0[360] ^= 1 }).make(Self.disks(), kinds: [.raw])
-        #expect(try DMGFormat().check(try Self.open(master), repair: .none, verifyData: true).corruptions == 1)
+        #expect(try DiskImage.check(try Self.open(master), repair: .none, verifyData: true).corruptions == 1)
     }
 
     @Test(

@@ -36,7 +36,7 @@ import Testing
         try device.close()
         let again = try open(scratch.path("child.vdi"), readOnly: true)
         try model.check(again)
-        #expect(try VDIFormat().check(again, repair: .none, verifyData: false).corruptions == 0)
+        #expect(try DiskImage.check(again, repair: .none, verifyData: false).corruptions == 0)
     }
 
     @Test func anUndoImageReadsLikeADifferencingOne() throws {

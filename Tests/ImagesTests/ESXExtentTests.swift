@@ -101,7 +101,7 @@ private enum ESXExtent {
         let device = try open(scratch.path("x.vmdk"), readOnly: true)
         let model = DiskModel(bytes: ESXExtent.bytes)
         try model.check(device)
-        #expect(try VMDKFormat().check(device, repair: .none, verifyData: true).corruptions == 0)
+        #expect(try DiskImage.check(device, repair: .none, verifyData: true).corruptions == 0)
         let converted = try run([
             "qemu-img", "convert", "-f", "vmdk", "-O", "raw", scratch.path("x.vmdk"), scratch.path("out.raw"),
         ])

@@ -77,8 +77,8 @@ struct FormatVariant: Sendable, CustomTestStringConvertible {
             try device.close()
             let again = try open(path, format: variant.format, readOnly: true)
             try model.check(again)
-            if variant.capabilities.contains(.check), let driver = FormatRegistry.format(named: variant.format) {
-                let result = try driver.check(again, repair: .none, verifyData: true)
+            if variant.capabilities.contains(.check) {
+                let result = try DiskImage.check(again, repair: .none, verifyData: true)
                 #expect(result.corruptions + result.leaks == 0, "\(result.findings.prefix(4))")
             }
             try again.close()
@@ -199,7 +199,9 @@ struct FormatVariant: Sendable, CustomTestStringConvertible {
                 _ = try? device.extent(at: position, limit: end - position)
                 position += 1 << 18
             }
-            if driver.capabilities.contains(.check) { _ = try? driver.check(device, repair: .none, verifyData: true) }
+            if driver.capabilities.contains(.check) {
+                _ = try? DiskImage.check(device, repair: .none, verifyData: true)
+            }
         }
     }
 }

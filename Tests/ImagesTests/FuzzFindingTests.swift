@@ -11,7 +11,7 @@ import Testing
     }
 
     private func check(_ bytes: [UInt8], _ format: String) throws -> CheckResult {
-        try FormatRegistry.require(format).check(open(bytes, format), repair: .none, verifyData: true)
+        try DiskImage.check(open(bytes, format), repair: .none, verifyData: true)
     }
 
     private func be64(_ value: UInt64) -> [UInt8] {

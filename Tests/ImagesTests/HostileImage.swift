@@ -102,7 +102,7 @@ struct HostileImage: Sendable {
                 let buffer = HeapBuffer(Int(Self.size))
                 try device.read(into: buffer.bytes, at: 0)
             case .check:
-                let result = try driver.check(device, repair: .none, verifyData: true)
+                let result = try DiskImage.check(device, repair: .none, verifyData: true)
                 guard result.corruptions > 0 else { return nil }
                 return ImageError(
                     .corrupt, result.findings.joined(separator: "\n"), format: format, path: "", offset: 0)

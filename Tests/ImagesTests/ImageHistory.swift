@@ -214,10 +214,10 @@ struct ImageHistory {
             }
             try device.close()
         }
-        guard let driver, variant.capabilities.contains(.check) else { return }
+        guard variant.capabilities.contains(.check) else { return }
         for layer in layers {
             let device = try open(layer, format: variant.format, readOnly: true)
-            let result = try driver.check(device, repair: .none, verifyData: true)
+            let result = try DiskImage.check(device, repair: .none, verifyData: true)
             try device.close()
             if result.corruptions + result.leaks > 0 { fault = fault ?? "check: \(result.findings.prefix(3))" }
             // QEMU knows neither differencing VHDX nor VDI.

@@ -212,7 +212,7 @@ import Testing
         _ = device.formatDetails
         _ = try DiskImage.map(device)
         _ = try DiskImage.sha256(of: device)
-        if driver.capabilities.contains(.check) { _ = try driver.check(device, repair: .none, verifyData: true) }
+        if driver.capabilities.contains(.check) { _ = try DiskImage.check(device, repair: .none, verifyData: true) }
         #expect(throws: ImageError.self) { try device.put([1], at: 0) }
         #expect(throws: ImageError.self) { try device.writeZeroes(at: 0, count: 512, mayUnmap: true) }
         try DiskImage.convert(

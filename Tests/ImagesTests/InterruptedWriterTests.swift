@@ -101,7 +101,7 @@ import Testing
             try device.close()
             let again = try open(disk, driver)
             #expect(try again.bytes(at: 1000, count: 1) == [5], "change \(failing)")
-            #expect(try driver.check(again, repair: .none, verifyData: false).corruptions == 0)
+            #expect(try DiskImage.check(again, repair: .none, verifyData: false).corruptions == 0)
         }
     }
 
@@ -120,10 +120,10 @@ import Testing
         for event in 0...disk.events.count {
             cut.advance(to: event)
             let survivor = try open(SimulatedDisk(files: cut.complete()), driver)
-            let result = try driver.check(survivor, repair: .none, verifyData: false)
+            let result = try DiskImage.check(survivor, repair: .none, verifyData: false)
             #expect(result.corruptions == 0, "event \(event): \(result.findings.prefix(2))")
         }
-        let result = try driver.check(device, repair: .none, verifyData: false)
+        let result = try DiskImage.check(device, repair: .none, verifyData: false)
         #expect(result.leaks == 0)
     }
 

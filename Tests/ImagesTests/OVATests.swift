@@ -58,7 +58,7 @@ private struct Appliance {
     func check(data: Bool) throws -> CheckResult {
         let device = try open(path, readOnly: true)
         defer { try? device.close() }
-        return try OVAFormat().check(device, repair: .none, verifyData: data)
+        return try DiskImage.check(device, repair: .none, verifyData: data)
     }
 }
 
@@ -147,7 +147,7 @@ private struct Appliance {
             let storage = MemoryStorage(content: file, readOnly: true)
             guard let device = try? OVAFormat().open(storage: storage, options: OpenOptions()) else { continue }
             _ = try? device.bytes(at: 0, count: Int(min(device.size, 4 << 20)))
-            _ = try? OVAFormat().check(device, repair: .none, verifyData: true)
+            _ = try? DiskImage.check(device, repair: .none, verifyData: true)
         }
     }
 

@@ -22,7 +22,7 @@ import Testing
         let storage = MemoryStorage(content: bytes, readOnly: repair == .none)
         let options = OpenOptions(readOnly: repair == .none, forCheck: true)
         let device = try QCOW2Format().open(storage: storage, options: options)
-        return try QCOW2Format().check(device, repair: repair, verifyData: true)
+        return try DiskImage.check(device, repair: repair, verifyData: true)
     }
 
     private func be64(_ value: UInt64) -> [UInt8] {
@@ -116,7 +116,7 @@ import Testing
             storage: MemoryStorage(content: bytes, readOnly: true), options: OpenOptions())
         #expect(device.summary.snapshots.count == 65536)
         #expect(device.summary.snapshots.last?.id == "65535")
-        let result = try QCOW2Format().check(device, repair: .none, verifyData: false)
+        let result = try DiskImage.check(device, repair: .none, verifyData: false)
         #expect(result.findings.count <= 1000)
         // There is no room for one more.
         let writer = try QCOW2Format().open(

@@ -69,7 +69,7 @@ import Testing
                 _ = try? device.bytes(at: position, count: Int(min(65536, end - position)))
                 position += 65536
             }
-            _ = try? QCOW2Format().check(device, repair: .none, verifyData: true)
+            _ = try? DiskImage.check(device, repair: .none, verifyData: true)
         }
     }
 

@@ -78,7 +78,7 @@ import Testing
             #expect(try device.bytes(at: 0, count: content.count) == content)
             // Small reads go through the cache of decompressed clusters.
             #expect(try device.bytes(at: 1_000_100, count: 5000) == Array(content[1_000_100..<1_005_100]))
-            let result = try QCOW2Format().check(device, repair: .none, verifyData: true)
+            let result = try DiskImage.check(device, repair: .none, verifyData: true)
             #expect(result.corruptions + result.leaks == 0)
         }
     }

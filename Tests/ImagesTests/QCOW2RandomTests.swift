@@ -35,7 +35,7 @@ import Testing
             let check = try run(["qemu-img", "check", path])
             #expect(check.status == 0, "\(options): \(check.output)")
             let ours = try open(path)
-            let result = try QCOW2Format().check(ours, repair: .none, verifyData: true)
+            let result = try DiskImage.check(ours, repair: .none, verifyData: true)
             #expect(result.corruptions == 0 && result.leaks == 0, "\(result.findings)")
             try ours.close()
         }

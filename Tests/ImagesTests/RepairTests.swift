@@ -25,7 +25,7 @@ import Testing
     private func check(_ path: String, _ repair: RepairMode) throws -> CheckResult {
         let device = try DiskImage.open(path, options: OpenOptions(readOnly: repair == .none, forCheck: true))
         defer { try? device.close() }
-        return try QCOW2Format().check(device, repair: repair, verifyData: false)
+        return try DiskImage.check(device, repair: repair, verifyData: false)
     }
 
     @Test func leaksAreFoundAndRepaired() throws {
@@ -77,8 +77,8 @@ import Testing
         try file.write(random.bytes(20_000), at: end - 65536)
         file.close()
         let device = try open(scratch.path("c.qcow2"), readOnly: true)
-        #expect(try QCOW2Format().check(device, repair: .none, verifyData: false).corruptions == 0)
-        #expect(try QCOW2Format().check(device, repair: .none, verifyData: true).corruptions > 0)
+        #expect(try DiskImage.check(device, repair: .none, verifyData: false).corruptions == 0)
+        #expect(try DiskImage.check(device, repair: .none, verifyData: true).corruptions > 0)
     }
 }
 

@@ -104,6 +104,6 @@ struct SimulatedImage: Sendable, CustomTestStringConvertible {
         defer { try? device.close() }
         let content = try device.bytes(at: 0, count: Int(device.size))
         guard driver.capabilities.contains(.check) else { return (content, CheckResult()) }
-        return (content, try driver.check(device, repair: .none, verifyData: false))
+        return (content, try DiskImage.check(device, repair: .none, verifyData: false))
     }
 }

@@ -65,33 +65,10 @@ public struct CloopFormat: ImageFormat {
         try storage.resize(to: 136 + (blocks + 1) * 8)
         try storage.write(head, at: 0)
     }
-
-    /// Decompresses every block; zlib streams carry a checksum of their content.
-    public func check(
-        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
-    ) throws(ImageError) -> CheckResult {
-        var result = CheckResult()
-        guard let image = device as? CloopImage else {
-            throw ImageError(.invalidArgument, "not a finished cloop image", format: name, path: device.path)
-        }
-        result.totalClusters = UInt64(image.blockCount)
-        result.allocatedClusters = result.totalClusters
-        result.compressedClusters = result.totalClusters
-        let buffer = HeapBuffer(image.blockBytes, zeroed: false)
-        for index in 0..<image.blockCount {
-            do throws(ImageError) {
-                try image.decompress(index, into: buffer.bytes)
-            } catch {
-                result.corruptions += 1
-                result.note("ERROR: \(error.message)")
-            }
-        }
-        return result
-    }
 }
 
 /// An open cloop image.
-final class CloopImage: BlockMappedImage, @unchecked Sendable {
+final class CloopImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
     private let layout: CloopLayout
     private let cache: DecompressedClusters
 
@@ -120,6 +97,24 @@ final class CloopImage: BlockMappedImage, @unchecked Sendable {
         try decompress(index, into: whole.bytes)
         cache.store(UInt64(index) + 1, whole.readable)
         buffer.copyMemory(from: whole.readable.part(inBlock, buffer.count))
+    }
+
+    /// Decompresses every block; zlib streams carry a checksum of their content.
+    func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
+        var result = CheckResult()
+        result.totalClusters = UInt64(blockCount)
+        result.allocatedClusters = result.totalClusters
+        result.compressedClusters = result.totalClusters
+        let buffer = HeapBuffer(blockBytes, zeroed: false)
+        for index in 0..<blockCount {
+            do throws(ImageError) {
+                try decompress(index, into: buffer.bytes)
+            } catch {
+                result.corruptions += 1
+                result.note("ERROR: \(error.message)")
+            }
+        }
+        return result
     }
 
     func decompress(_ index: Int, into output: UnsafeMutableRawBufferPointer) throws(ImageError) {

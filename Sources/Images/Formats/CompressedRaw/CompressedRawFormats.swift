@@ -45,26 +45,4 @@ public struct CompressedRawFormat: ImageFormat {
             }
         return CompressedRawImage(storage, formatName: name, stream: stream)
     }
-
-    /// The structure has been checked by opening; with `verifyData` everything is decoded and its checksums compared.
-    public func check(
-        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
-    ) throws(ImageError) -> CheckResult {
-        guard let image = device as? CompressedRawImage else {
-            throw ImageError(.invalidArgument, "not a \(name) file", format: name, path: device.path)
-        }
-        var result = CheckResult()
-        if let damage = image.stream.damage {
-            result.corruptions += 1
-            result.note("ERROR: \(damage.message)")
-        } else if verifyData {
-            do throws(ImageError) {
-                try image.decodeAll { (_, _) throws(ImageError) in }
-            } catch {
-                result.corruptions += 1
-                result.note("ERROR: \(error.message)")
-            }
-        }
-        return result
-    }
 }

@@ -8,7 +8,7 @@ import Glibc
 /// without a name (in $TMPDIR or /var/tmp, with holes for zeros), which serves every later read.
 ///
 /// Memory: 16 MiB of chunks, the places of the stream (at most 32 MiB), one decoder (`CompressedLimits`).
-final class CompressedRawImage: BlockMappedImage, @unchecked Sendable {
+final class CompressedRawImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
     private static let chunkBytes = 1 << 20
     private static let cachedChunks = 16
 
@@ -42,6 +42,23 @@ final class CompressedRawImage: BlockMappedImage, @unchecked Sendable {
 
     override func locate(_ offset: UInt64, limit: UInt64) throws(ImageError) -> BlockRun {
         BlockRun(kind: .compressed, length: UInt64(blockBytes) - offset % UInt64(blockBytes))
+    }
+
+    /// The structure has been checked by opening; with `verifyData` everything is decoded and its checksums compared.
+    func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
+        var result = CheckResult()
+        if let damage = stream.damage {
+            result.corruptions += 1
+            result.note("ERROR: \(damage.message)")
+        } else if verifyData {
+            do throws(ImageError) {
+                try decodeAll { (_, _) throws(ImageError) in }
+            } catch {
+                result.corruptions += 1
+                result.note("ERROR: \(error.message)")
+            }
+        }
+        return result
     }
 
     override func readCompressed(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {

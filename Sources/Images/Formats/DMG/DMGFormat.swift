@@ -76,16 +76,6 @@ public struct DMGFormat: ImageFormat {
             dataCRC: trailer.be32(80) == 2 ? trailer.be32(88) : nil, data: (dataStart, dataLength),
             masterCRC: trailer.be32(352) == 2 ? trailer.be32(360) : nil)
     }
-
-    /// Decodes every chunk; with `verifyData` also compares the checksums of the tables and of the file's data.
-    public func check(
-        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
-    ) throws(ImageError) -> CheckResult {
-        guard let image = device as? DMGImage else {
-            throw ImageError(.invalidArgument, "not a disk image", format: name, path: device.path)
-        }
-        return try image.check(verifyData: verifyData)
-    }
 }
 
 /// Where disk images keep their tables.

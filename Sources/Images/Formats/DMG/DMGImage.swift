@@ -1,7 +1,7 @@
 import CDeflate
 
 /// An open disk image. Chunks are decoded whole; the last few are kept, 64 MiB at most.
-final class DMGImage: BlockMappedImage, @unchecked Sendable {
+final class DMGImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
     private static let cacheBytes = 64 << 20
     private let tables: [DMGTable]
     /// All chunks by their first sector.
@@ -109,7 +109,8 @@ final class DMGImage: BlockMappedImage, @unchecked Sendable {
         return output
     }
 
-    func check(verifyData: Bool) throws(ImageError) -> CheckResult {
+    /// Decodes every chunk; with `verifyData` also compares the checksums of the tables and of the file's data.
+    func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
         var result = CheckResult()
         result.totalClusters = UInt64(chunks.count)
         result.allocatedClusters = UInt64(chunks.count { $0.kind.isStored })

@@ -94,51 +94,10 @@ public struct OVAFormat: ImageFormat {
         }
         return device
     }
-
-    /// Checks the disk inside; with `verifyData` also the digests of the manifest.
-    public func check(
-        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
-    ) throws(ImageError) -> CheckResult {
-        guard let image = device as? OVAImage else {
-            throw ImageError(.invalidArgument, "not an appliance", format: name, path: device.path)
-        }
-        var result = CheckResult()
-        let driver = try FormatRegistry.require(image.disk.formatName)
-        if driver.capabilities.contains(.check) {
-            result = try driver.check(image.disk, repair: .none, verifyData: verifyData)
-        }
-        guard verifyData else { return result }
-        for line in try image.manifest() {
-            let type: OpaquePointer? =
-                switch line.algorithm {
-                case "SHA1": EVP_sha1()
-                case "SHA256": EVP_sha256()
-                case "SHA384": EVP_sha384()
-                case "SHA512": EVP_sha512()
-                default: nil
-                }
-            guard let type, let member = image.archive.member(line.file) else {
-                result.checkErrors += 1
-                result.note("ERROR: the manifest's line for '\(line.file)' (\(line.algorithm)) cannot be verified")
-                continue
-            }
-            let storage = image.storage
-            let digest = try DiskImage.digest(type, size: member.byteCount) { (buffer, offset) throws(ImageError) in
-                try storage.read(into: buffer, at: member.start + offset)
-            }
-            if digest != line.digest {
-                result.corruptions += 1
-                result.note(
-                    "ERROR: '\(line.file)' has the \(line.algorithm) digest \(digest), the manifest says \(line.digest)"
-                )
-            }
-        }
-        return result
-    }
 }
 
 /// The disk of an open appliance.
-final class OVAImage: BlockDevice {
+final class OVAImage: CheckableImage {
     let storage: any Storage
     let archive: TarArchive
     let disk: any BlockDevice
@@ -189,6 +148,40 @@ final class OVAImage: BlockDevice {
         // Offsets in the member are not offsets in the file.
         extent.hostOffset = nil
         return extent
+    }
+
+    /// Checks the disk inside; with `verifyData` also the digests of the manifest.
+    func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
+        var result = CheckResult()
+        if let disk = disk as? any CheckableImage {
+            result = try disk.check(repair: .none, verifyData: verifyData)
+        }
+        guard verifyData else { return result }
+        for line in try manifest() {
+            let type: OpaquePointer? =
+                switch line.algorithm {
+                case "SHA1": EVP_sha1()
+                case "SHA256": EVP_sha256()
+                case "SHA384": EVP_sha384()
+                case "SHA512": EVP_sha512()
+                default: nil
+                }
+            guard let type, let member = archive.member(line.file) else {
+                result.checkErrors += 1
+                result.note("ERROR: the manifest's line for '\(line.file)' (\(line.algorithm)) cannot be verified")
+                continue
+            }
+            let digest = try DiskImage.digest(type, size: member.byteCount) { (buffer, offset) throws(ImageError) in
+                try self.storage.read(into: buffer, at: member.start + offset)
+            }
+            if digest != line.digest {
+                result.corruptions += 1
+                result.note(
+                    "ERROR: '\(line.file)' has the \(line.algorithm) digest \(digest), the manifest says \(line.digest)"
+                )
+            }
+        }
+        return result
     }
 
     func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) { try checkWritable() }

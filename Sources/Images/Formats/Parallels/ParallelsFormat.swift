@@ -54,7 +54,9 @@ public struct ParallelsFormat: ImageFormat {
             storage, size: diskSectors * 512, clusterSectors: sectors, table: table, unit: isExtended ? sectors : 1,
             dataStart: UInt64(head.le32(48)))
         // The lock says that nobody has it open: its writer died. What it left may be written on if it makes sense.
-        if head.le32(44) == Self.inUse, !options.readOnly, !options.forCheck, try image.check().corruptions > 0 {
+        if head.le32(44) == Self.inUse, !options.readOnly, !options.forCheck,
+            try image.check(repair: .none, verifyData: false).corruptions > 0
+        {
             throw bad(.corrupt, "parallels: Image was not closed correctly; cannot be opened read/write", 44)
         }
         return image
@@ -84,20 +86,11 @@ public struct ParallelsFormat: ImageFormat {
         try storage.write(from: head.readable.part(0, 64), at: 0)
     }
 
-    public func check(
-        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
-    ) throws(ImageError) -> CheckResult {
-        guard let image = device as? ParallelsImage else {
-            throw ImageError(.invalidArgument, "not a Parallels image", format: name, path: device.path)
-        }
-        return try image.check()
-    }
-
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }
 }
 
 /// An open Parallels image.
-final class ParallelsImage: BlockMappedImage, @unchecked Sendable {
+final class ParallelsImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
     private let table: EntryTable
     /// Sectors that one step of a table entry means.
     private let unit: UInt64
@@ -172,7 +165,7 @@ final class ParallelsImage: BlockMappedImage, @unchecked Sendable {
     override func writeTables() throws(ImageError) { try table.writeBack() }
 
     /// Clusters beyond the file, or shared by two entries.
-    func check() throws(ImageError) -> CheckResult {
+    func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
         var result = CheckResult()
         var seen: Set<UInt64> = []
         var end = nextHost

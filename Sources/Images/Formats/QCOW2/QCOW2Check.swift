@@ -348,3 +348,10 @@ struct QCOW2Check {
         }
     }
 }
+
+extension QCOW2Image: CheckableImage {
+    func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
+        var checker = try QCOW2Check(self)
+        return try checker.run(repair: repair, verifyData: verifyData)
+    }
+}

@@ -124,16 +124,6 @@ public struct QCOW2Format: ImageFormat {
         try image.writeHeader()
     }
 
-    public func check(
-        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
-    ) throws(ImageError) -> CheckResult {
-        guard let image = device as? QCOW2Image else {
-            throw ImageError(.invalidArgument, "not a qcow2 image", format: name, path: device.path)
-        }
-        var checker = try QCOW2Check(image)
-        return try checker.run(repair: repair, verifyData: verifyData)
-    }
-
     public func hasCompanionFiles(_ request: CreateRequest) -> Bool { request.options["data_file"] != nil }
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }

@@ -127,14 +127,5 @@ public struct VDIFormat: ImageFormat {
         if isFixed { try storage.resize(to: 512 + mapBytes + blocks << 20) }
     }
 
-    public func check(
-        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
-    ) throws(ImageError) -> CheckResult {
-        guard let image = device as? VDIImage else {
-            throw ImageError(.invalidArgument, "not a VDI image", format: name, path: device.path)
-        }
-        return try image.check()
-    }
-
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }
 }

@@ -1,5 +1,5 @@
 /// An open VDI image.
-final class VDIImage: BlockMappedImage, @unchecked Sendable {
+final class VDIImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
     private let map: EntryTable
     private let dataOffset: UInt64
     /// Place of the next new block, in blocks.
@@ -102,7 +102,7 @@ final class VDIImage: BlockMappedImage, @unchecked Sendable {
     }
 
     /// Two blocks at one place, or a place beyond the file.
-    func check() throws(ImageError) -> CheckResult {
+    func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
         var result = CheckResult()
         var seen = [Bool](repeating: false, count: map.count)
         result.totalClusters = UInt64(map.count)

@@ -142,14 +142,5 @@ public struct VHDXFormat: ImageFormat {
         ]
     }
 
-    public func check(
-        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
-    ) throws(ImageError) -> CheckResult {
-        guard let image = device as? VHDXImage else {
-            throw ImageError(.invalidArgument, "not a VHDX image", format: name, path: device.path)
-        }
-        return try image.check()
-    }
-
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }
 }

@@ -5,7 +5,7 @@
 ///
 ///     payload: 0 not present, 1 undefined, 2 zero, 3 unmapped, 6 fully present, 7 partially present
 ///     bitmap:  0 not present, 6 present: 1 MiB, one bit per sector, lowest first, set = here, clear = the parent's
-final class VHDXImage: BlockMappedImage, @unchecked Sendable {
+final class VHDXImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
     private enum State {
         static let notPresent: UInt64 = 0, undefined: UInt64 = 1, zero: UInt64 = 2, unmapped: UInt64 = 3
         static let full: UInt64 = 6, partial: UInt64 = 7
@@ -249,7 +249,7 @@ final class VHDXImage: BlockMappedImage, @unchecked Sendable {
     }
 
     /// Two blocks at one place, a place outside the file, an unknown state.
-    func check() throws(ImageError) -> CheckResult {
+    func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
         var result = CheckResult()
         var seen: [UInt64: Int] = [:]
         result.totalClusters = (diskSize + UInt64(blockBytes) - 1) / UInt64(blockBytes)

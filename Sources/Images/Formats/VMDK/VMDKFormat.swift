@@ -5,8 +5,6 @@ public struct VMDKFormat: ImageFormat {
     ]
     /// Bytes of disk in one file of the split kinds: 2 GiB less 64 KiB, as QEMU cuts them.
     static let splitBytes: UInt64 = 0x8000_0000 - 0x10000
-    /// Errors after which `check` gives up.
-    private static let maximumErrors = 100_000
 
     public init() {}
     public var name: String { "vmdk" }
@@ -150,48 +148,6 @@ public struct VMDKFormat: ImageFormat {
             throw bad(.corrupt, "the extent '\(file)' maps \(device.size) bytes, the descriptor says \(size)")
         }
         return VMDKImage.Part(start: start, size: size, description: extent, path: path, device: device)
-    }
-
-    public func check(
-        _ device: any BlockDevice, repair: RepairMode, verifyData: Bool
-    ) throws(ImageError) -> CheckResult {
-        var result = CheckResult()
-        let unit = UInt64(min(device.clusterSize ?? 65536, 1 << 20))
-        let buffer = HeapBuffer(Int(unit), zeroed: false)
-        var position: UInt64 = 0
-        // Bytes that the grains must have in the files if no two of them share a place: a compressed one at least a sector.
-        var needed: UInt64 = 0
-        let fileBytes = (device as? VMDKImage)?.fileBytes ?? UInt64.max
-        while position < device.size {
-            // Looking a grain up checks its place; reading it checks its content.
-            do throws(ImageError) {
-                let extent = try device.extent(at: position, limit: device.size - position)
-                if extent.kind == .compressed || (verifyData && extent.kind == .data) {
-                    let length = min(extent.length, unit)
-                    needed += extent.kind == .compressed ? 512 : length
-                    guard needed <= fileBytes else {
-                        result.corruptions += 1
-                        result.note("ERROR: grains share places: the files of \(fileBytes) bytes are too short for all")
-                        break
-                    }
-                    try device.read(into: buffer.bytes.part(0, Int(length)), at: position)
-                    position += length
-                } else {
-                    position += extent.length
-                }
-            } catch {
-                result.corruptions += 1
-                result.note("ERROR: \(error.message)")
-                position += unit
-                // A table of garbage that claims an exabyte would keep us busy for ever.
-                guard result.corruptions < Self.maximumErrors else {
-                    result.checkErrors += 1
-                    result.note("more than \(Self.maximumErrors) errors: the rest of the image is not checked")
-                    break
-                }
-            }
-        }
-        return result
     }
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }

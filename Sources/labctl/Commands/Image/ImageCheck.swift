@@ -36,7 +36,7 @@ struct ImageCheck: ParsableCommand {
         }
         var result = CheckResult()
         do throws(ImageError) {
-            result = try driver.check(device, repair: mode, verifyData: data)
+            result = try DiskImage.check(device, repair: mode, verifyData: data)
             report(result, isFirst: true)
             let repaired = (result.leaksFixed, result.corruptionsFixed)
             if repaired.0 > 0 || repaired.1 > 0 {
@@ -45,7 +45,7 @@ struct ImageCheck: ParsableCommand {
                     print("    \(repaired.0) leaked clusters\n    \(repaired.1) corruptions\n")
                     print("Double checking the fixed image now...")
                 }
-                result = try driver.check(device, repair: .none, verifyData: false)
+                result = try DiskImage.check(device, repair: .none, verifyData: false)
                 report(result, isFirst: false)
                 (result.leaksFixed, result.corruptionsFixed) = repaired
             }
