@@ -272,22 +272,99 @@ import Testing
 
     @Test(arguments: [false, true]) func blocksGiveWhatTheySay(packed: Bool) {
         let triples = [Triple(literals: [1, 2, 3, 4], length: 9, distance: 2)]
-        for given in [0, 4, 12, 14] {
+        for given in [0, 4, 12, 13, 14] {
             var writer = LZFSEWriter()
             writer.encode(triples, packed: packed, given: given)
-            #expect(Self.decompress(writer.finished, given) == nil)
-            #expect(Self.decompress(writer.finished, 13) == nil)
+            #expect((Self.decompress(writer.finished, given) != nil) == (given == 13))
+            // What is missing must not come from another block.
+            writer.store([1])
+            #expect((Self.decompress(writer.finished, 14) != nil) == (given == 13))
         }
-        // Nothing, over and over, would take long.
+        let payload: [UInt8] = [0xe3, 1, 2, 3, 6, 0, 0, 0, 0, 0, 0, 0]
+        for given in [2, 3, 4] {
+            var stream = Self.lzvn(payload, given: given)
+            stream.insert(contentsOf: Array("bvx-".utf8) + [1, 0, 0, 0, 9], at: stream.count - 4)
+            #expect((Self.decompress(stream, 4) != nil) == (given == 3))
+        }
+    }
+
+    @Test(arguments: [false, true]) func blocksHoldNoMoreThanTheyGive(packed: Bool) {
+        func isRead(_ triples: [Triple], given: Int, spare: Int = 0) -> Bool {
+            var writer = LZFSEWriter(spare: spare)
+            writer.store([5])
+            writer.encode(triples, packed: packed, given: given)
+            return Self.decompress(writer.finished, 1 + given) != nil
+        }
+        let none = Triple(literals: [], length: 0, distance: 1), one = Triple(literals: [], length: 1, distance: 1)
+        #expect(isRead([none, one, one], given: 3) == false)
+        #expect(isRead([none, one, Triple(literals: [], length: 2, distance: 1)], given: 3))
+        #expect(isRead([Triple(literals: [1, 2, 3, 4, 5], length: 0, distance: 1)], given: 5, spare: 3))
+        #expect(isRead([Triple(literals: [1, 2, 3, 4, 5], length: 0, distance: 1)], given: 5, spare: 7) == false)
+        for count in [10_000, 10_001] {
+            #expect(isRead([Triple](repeating: one, count: count), given: count) == (count == 10_000))
+        }
+        for count in [40_000, 40_004] {
+            let triples = stride(from: 0, to: count, by: 300).map { start in
+                Triple(literals: [UInt8](repeating: 7, count: min(300, count - start)), length: 0, distance: 1)
+            }
+            #expect(isRead(triples, given: count) == (count == 40_000))
+        }
+        // 12 literals, of which 9 are used.
         var writer = LZFSEWriter()
-        writer.encode(
-            [Triple](repeating: Triple(literals: [], length: 0, distance: 1), count: 9), packed: true, given: 0)
-        #expect(Self.decompress(writer.finished, 0) == nil)
-        // Bits that are not there.
-        writer = LZFSEWriter(pad: 0)
-        writer.adjust = { all in all[0] = [1, 0, 0, 0, 63] + [UInt16](repeating: 0, count: 15) }
-        writer.encode(triples + triples + triples, packed: packed, given: 39)
-        #expect(Self.decompress(writer.finished, 39) == nil)
+        writer.block([Triple(literals: [1, 2, 3, 4, 5, 6, 7, 8, 9], length: 0, distance: 1)], packed: packed)
+        var stream = writer.finished
+        let field = packed ? 8 : 12
+        #expect(stream[field] == 12)
+        Self.check(writer)
+        for count: UInt8 in 9...11 {
+            stream[field] = count
+            #expect(Self.decompress(stream, 9) == nil)
+        }
+    }
+
+    /// In front of the payloads stand zeros, which would do as well as what is missing.
+    @Test func bitsComeFromTheirPayloadOnly() {
+        let triples = [Triple](repeating: Triple(literals: [0], length: 16, distance: 1), count: 8)
+        for trim in 0...3 {
+            var writer = LZFSEWriter(pad: 0, trim: (0, trim))
+            writer.encode(triples, packed: false, given: 136)
+            #expect(writer.bytes.count == 772 + 3 - trim)
+            #expect((Self.decompress(writer.finished, 136) != nil) == (trim == 0))
+        }
+        for trim in 0...4 {
+            var writer = LZFSEWriter(trim: (trim, 0))
+            writer.literalFrequencies = [UInt16](repeating: 4, count: 256)
+            writer.encode([Triple(literals: [0, 0, 0, 0], length: 1, distance: 1)], packed: false, given: 5)
+            #expect(writer.bytes.count == 772 + 4 - trim + 8)
+            #expect((Self.decompress(writer.finished, 5) != nil) == (trim == 0))
+        }
+    }
+
+    @Test func unusedBitsAreZero() {
+        for (count, bits) in [(1, 3), (2, 6), (3, 1), (5, 7)] {
+            var writer = LZFSEWriter()
+            let triples = [Triple](repeating: Triple(literals: [0], length: 16, distance: 1), count: count)
+            writer.block(triples, packed: true)
+            Self.check(writer)
+            for bit in bits..<8 {
+                var stream = writer.finished
+                stream[stream.count - 5] |= 1 << UInt8(bit)
+                #expect(Self.decompress(stream, writer.plain.count) == nil)
+            }
+        }
+    }
+
+    @Test func packedHeadersEndWithTheirLastFrequency() {
+        var writer = LZFSEWriter()
+        writer.block([Triple(literals: [1, 2, 3, 4], length: 9, distance: 2)], packed: true)
+        let good = writer.finished
+        let bytes = Int(good.le32(24))
+        for more in 0...3 {
+            var stream = good
+            stream.insert(contentsOf: [UInt8](repeating: 0, count: more), at: bytes)
+            stream[24] += UInt8(more)
+            #expect((Self.decompress(stream, writer.plain.count) != nil) == (more == 0))
+        }
     }
 
     @Test(arguments: [false, true]) func matchesStayWithinWhatIsWritten(packed: Bool) {
@@ -323,14 +400,15 @@ import Testing
     @Test func undefinedOpcodesAreRefused() {
         let undefined: [ClosedRange<Int>] = [0x70...0x7f, 0xd0...0xdf]
         let single = [0x1e, 0x26, 0x2e, 0x36, 0x3e]
+        // Whatever follows them, and however much they would give.
+        let end: [UInt8] = [6, 0, 0, 0, 0, 0, 0, 0]
         for code in single + undefined.flatMap(Array.init) {
-            for given in 3...13 {
-                let payload = [0xe3, 1, 2, 3, UInt8(code), 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0]
+            for (count, given) in (0...5).flatMap({ count in (3...16).map { (count, $0) } }) {
+                let payload = [0xe3, 1, 2, 3, UInt8(code)] + [1, 0, 1, 1, 1].prefix(count) + end
                 #expect(Self.decompress(Self.lzvn(payload, given: given), given) == nil)
             }
         }
         // The end must be the last opcode, and whole.
-        let end: [UInt8] = [6, 0, 0, 0, 0, 0, 0, 0]
         #expect(Self.decompress(Self.lzvn([0xe1, 9] + end, given: 1), 1) == [9])
         let good: [UInt8] = [0xe1, 9] + end
         let bad: [[UInt8]] = [good + end, good.dropLast(), good + [0], [], [6]]

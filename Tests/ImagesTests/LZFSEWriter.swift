@@ -17,7 +17,13 @@ struct LZFSEWriter {
     private(set) var plain: [UInt8] = []
     /// Zero bytes in front of the triples' bits; Apple's writer has eight.
     var pad = 8
-    /// Changes the frequencies of literal counts, match lengths, distances and literals before they are used.
+    /// Literals that no triple takes.
+    var spare = 0
+    /// Bytes taken from the front of both payloads.
+    var trim = (literals: 0, triples: 0)
+    /// Frequencies of literals, others than those that occur.
+    var literalFrequencies: [UInt16]?
+    /// Changes the frequencies of literal counts, match lengths, distances and literals that the header states.
     var adjust: (inout [[UInt16]]) -> Void = { _ in }
 
     var finished: [UInt8] { bytes + Array("bvx$".utf8) }
@@ -59,7 +65,7 @@ struct LZFSEWriter {
 
     /// The same for triples that nobody can follow.
     mutating func encode(_ triples: [Triple], packed: Bool, given: Int) {
-        var literals = triples.flatMap(\.literals)
+        var literals = triples.flatMap(\.literals) + [UInt8](repeating: 0, count: spare)
         while literals.count % 4 != 0 { literals.append(literals.last ?? 0) }
         let counts = FSEWriter.classes(16, [2, 3, 5, 8]), lengths = FSEWriter.classes(16, [3, 5, 8, 11])
         let distances = FSEWriter.classes(0, (0..<64).map { $0 / 4 })
@@ -71,7 +77,7 @@ struct LZFSEWriter {
             FSEWriter.frequencies(numbers[0].map(\.symbol), of: 20, order: 6),
             FSEWriter.frequencies(numbers[1].map(\.symbol), of: 20, order: 6),
             FSEWriter.frequencies(numbers[2].map(\.symbol), of: 64, order: 8),
-            FSEWriter.frequencies(literals.map(Int.init), of: 256, order: 10),
+            literalFrequencies ?? FSEWriter.frequencies(literals.map(Int.init), of: 256, order: 10),
         ]
         let encoders = zip(frequencies, [6, 6, 8, 10]).map { FSEWriter(frequencies: $0, order: $1) }
         adjust(&frequencies)
@@ -91,6 +97,8 @@ struct LZFSEWriter {
                 encoders[part].write(number.symbol, &states[part], to: &bits)
             }
         }
+        literalBits.dropFirst(trim.literals)
+        bits.dropFirst(trim.triples)
         let header =
             packed
             ? packedHeader(given, literals.count, triples.count, literalBits, bits, literalStates, states, frequencies)
@@ -270,6 +278,11 @@ struct BitWriter {
 
     /// Unused bits of the last byte.
     var padding: Int { bytes.count * 8 - count }
+
+    mutating func dropFirst(_ number: Int) {
+        bytes.removeFirst(number)
+        count -= number * 8
+    }
 
     mutating func append(_ value: UInt64, _ width: Int) {
         for bit in 0..<width {
