@@ -296,7 +296,7 @@ import Testing
             return Self.decompress(writer.finished, 1 + given) != nil
         }
         let none = Triple(literals: [], length: 0, distance: 1), one = Triple(literals: [], length: 1, distance: 1)
-        #expect(isRead([none, one, one], given: 3) == false)
+        #expect(isRead([none, one, one], given: 2) == false)
         #expect(isRead([none, one, Triple(literals: [], length: 2, distance: 1)], given: 3))
         #expect(isRead([Triple(literals: [1, 2, 3, 4, 5], length: 0, distance: 1)], given: 5, spare: 3))
         #expect(isRead([Triple(literals: [1, 2, 3, 4, 5], length: 0, distance: 1)], given: 5, spare: 7) == false)
