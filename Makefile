@@ -9,7 +9,7 @@ STATIC := --static-swift-stdlib -Xswiftc -static-executable -Xswiftc -use-ld=lld
 # CPU tests need optimised code; @testable needs -enable-testing; kept apart from the plain release build.
 TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
-.PHONY: help deps build demo test check format bench golden fuzz install clean
+.PHONY: help deps build demo test check format bench golden fuzz sanitize install clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -49,10 +49,14 @@ golden: build ## writes golden files again, for review with git diff
 fuzz: deps ## damaged images of every format, SECONDS each (600), or one FORMAT
 	@./scripts/fuzz-images $(or $(SECONDS),600) $(FORMAT)
 
+sanitize: deps ## tests under the address and the thread sanitizer (half an hour)
+	./scripts/sanitize address
+	./scripts/sanitize thread
+
 install: build ## labctl and labvm into PREFIX/bin, a qemu-img link into PREFIX/lib/labctl
 	install -d $(PREFIX)/bin $(PREFIX)/lib/labctl
 	install -m 755 $(BUILD)/labctl $(BUILD)/labvm $(PREFIX)/bin/
 	ln -sf ../../bin/labctl $(PREFIX)/lib/labctl/qemu-img
 
 clean: ## build folders (downloaded guests stay; scripts/guests clean)
-	rm -rf .build .build-test
+	rm -rf .build .build-*

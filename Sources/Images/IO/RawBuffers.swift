@@ -91,6 +91,9 @@ extension UnsafeRawBufferPointer {
 }
 
 /// Heap memory with an owner: page aligned, zeroed, freed with the last reference.
+///
+/// Name the owner with a `let` before taking its pointers. Swift keeps a named object until the last use of memory that its
+/// `deinit` could touch; a temporary, as in `f(HeapBuffer(n).readable)`, is gone before `f` runs.
 final class HeapBuffer: @unchecked Sendable {
     let bytes: UnsafeMutableRawBufferPointer
 
