@@ -264,7 +264,7 @@ private struct DMGWriter {
         #expect(error?.kind == .io)
         #expect(error?.message.contains("lzfse chunk of sector 128") == true)
         #expect(try damaged.bytes(at: 0, count: 512) == Array(disk[..<512]))
-        #expect(try DMGFormat().check(damaged, repair: .none, verifyData: true).corruptions > 0)
+        #expect(try DiskImage.check(damaged, repair: .none, verifyData: true).corruptions > 0)
     }
 
     @Test func checkComparesChecksums() throws {
