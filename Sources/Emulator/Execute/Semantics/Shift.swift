@@ -149,26 +149,19 @@ extension CPU {
         func combine(_ value: T) -> T {
             if count == 0 { return value }
             let width = T.bitWidth
-            // 16-bit operands with counts above 16 are undefined; processors rotate in the source and then the destination.
-            let high = UInt128(value) << UInt128(width * 2) | UInt128(source) << UInt128(width) | UInt128(value)
-            let low = UInt128(value) << UInt128(width * 2) | UInt128(source) << UInt128(width) | UInt128(value)
             let result: T
             let carry: Bool
-            if isLeft {
+            if width == 64 {
                 result =
-                    width == 64
-                    ? value << T(count) | source >> T(64 - count)
-                    : T(truncatingIfNeeded: high >> UInt128(width * 2 - count))
-                carry =
-                    width == 64
-                    ? value >> T(64 - count) & 1 != 0
-                    : high >> UInt128(width * 3 - count) & 1 != 0
+                    isLeft ? value << T(count) | source >> T(64 - count) : value >> T(count) | source << T(64 - count)
+                carry = value >> T(isLeft ? 64 - count : count - 1) & 1 != 0
             } else {
-                result =
-                    width == 64
-                    ? value >> T(count) | source << T(64 - count)
-                    : T(truncatingIfNeeded: low >> UInt128(count))
-                carry = width == 64 ? value >> T(count - 1) & 1 != 0 : low >> UInt128(count - 1) & 1 != 0
+                // 16-bit operands with counts above 16 are undefined; processors rotate in the source and then the
+                // destination.
+                let row = UInt128(value) << UInt128(width * 2) | UInt128(source) << UInt128(width) | UInt128(value)
+                let shift = isLeft ? width * 2 - count : count
+                result = T(truncatingIfNeeded: row >> UInt128(shift))
+                carry = row >> UInt128(isLeft ? shift + width : shift - 1) & 1 != 0
             }
             let overflow = (result ^ value).leadingZeroBitCount == 0
             s.setFlags(result, cf: carry, of: overflow)
