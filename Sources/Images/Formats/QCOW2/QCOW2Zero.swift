@@ -1,4 +1,5 @@
-/// Zeroes and discards. Whole clusters change their L2 entry only; what is left at the ends is written as zeros.
+/// Zeroes and discards. Whole clusters and subclusters change their L2 entry only; what is left at the ends is written as
+/// zeros.
 extension QCOW2Image {
     public func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(ImageError) {
         try zero(at: offset, count: count, mayUnmap: mayUnmap, pins: false)
@@ -17,12 +18,52 @@ extension QCOW2Image {
         let reach = end == size ? (end + layout.clusterMask) & ~layout.clusterMask : end
         let first = (offset + layout.clusterMask) & ~layout.clusterMask
         let last = reach & ~layout.clusterMask
-        guard first < last else { return try writeZeroBytes(from: offset, to: end, pins: pins) }
-        if offset < first { try writeZeroBytes(from: offset, to: first, pins: pins) }
+        guard first < last else { return try zeroParts(from: offset, to: end, pins: pins) }
+        if offset < first { try zeroParts(from: offset, to: first, pins: pins) }
         try changeClusters(from: first, to: last, pins: pins) { (image, position) throws(ImageError) in
             try image.zeroCluster(position, mayUnmap: mayUnmap, pins: pins)
         }
-        if last < end { try writeZeroBytes(from: last, to: end, pins: pins) }
+        if last < end { try zeroParts(from: last, to: end, pins: pins) }
+    }
+
+    /// Zeroes parts of clusters: their whole subclusters by flags, the rest by writing.
+    private func zeroParts(from start: UInt64, to end: UInt64, pins: Bool) throws(ImageError) {
+        guard layout.isExtended else { return try writeZeroBytes(from: start, to: end, pins: pins) }
+        let mask = UInt64(layout.subclusterSize - 1)
+        var position = start
+        while position < end {
+            let stop = min(end, layout.clusterStart(position) + UInt64(layout.clusterSize))
+            let first = (position + mask) & ~mask
+            // As with clusters, the last one may stretch past the disk.
+            let last = (stop == size ? stop + mask : stop) & ~mask
+            if first < last, try zeroSubclusters(from: first, to: last, pins: pins) {
+                if position < first { try writeZeroBytes(from: position, to: first, pins: pins) }
+                if last < stop { try writeZeroBytes(from: last, to: stop, pins: pins) }
+            } else {
+                try writeZeroBytes(from: position, to: stop, pins: pins)
+            }
+            position = stop
+        }
+    }
+
+    /// Flags subclusters of one cluster as zeros; false for a compressed one, which has no flags.
+    private func zeroSubclusters(from start: UInt64, to end: UInt64, pins: Bool) throws(ImageError) -> Bool {
+        access.lockExclusive()
+        defer { access.unlock() }
+        try prepareForWriting()
+        let cluster = layout.clusterStart(start)
+        let (old, bitmap) = try entry(at: cluster)
+        guard try decode(old, cluster).kind != .compressed else { return false }
+        let first = (start - cluster) >> UInt64(layout.subclusterBits)
+        let count = (end - start) >> UInt64(layout.subclusterBits)
+        let allocated: UInt64 = (1 << count - 1) << first
+        let zero = allocated << 32
+        if bitmap & (allocated | zero) == zero { return true }
+        if bitmap & (allocated | zero) == 0, !pins, !isBacked(start) { return true }
+        try recordWrite(start, min(end, header.size) - start)
+        try replace(cluster, old, bitmap: bitmap & ~allocated | zero)
+        if dataStorage !== storage { try zeroExternal(start, to: end) }
+        return true
     }
 
     public func discard(at offset: UInt64, count: UInt64) throws(ImageError) {
@@ -84,13 +125,12 @@ extension QCOW2Image {
             if new != old { try replace(position, new, bitmap: 0) }
         }
         if dataStorage !== storage, place != 0 || header.autoclear & QCOW2Header.autoclearRawData != 0 {
-            try zeroExternal(position)
+            try zeroExternal(position, to: position + UInt64(layout.clusterSize))
         }
     }
 
-    private func zeroExternal(_ position: UInt64) throws(ImageError) {
-        try dataStorage.zero(
-            at: position, count: min(UInt64(layout.clusterSize), header.size - position), unmap: true)
+    private func zeroExternal(_ start: UInt64, to end: UInt64) throws(ImageError) {
+        try dataStorage.zero(at: start, count: min(end, header.size) - start, unmap: true)
     }
 
     private func discardCluster(_ position: UInt64) throws(ImageError) {
