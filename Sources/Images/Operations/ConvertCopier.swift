@@ -13,6 +13,7 @@ final class ConvertCopier: @unchecked Sendable {
     /// Zero runs are looked for in steps of this.
     private let granularity: Int
     private let pieceBytes: Int
+    private let pace: RateLimit
     private static let plainPieceBytes = 2 << 20
     private let isCompressed: Bool
     /// Source files that the target can share disk blocks with.
@@ -26,7 +27,6 @@ final class ConvertCopier: @unchecked Sendable {
     private var turn = 0
     private var failure: ImageError?
     private var doneBytes: UInt64 = 0
-    private var startNanoseconds: UInt64 = 0
 
     private struct Piece {
         var offset: UInt64
@@ -53,11 +53,11 @@ final class ConvertCopier: @unchecked Sendable {
             granularity = max(512, request.sparseBytes & ~511)
         }
         sharing = isCompressed ? [] : Self.sharing(request.sources, target)
+        pace = RateLimit(bytesPerSecond: request.rateLimit)
         pieceBytes = max(alignment, isCompressed ? 512 << 10 : Self.plainPieceBytes)
     }
 
     func run() throws(ImageError) {
-        startNanoseconds = Self.now()
         let isWriteOnce = FormatRegistry.format(named: target.formatName)?.capabilities.contains(.writeOnce) ?? false
         // One more than there are processors: while one piece waits for its turn, the next is being read.
         let workers = max(1, min(request.workers, WorkerThreads.processorCount + 1))
@@ -316,11 +316,7 @@ final class ConvertCopier: @unchecked Sendable {
         request.progress?(done, source.size)
         turnChanged.broadcast()
         lock.unlock()
-        if request.rateLimit > 0 {
-            let due = startNanoseconds + done / request.rateLimit * 1_000_000_000
-            let current = Self.now()
-            if due > current { usleep(UInt32(min((due - current) / 1000, 1_000_000))) }
-        }
+        pace.wait(done, isCancelled: request.isCancelled)
     }
 
     private func fail(_ error: ImageError) {
@@ -328,11 +324,5 @@ final class ConvertCopier: @unchecked Sendable {
         if failure == nil { failure = error }
         turnChanged.broadcast()
         lock.unlock()
-    }
-
-    private static func now() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 }
