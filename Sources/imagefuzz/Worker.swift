@@ -1,5 +1,6 @@
 import Glibc
 import Images
+import Seeded
 
 /// The process that does the iterations. It dies of what it finds, so it writes down first what it is about to do.
 struct Worker {
