@@ -74,6 +74,10 @@ struct SeedRecipe {
             SeedRecipe(name: "cloop", format: "cloop", options: ["block_size": "65536"], content: .compressed),
             SeedRecipe(
                 name: "luks", format: "luks", options: ["key-secret": "key", "iter-time": "10"], size: 1 << 20),
+            SeedRecipe(
+                name: "luks-cast5", format: "luks",
+                options: ["key-secret": "key", "iter-time": "10", "cipher-alg": "cast5-128", "cipher-mode": "cbc"],
+                size: 1 << 20),
             SeedRecipe(name: "dmg-fork", format: "dmg", content: .bytes(HandMade.dmgWithFork)),
             SeedRecipe(name: "dmg-list", format: "dmg", content: .bytes(HandMade.dmgWithList)),
             SeedRecipe(

@@ -28,7 +28,13 @@ import Testing
         ["cipher-mode": "cbc", "ivgen-alg": "essiv", "cipher-alg": "aes-128"],
         ["cipher-mode": "cbc", "ivgen-alg": "essiv", "ivgen-hash-alg": "sha256"], ["ivgen-alg": "plain"],
         ["hash-alg": "sha1"], ["hash-alg": "sha224"], ["hash-alg": "sha384"], ["hash-alg": "sha512"],
-        ["hash-alg": "ripemd160"],
+        ["hash-alg": "ripemd160"], ["cipher-alg": "serpent-256"], ["cipher-alg": "serpent-192"],
+        ["cipher-alg": "serpent-128", "cipher-mode": "cbc", "ivgen-alg": "essiv", "ivgen-hash-alg": "md5"],
+        ["cipher-alg": "serpent-256", "cipher-mode": "ctr"], ["cipher-alg": "serpent-256", "cipher-mode": "ecb"],
+        ["cipher-alg": "twofish-256"], ["cipher-alg": "twofish-192", "ivgen-alg": "essiv"],
+        ["cipher-alg": "twofish-128", "cipher-mode": "cbc", "ivgen-alg": "plain"],
+        ["cipher-alg": "cast5-128", "cipher-mode": "cbc"], ["cipher-alg": "cast5-128", "cipher-mode": "ctr"],
+        ["cipher-alg": "cast5-128", "cipher-mode": "cbc", "ivgen-alg": "essiv", "ivgen-hash-alg": "md5"],
     ])
     func qemuReadsAndWritesWhatWeMade(choice: [String: String]) throws {
         let scratch = Scratch()
@@ -67,6 +73,49 @@ import Testing
         ])
         let device = try openLUKS(path, readOnly: true)
         #expect(try device.bytes(at: 1024, count: 9 << 10) == [UInt8](repeating: 77, count: 9 << 10))
+    }
+
+    /// Whatever cipher a header names, or however long its key is, there is an answer in qemu-img's words.
+    @Test(arguments: [
+        ("camellia", "xts-plain64", 64, "Algorithm 'camellia' with key size 32 bytes not supported"),
+        ("", "cbc-plain64", 32, "Algorithm '' with key size 32 bytes not supported"),
+        ("serpent", "xts-plain64", 16, "Algorithm 'serpent' with key size 8 bytes not supported"),
+        ("serpent", "xts-plain64", 65, "Algorithm 'serpent' with key size 65 bytes not supported"),
+        ("twofish", "cbc-plain64", 64, "Algorithm 'twofish' with key size 64 bytes not supported"),
+        ("cast5", "cbc-plain64", 5, "Algorithm 'cast5' with key size 5 bytes not supported"),
+        ("aes", "xts-plain64", 0, "Algorithm 'aes' with key size 0 bytes not supported"),
+        ("twofish", "ecb", 32, "Unexpected cipher mode string format 'ecb'"),
+        ("twofish", "lrw-benbi", 32, "Cipher mode 'lrw' not supported"),
+        ("twofish", "cbc-benbi", 32, "IV generator 'benbi' not supported"),
+        ("twofish", "cbc-", 32, "IV generator '' not supported"),
+        ("twofish", "cbc-essiv", 32, "Missing IV generator hash specification"),
+        ("twofish", "cbc-essiv:", 32, "Hash algorithm '' not supported"),
+        ("twofish", "cbc-plain64:foo", 32, "Hash algorithm 'foo' not supported"),
+        ("twofish", "cbc-essiv:sha1", 32, "No Twofish cipher with key size 20 available"),
+        ("serpent", "xts-essiv:sha512", 64, "No Serpent cipher with key size 64 available"),
+        ("cast5", "cbc-essiv:sha256", 16, "Cipher cast5-128 not supported with essiv"),
+    ])
+    func impossibleCiphersAreRefused(name: String, mode: String, keyBytes: Int, message: String) {
+        let error = #expect(throws: ImageError.self) {
+            try LUKSCipher(name: name, mode: mode, keyBytes: keyBytes)
+        }
+        #expect(error?.message == message)
+    }
+
+    /// CAST5's blocks are too short for XTS: a header may say so, but nothing can be read or made.
+    @Test func castHasNoXTS() throws {
+        let cipher = try LUKSCipher(name: "cast5", mode: "xts-plain64", keyBytes: 32)
+        let opening = #expect(throws: ImageError.self) { try cipher.keyed([UInt8](repeating: 0, count: 32)) }
+        #expect(opening?.message == "Unsupported cipher mode xts")
+        let scratch = Scratch()
+        for (format, prefix) in [("luks", ""), ("qcow2", "encrypt.")] {
+            var options = [prefix + "key-secret": "s", prefix + "cipher-alg": "cast5-128"]
+            if format == "qcow2" { options["encrypt.format"] = "luks" }
+            let creating = #expect(throws: ImageError.self) {
+                try createLUKS(scratch.path("a." + format), format: format, options)
+            }
+            #expect(creating?.message == "Unsupported cipher mode xts")
+        }
     }
 
     @Test func passphrasesAreAddedAndErased() throws {

@@ -1,8 +1,10 @@
 import COpenSSL
 import Glibc
 
-/// What a LUKS header says of its encryption: name `aes`, mode such as `xts-plain64` or `cbc-essiv:sha256`, key length.
+/// What a LUKS header says of its encryption: a name such as `aes`, a mode such as `xts-plain64` or `cbc-essiv:sha256`, and
+/// the length of the master key.
 struct LUKSCipher: Sendable, Hashable {
+    let algorithm: CipherAlgorithm
     let chaining: SectorCipher.Chaining
     /// `plain`, `plain64` or `essiv`.
     let vectorName: String
@@ -11,44 +13,69 @@ struct LUKSCipher: Sendable, Hashable {
     /// Bytes of the master key: XTS takes two keys.
     let keyBytes: Int
 
+    static let vectorNames = ["plain", "plain64", "essiv"]
+
     /// `aes-256` and the like: the length of one key.
-    var algorithmName: String { "aes-\(keyBytes * 8 / (chaining == .xts ? 2 : 1))" }
+    var algorithmName: String { Self.optionName(algorithm, keyBytes / (chaining == .xts ? 2 : 1)) }
     var modeName: String { "\(chaining.rawValue)-\(vectorName)" + (vectorHash.map { ":\($0)" } ?? "") }
 
-    /// From the fields of a header. Throws `.unsupported` for ciphers and generators that are not known.
+    /// What `create` calls a cipher with keys of that many bytes.
+    static func optionName(_ algorithm: CipherAlgorithm, _ keyBytes: Int) -> String {
+        "\(algorithm.rawValue)-\(keyBytes * 8)"
+    }
+
+    /// From the fields of a header. Throws `.unsupported` for ciphers, modes and generators that are not known, and for
+    /// keys that the cipher does not take; `.invalidArgument` for an ESSIV whose hash is no key of the cipher.
     init(name: String, mode: String, keyBytes: Int) throws(ImageError) {
         func bad(_ kind: ImageError.Kind, _ message: String) -> ImageError { ImageError(kind, message, format: "luks") }
-        let parts = mode.split(separator: "-", maxSplits: 1).map(String.init)
-        let generator = (parts.count > 1 ? parts[1] : "").split(separator: ":", maxSplits: 1).map(String.init)
-        guard name == "aes", let chaining = SectorCipher.Chaining(rawValue: parts.first ?? ""),
-            let vectorName = generator.first, ["plain", "plain64", "essiv"].contains(vectorName)
-        else { throw bad(.unsupported, "LUKS cipher \(name)-\(mode) is not supported") }
-        guard [16, 24, 32].contains(chaining == .xts ? keyBytes / 2 : keyBytes), keyBytes % 8 == 0 else {
-            throw bad(.corrupt, "LUKS key of \(keyBytes) bytes is invalid")
+        let parts = mode.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2 else { throw bad(.corrupt, "Unexpected cipher mode string format '\(mode)'") }
+        let generator = parts[1].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard let chaining = SectorCipher.Chaining(rawValue: parts[0]) else {
+            throw bad(.unsupported, "Cipher mode '\(parts[0])' not supported")
         }
+        let isPair = chaining == .xts && keyBytes % 2 == 0
+        let oneKey = isPair ? keyBytes / 2 : keyBytes
+        guard let algorithm = CipherAlgorithm(rawValue: name), algorithm.keySizes.contains(oneKey),
+            isPair == (chaining == .xts)
+        else { throw bad(.unsupported, "Algorithm '\(name)' with key size \(oneKey) bytes not supported") }
+        guard Self.vectorNames.contains(generator[0]) else {
+            throw bad(.unsupported, "IV generator '\(generator[0])' not supported")
+        }
+        self.algorithm = algorithm
         self.chaining = chaining
-        self.vectorName = vectorName
-        vectorHash = generator.count > 1 ? generator[1] : vectorName == "essiv" ? "sha256" : nil
         self.keyBytes = keyBytes
+        vectorName = generator[0]
+        vectorHash = generator.count > 1 ? generator[1] : nil
+        if let vectorHash { try LUKSHash.check(vectorHash) }
         guard vectorName == "essiv" else { return }
-        guard let hash = vectorHash, LUKSHash.algorithm(hash) != nil else {
-            throw bad(.unsupported, "LUKS vector hash '\(vectorHash ?? "")' is not supported")
-        }
-        let count = LUKSHash.hash([], hash).count
-        guard [16, 24, 32].contains(count) else {
-            throw bad(.invalidArgument, "No AES cipher with key size \(count) available")
+        guard let vectorHash else { throw bad(.corrupt, "Missing IV generator hash specification") }
+        let digest = LUKSHash.hash([], vectorHash).count
+        guard !algorithm.keySizes.contains(digest) else { return }
+        throw bad(
+            .invalidArgument,
+            algorithm.keySizes.count == 1
+                ? "Cipher \(Self.optionName(algorithm, oneKey)) not supported with essiv"
+                : "No \(algorithm.title) cipher with key size \(digest) available")
+    }
+
+    /// Refuses what a header can say but nobody can compute: XTS masks are made for blocks of 16 bytes.
+    func checkChaining() throws(ImageError) {
+        guard chaining != .xts || algorithm.blockBytes == 16 else {
+            throw ImageError(.unsupported, "Unsupported cipher mode \(chaining.rawValue)", format: "luks")
         }
     }
 
     /// The cipher under a key.
-    func keyed(_ key: [UInt8]) -> SectorCipher {
+    func keyed(_ key: [UInt8]) throws(ImageError) -> SectorCipher {
+        try checkChaining()
         let vector: SectorCipher.Vector =
             switch vectorName {
             case "plain": .plain
             case "essiv": .essiv(key: LUKSHash.hash(key, vectorHash ?? "sha256"))
             default: .plain64
             }
-        return SectorCipher(key: key, chaining: chaining, vector: vector)
+        return try SectorCipher(algorithm, key: key, chaining: chaining, vector: vector)
     }
 }
 
@@ -82,21 +109,24 @@ struct LUKSParameters: Sendable {
             }
             return text
         }
-        let others =
-            [16, 24, 32].flatMap { ["serpent-\($0 * 8)", "twofish-\($0 * 8)"] } + ["cast5-128", "3des", "des"]
-        let algorithm = try choice("cipher-alg", ["aes-128", "aes-192", "aes-256"] + others, default: "aes-256")
-        guard !others.contains(algorithm), let bits = Int(algorithm.dropFirst(4)) else {
-            throw ImageError(.unsupported, "Algorithm '\(algorithm)' not supported", format: "luks")
+        let ciphers = CipherAlgorithm.allCases.flatMap { algorithm in
+            algorithm.keySizes.map { (name: LUKSCipher.optionName(algorithm, $0), algorithm: algorithm, keyBytes: $0) }
+        }
+        // QEMU has names for two ciphers that LUKS does not use.
+        let name = try choice("cipher-alg", ciphers.map(\.name) + ["3des", "des"], default: "aes-256")
+        guard let chosen = ciphers.first(where: { $0.name == name }) else {
+            throw ImageError(.unsupported, "Algorithm '\(name)' not supported", format: "luks")
         }
         let mode = try choice("cipher-mode", SectorCipher.Chaining.allCases.map(\.rawValue), default: "xts")
-        let generator = try choice("ivgen-alg", ["plain", "plain64", "essiv"], default: "plain64")
+        let generator = try choice("ivgen-alg", LUKSCipher.vectorNames, default: "plain64")
         let generatorHash = try choice("ivgen-hash-alg", LUKSHash.names, default: "")
         hash = try choice("hash-alg", LUKSHash.names, default: "sha256")
         cipher = try LUKSCipher(
-            name: "aes",
+            name: chosen.algorithm.rawValue,
             mode: "\(mode)-\(generator)"
                 + (generatorHash.isEmpty ? generator == "essiv" ? ":sha256" : "" : ":\(generatorHash)"),
-            keyBytes: bits / 8 * (mode == "xts" ? 2 : 1))
+            keyBytes: chosen.keyBytes * (mode == "xts" ? 2 : 1))
+        try cipher.checkChaining()
         milliseconds = try reader.number(prefix + "iter-time") ?? 2000
     }
 }
@@ -115,6 +145,13 @@ enum LUKSHash {
         case "sha512": EVP_sha512()
         case "ripemd160": EVP_ripemd160()
         default: nil
+        }
+    }
+
+    /// Refuses hashes that are not known.
+    static func check(_ name: String) throws(ImageError) {
+        guard algorithm(name) != nil else {
+            throw ImageError(.unsupported, "Hash algorithm '\(name)' not supported", format: "luks")
         }
     }
 

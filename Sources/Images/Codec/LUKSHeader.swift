@@ -64,11 +64,11 @@ struct LUKSHeader {
         let keyBytes = Int(bytes.be32(108))
         do throws(ImageError) {
             cipher = try LUKSCipher(name: Self.text(bytes, 8), mode: Self.text(bytes, 40), keyBytes: keyBytes)
+            try LUKSHash.check(Self.text(bytes, 72))
         } catch {
             throw bad(error.kind, error.message, at: 8)
         }
         self.bytes = bytes
-        guard LUKSHash.algorithm(hash) != nil else { throw bad(.unsupported, "LUKS hash '\(hash)' is not supported") }
         var work = UInt64(bytes.be32(164))
         for slot in 0..<Self.slotCount {
             let at = slotPlace(slot)
@@ -110,7 +110,7 @@ struct LUKSHeader {
         let salt = LUKSHash.random(32)
         var head = Self.magic
         head.putBE(UInt16(1))
-        head += field("aes", 32) + field(cipher.modeName, 32) + field(hash, 32)
+        head += field(cipher.algorithm.rawValue, 32) + field(cipher.modeName, 32) + field(hash, 32)
         head.putBE(UInt32(8 + Self.slotCount * area))
         head.putBE(UInt32(master.count))
         head += LUKSHash.derive(master, salt, digestIterations, hash, 20)

@@ -2,7 +2,7 @@
 extension LUKSHeader {
     /// The cipher of the payload, if one of the slots opens with the passphrase.
     func unlock(_ password: [UInt8], _ storage: any Storage, at offset: UInt64) throws(ImageError) -> SectorCipher {
-        cipher.keyed(try masterKey(password, storage, at: offset))
+        try cipher.keyed(try masterKey(password, storage, at: offset))
     }
 
     /// The master key, if one of the slots opens with the passphrase.

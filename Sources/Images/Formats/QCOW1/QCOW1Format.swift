@@ -76,7 +76,7 @@ public struct QCOW1Format: ImageFormat {
             if let id = options.keySecret ?? (options.secrets.count == 1 ? options.secrets.keys.first : nil),
                 let password = options.secrets[id]
             {
-                cipher = SectorCipher.legacy(password: password)
+                cipher = try SectorCipher.legacy(password: password)
             } else if !options.forCheck {
                 throw bad(.permission, "Parameter 'encrypt.key-secret' is required for cipher", 36)
             }

@@ -82,7 +82,7 @@ public struct QCOW2Format: ImageFormat {
             throw ImageError(
                 .permission, "Parameter 'encrypt.key-secret' is required for cipher", format: name, path: storage.path)
         }
-        if header.cryptMethod == 1 { return SectorCipher.legacy(password: passphrase) }
+        if header.cryptMethod == 1 { return try SectorCipher.legacy(password: passphrase) }
         guard let place = header.cryptoHeader, place.offset < storage.byteCount else {
             throw ImageError(
                 .corrupt, "CRYPTO header for LUKS encrypted qcow2 is missing", format: name, path: storage.path)
