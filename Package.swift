@@ -50,15 +50,18 @@ let package = Package(
             name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol", "CLinux", "CZlib"],
             swiftSettings: strict),
 
+        // Random numbers that come again.
+        .target(name: "Seeded", swiftSettings: strict),
+
         // Damages images of every format; `make fuzz` and ImageFuzzTests run it.
-        .executableTarget(name: "imagefuzz", dependencies: ["Images"], swiftSettings: strict),
+        .executableTarget(name: "imagefuzz", dependencies: ["Images", "Seeded"], swiftSettings: strict),
 
         .testTarget(
-            name: "LabSpecTests", dependencies: ["LabSpec"], exclude: ["Golden"], swiftSettings: strict),
-        .testTarget(name: "ImagesTests", dependencies: ["Images"], swiftSettings: strict),
+            name: "LabSpecTests", dependencies: ["LabSpec", "Seeded"], exclude: ["Golden"], swiftSettings: strict),
+        .testTarget(name: "ImagesTests", dependencies: ["Images", "Seeded"], swiftSettings: strict),
         .testTarget(name: "ImageFuzzTests", dependencies: ["imagefuzz", "Images"], swiftSettings: strict),
         .testTarget(
-            name: "EmulatorTests", dependencies: ["Emulator"], exclude: ["Golden"], swiftSettings: strict),
+            name: "EmulatorTests", dependencies: ["Emulator", "Seeded"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "OrchestratorTests", dependencies: ["Orchestrator"], swiftSettings: strict),
         .testTarget(name: "labctlTests", dependencies: ["labctl"], swiftSettings: strict),
         .testTarget(name: "GuestTests", dependencies: ["Emulator", "Images"], swiftSettings: strict),

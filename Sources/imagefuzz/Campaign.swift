@@ -84,7 +84,7 @@ struct Campaign {
             [
                 ChildProcess.ownPath, "worker", "--format", format, "--seed", String(arguments.seed), "--first",
                 String(first), "--iterations", String(count), "--corpus", folder + "/seeds", "--scratch",
-                folder + "/work",
+                folder + "/work", "--memory", String(arguments.memoryBytes >> 20),
             ], output: folder + "/work/output")
         guard let child else { throw FuzzFailure("cannot start a worker") }
         var status: Int32 = 0

@@ -1,5 +1,6 @@
 import Glibc
 import Images
+import Seeded
 
 /// Everything that is done with one damaged image. Errors are the expected answer; what counts as a finding is a crash,
 /// a hang, memory, a file changed by a reader, an empty extent, an error without a sentence, or a file opened that lies

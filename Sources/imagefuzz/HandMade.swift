@@ -90,19 +90,21 @@ enum HandMade {
         return head + bytes + be(UInt64(high << 16 | low), 4)
     }
 
-    /// Data of a disk of 64 sectors and the table over it: 8 raw, 8 zeros, 8 ignored, 8 in zlib, the rest in no chunk.
+    /// Data of a disk of 64 sectors and the table over it: 8 raw, 8 zeros, 8 ignored, 8 in zlib, 8 in LZFSE,
+    /// the rest in no chunk.
     private static func dmgParts() -> (data: [UInt8], table: [UInt8]) {
         let sectors = [UInt8](repeating: 0, count: 4096).indices.map { UInt8(truncatingIfNeeded: $0 / 7) }
-        let packed = stored(sectors)
+        let packed = stored(sectors), stream = lzfseStream()
         var table = Array("mish".utf8) + be(1, 4) + be(0, 8) + be(64, 8) + be(0, 8)
-        table += [UInt8](repeating: 0, count: 200 - table.count) + be(5, 4)
+        table += [UInt8](repeating: 0, count: 200 - table.count) + be(6, 4)
         for (kind, first, place, length) in [
             (1, 0, 0, 4096), (0, 8, 0, 0), (2, 16, 0, 0), (0x8000_0005, 24, 4096, packed.count),
+            (0x8000_0007, 32, UInt64(4096 + packed.count), stream.count),
         ] as [(UInt64, UInt64, UInt64, Int)] {
             table += be(kind, 4) + be(0, 4) + be(first, 8) + be(8, 8) + be(place, 8) + be(UInt64(length), 8)
         }
         table += be(0xffff_ffff, 4) + [UInt8](repeating: 0, count: 36)
-        return (sectors + packed, table)
+        return (sectors + packed + stream, table)
     }
 
     private static func trailer(data: Int, fork: Int, list: Int) -> [UInt8] {

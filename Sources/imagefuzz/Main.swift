@@ -1,6 +1,6 @@
 // imagefuzz: damages good images of every registered format and does with them all that the library can do.
 //
-//     imagefuzz run [--format F] [--seed N] [--first N] [--iterations N | --seconds N] [--most FINDINGS]
+//     imagefuzz run [--format F] [--seed N] [--first N] [--iterations N | --seconds N] [--most FINDINGS] [--memory MIB]
 //     imagefuzz replay --format F --seed N --first N        one iteration in this process, files kept in ./imagefuzz-replay
 //
 // Ends with 0 when nothing was found. See docs/FORMATS.md, "Hostile images".
@@ -19,6 +19,8 @@ struct Arguments {
     var seconds = 0
     /// Stop a format after so many findings.
     var most = 10
+    /// Resident memory after which a worker reports the iteration; a sanitizer's own comes on top.
+    var memoryBytes = 320 << 20
     var corpus = ""
     var scratch = ""
     var keeps: Bool { command == .replay }
@@ -27,7 +29,8 @@ struct Arguments {
         var rest = words[...]
         guard let name = rest.popFirst(), let command = Command(rawValue: name) else {
             throw FuzzFailure(
-                "usage: imagefuzz run|replay [--format F] [--seed N] [--first N] [--iterations N | --seconds N]")
+                "usage: imagefuzz run|replay [--format F] [--seed N] [--first N] [--iterations N | --seconds N] "
+                    + "[--most FINDINGS] [--memory MIB]")
         }
         self.command = command
         while let option = rest.popFirst() {
@@ -45,6 +48,7 @@ struct Arguments {
             case "--iterations": iterations = try number()
             case "--seconds": seconds = try number()
             case "--most": most = try number()
+            case "--memory": memoryBytes = try number() << 20
             case "--corpus": corpus = value
             case "--scratch": scratch = value
             default: throw FuzzFailure("unknown option \(option)")

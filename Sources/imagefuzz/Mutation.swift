@@ -1,3 +1,5 @@
+import Seeded
+
 /// Damage done to a file, aimed at the places where formats keep their tables.
 struct Mutator {
     /// Offsets of aligned 32-bit words that are not zero, in pages of metadata.

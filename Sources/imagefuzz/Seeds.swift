@@ -131,11 +131,11 @@ struct SeedRecipe {
         SeedRecipe(name: "vmdk", format: "vmdk"),
         SeedRecipe(name: "vmdk-overlay", format: "vmdk", content: .overlay("vmdk"), companions: ["base"]),
         SeedRecipe(
-            name: "vmdk-flat", format: "vmdk", options: ["subformat": "monolithicFlat"], companions: ["image-flat.vmdk"]
+            name: "vmdk-flat", format: "vmdk", options: ["subformat": "monolithicFlat"], companions: ["image-flat"]
         ),
         SeedRecipe(
             name: "vmdk-split", format: "vmdk", options: ["subformat": "twoGbMaxExtentSparse"],
-            companions: ["image-s001.vmdk", "image-s001.vmdk", "image-s001.vmdk"]),
+            companions: ["image-s001", "image-s001", "image-s001"]),
         SeedRecipe(
             name: "vmdk-stream", format: "vmdk", options: ["subformat": "streamOptimized"], content: .compressed),
         SeedRecipe(

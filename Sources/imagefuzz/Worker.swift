@@ -1,5 +1,6 @@
 import Glibc
 import Images
+import Seeded
 
 /// The process that does the iterations. It dies of what it finds, so it writes down first what it is about to do.
 struct Worker {
@@ -9,10 +10,8 @@ struct Worker {
 
     /// CPU time for one iteration, everything in it.
     static let secondsPerIteration = 60
-    /// Writable memory beyond what the process has at the start.
-    static let memoryBytes: UInt64 = 512 << 20
-    /// Resident memory after which a worker reports the iteration.
-    static let residentBytes = 320 << 20
+    /// Writable memory beyond what the process has at the start: more than what may be resident.
+    static let unusedBytes = 192 << 20
     /// Exit code of a worker that has written down findings.
     static let foundSomething: Int32 = 3
 
@@ -68,7 +67,7 @@ struct Worker {
             startClock(0)
             if exercise.didOpen { opened += 1 }
             var findings = exercise.findings
-            if let resident = residentBytes, resident > Self.residentBytes {
+            if let resident = residentBytes, resident > arguments.memoryBytes {
                 findings.append("\(resident >> 20) MiB of memory")
             }
             if !findings.isEmpty {
@@ -117,7 +116,8 @@ struct Worker {
 
     private func limitResources() {
         let start = status("VmData:") ?? 0
-        var data = rlimit(rlim_cur: UInt(start + Self.memoryBytes), rlim_max: UInt(start + Self.memoryBytes))
+        let limit = UInt(start) + UInt(arguments.memoryBytes + Self.unusedBytes)
+        var data = rlimit(rlim_cur: limit, rlim_max: limit)
         setrlimit(__rlimit_resource_t(RLIMIT_DATA.rawValue), &data)
         var file = rlimit(rlim_cur: 2 << 30, rlim_max: 2 << 30)
         setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &file)

@@ -1,4 +1,5 @@
 import Foundation
+import Seeded
 import Testing
 
 @testable import Emulator
@@ -40,7 +41,7 @@ import Testing
     }
 
     @Test func randomBytesNeverReadBeyondWhatIsThere() {
-        var random = SeededGenerator(seed: 7)
+        var random = SeededRandom(7)
         for _ in 0..<200_000 {
             let count = Int.random(in: 1...15, using: &random)
             let bytes = (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) }
@@ -50,18 +51,5 @@ import Testing
                 if case .decoded = decoder.decode() { #expect(Int(decoder.op.length) <= count) }
             }
         }
-    }
-}
-
-/// SplitMix64: the same numbers on every machine.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

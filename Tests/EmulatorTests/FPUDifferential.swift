@@ -1,25 +1,13 @@
 #if arch(x86_64)
+    import Seeded
+
     @testable import Emulator
 
     /// Runs one instruction on the emulator and on the host with the same state.
     final class FPUDifferential {
         let host = HostCPU()
         let bare: BareCPU
-        var random: SplitMix
-
-        /// A small seeded generator.
-        struct SplitMix {
-            var state: UInt64
-            mutating func next() -> UInt64 {
-                state &+= 0x9E37_79B9_7F4A_7C15
-                var z = state
-                z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-                z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-                return z ^ z >> 31
-            }
-            mutating func below(_ n: Int) -> Int { Int(next() % UInt64(n)) }
-            mutating func pick<T>(_ values: [T]) -> T { values[below(values.count)] }
-        }
+        var random: SeededRandom
 
         static let memorySize = 128
         /// RSI points to the memory operand.
@@ -27,7 +15,7 @@
 
         init(seed: UInt64) throws {
             bare = try BareCPU(.flat64)
-            random = SplitMix(state: seed)
+            random = SeededRandom(seed)
         }
 
         // MARK: Operands

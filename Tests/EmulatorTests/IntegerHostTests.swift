@@ -1,4 +1,5 @@
 #if arch(x86_64)
+    import Seeded
     import Testing
 
     @testable import Emulator
@@ -22,7 +23,7 @@
                 && row.map != .three38
         }
 
-        private static func operand(_ random: inout SeededGenerator) -> UInt64 {
+        private static func operand(_ random: inout SeededRandom) -> UInt64 {
             let edges: [UInt64] = [
                 0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF,
                 0x7FFF_FFFF_FFFF_FFFF, 0x8000_0000_0000_0000, .max,
@@ -36,7 +37,7 @@
         }
 
         /// One encoding of a row: legacy and REX prefixes, ModRM with a register or [RBX]; nil where it would use RSP.
-        private static func encoding(_ row: OpcodeRow, _ random: inout SeededGenerator) -> (
+        private static func encoding(_ row: OpcodeRow, _ random: inout SeededRandom) -> (
             bytes: [UInt8], memory: Bool
         )? {
             var bytes: [UInt8] = []
@@ -82,7 +83,7 @@
             let row = OpcodeTable.shared.rows[index]
             let host = HostCPU()
             let bare = try BareCPU(.flat64)
-            var random = SeededGenerator(seed: UInt64(index) &* 77 &+ 1)
+            var random = SeededRandom(UInt64(index) &* 77 &+ 1)
             var compared = 0
             for _ in 0..<300 {
                 guard let (bytes, memory) = Self.encoding(row, &random) else { continue }

@@ -71,6 +71,63 @@ import Testing
         #expect(info.contains("refcount bits: 32") && info.contains("lazy refcounts: true"), "\(info)")
     }
 
+    /// Version 2 has no zero clusters: those of snapshots, and tables that several of them share, are replaced too.
+    @Test(arguments: [false, true]) func zeroClustersOfSnapshotsBecomeWhatVersionTwoKnows(withBacking: Bool) throws {
+        let scratch = Scratch()
+        let path = scratch.path("a.qcow2")
+        var request = CreateRequest(path: path, size: 2 << 20, options: ["cluster_size": "4096"])
+        if withBacking {
+            try DiskImage.create(scratch.path("base.qcow2"), format: "qcow2", size: 2 << 20)
+            let base = try open(scratch.path("base.qcow2"))
+            try base.put([UInt8](repeating: 7, count: 2 << 20), at: 0)
+            try base.close()
+            request.backing = BackingReference(file: "base.qcow2", format: "qcow2")
+        }
+        try DiskImage.create(request, format: "qcow2")
+        let device = try open(path)
+        let snapshots = try #require(device as? any SnapshotCapable)
+        // Zeros without a cluster and with one; then tables that two snapshots and the disk share, then some that differ.
+        try device.writeZeroes(at: 0, count: 40960, mayUnmap: true)
+        try device.put([UInt8](repeating: 3, count: 65536), at: 65536)
+        try device.writeZeroes(at: 65536, count: 8192, mayUnmap: false)
+        var contents: [String: [UInt8]] = [:]
+        for name in ["one", "two", "three"] {
+            try snapshots.createSnapshot(named: name)
+            contents[name] = try device.bytes(at: 0, count: 2 << 20)
+            if name == "two" { try device.writeZeroes(at: 100_000, count: 20_000, mayUnmap: false) }
+        }
+        try device.put([1, 2, 3], at: 70_000)
+        let active = try device.bytes(at: 0, count: 2 << 20)
+        try DiskImage.amend(device, ["compat": "0.10"])
+        #expect(try device.bytes(at: 0, count: 2 << 20) == active)
+        try device.close()
+        let check = try run(["qemu-img", "check", path])
+        #expect(check.status == 0, "\(check.output)")
+        for (name, content) in contents {
+            let read = try run(["qemu-img", "convert", "-l", name, "-O", "raw", path, scratch.path("\(name).raw")])
+            #expect(read.status == 0, "\(read.output)")
+            let raw = try open(scratch.path("\(name).raw"), format: "raw", readOnly: true)
+            #expect(firstDifference(try raw.bytes(at: 0, count: 2 << 20), content) == nil, "\(name)")
+        }
+        // Nothing is left of the flag that version 2 does not know.
+        let again = try open(path)
+        #expect(try DiskImage.check(again, repair: .none, verifyData: true).corruptions == 0)
+        for name in contents.keys.sorted() { try (again as? any SnapshotCapable)?.applySnapshot(name) }
+        try again.close()
+    }
+
+    @Test func snapshotsOfAnotherSizePreventTheWayBack() throws {
+        let scratch = Scratch()
+        let path = scratch.path("a.qcow2")
+        try DiskImage.create(path, format: "qcow2", size: 2 << 20)
+        let device = try open(path)
+        try (device as? any SnapshotCapable)?.createSnapshot(named: "s")
+        try device.resize(to: 3 << 20, preallocation: .off)
+        let error = #expect(throws: ImageError.self) { try DiskImage.amend(device, ["compat": "0.10"]) }
+        #expect(error?.message.contains("Internal snapshots prevent downgrade") == true, "\(error?.message ?? "")")
+        try device.close()
+    }
+
     /// Cut at any write, the image opens and at worst has leaked.
     @Test func aChangeOfTheRefcountWidthSurvivesACutAtEveryWrite() throws {
         let storage = MemoryStorage()

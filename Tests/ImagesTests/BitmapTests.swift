@@ -170,4 +170,18 @@ import Testing
         #expect(try bits(path, "on") == [0])
         try expectClean(path)
     }
+
+    @Test func bitmapsOfDisksOfOtherSizesAreNotMerged() throws {
+        let scratch = Scratch()
+        let path = try image(scratch)
+        let other = try image(scratch, "other.qcow2")
+        let longer = try open(other)
+        try longer.resize(to: 5 << 20, preallocation: .off)
+        let content = try DiskImage.bitmapContent(longer, named: "on")
+        try longer.close()
+        let device = try open(path)
+        #expect(throws: ImageError.self) { try DiskImage.changeBitmap(device, named: "off", .merge(content)) }
+        try device.close()
+        try expectClean(path)
+    }
 }

@@ -32,8 +32,9 @@ private struct DMGWriter {
         var out = [UInt8](repeating: 0, count: bytes.count * 2 + 1000)
         switch kind {
         case .zero, .ignore: return []
-        case .raw, .lzfse: return bytes
+        case .raw: return bytes
         case .adc: return adc(bytes)
+        case .lzfse: return LZFSEWriter.compress(bytes)
         case .zlib:
             let codec = libdeflate_alloc_compressor(6)
             defer { libdeflate_free_compressor(codec) }
@@ -222,7 +223,10 @@ private struct DMGWriter {
     }
 
     @Test(
-        arguments: [[1], [0x8000_0004], [0x8000_0005], [0x8000_0006], [0x8000_0008], [0x8000_0005, 1, 0x8000_0006]]
+        arguments: [
+            [1], [0x8000_0004], [0x8000_0005], [0x8000_0006], [0x8000_0007], [0x8000_0008],
+            [0x8000_0005, 1, 0x8000_0006],
+        ]
             as [[UInt32]], [false, true])
     func readsEveryKindOfChunk(kinds: [UInt32], usesFork: Bool) throws {
         let disks = Self.disks()
@@ -235,7 +239,7 @@ private struct DMGWriter {
         #expect(try device.bytes(at: 65_000, count: 2000) == Array(model.bytes[65_000..<67_000]))
         let result = try DiskImage.check(device, repair: .none, verifyData: true)
         #expect(result.corruptions == 0, "\(result.findings)")
-        // QEMU knows neither ADC nor xz; bzip2 is a module of its own.
+        // QEMU knows neither ADC nor xz; bzip2 and LZFSE are modules of their own.
         guard kinds == [1] || kinds == [0x8000_0005] else { return }
         let scratch = Scratch()
         try Data(file).write(to: URL(fileURLWithPath: scratch.path("x.dmg")))
@@ -247,11 +251,20 @@ private struct DMGWriter {
         #expect(try DiskImage.probe(scratch.path("x.dmg")) == "dmg")
     }
 
-    @Test func anLZFSEChunkIsRefusedByName() throws {
-        let device = try Self.open(DMGWriter().make(Self.disks(), kinds: [.lzfse]))
-        let error = #expect(throws: ImageError.self) { _ = try device.bytes(at: 0, count: 512) }
-        #expect(error?.kind == .unsupported)
-        #expect(error?.message.contains("LZFSE") == true)
+    @Test func aDamagedChunkIsNamed() throws {
+        let disk = [UInt8](repeating: 7, count: 200_704)
+        var file = DMGWriter().make([disk], kinds: [.lzfse])
+        let device = try Self.open(file)
+        try DiskModel(bytes: disk).check(device)
+        // The name of the second chunk's first block.
+        let second = LZFSEWriter.compress(Array(disk[..<65536])).count
+        file[second] ^= 1
+        let damaged = try Self.open(file)
+        let error = #expect(throws: ImageError.self) { _ = try damaged.bytes(at: 65536, count: 512) }
+        #expect(error?.kind == .io)
+        #expect(error?.message.contains("lzfse chunk of sector 128") == true)
+        #expect(try damaged.bytes(at: 0, count: 512) == Array(disk[..<512]))
+        #expect(try DiskImage.check(damaged, repair: .none, verifyData: true).corruptions > 0)
     }
 
     @Test func checkComparesChecksums() throws {
@@ -292,7 +305,9 @@ private struct DMGWriter {
 
     @Test func damageEndsInAnErrorNotACrash() throws {
         var random = SeededRandom(62)
-        for (usesFork, kind) in [(false, DMGWriter.Kind.zlib), (true, .adc), (true, .bzip2), (false, .xz)] {
+        for (usesFork, kind) in [
+            (false, DMGWriter.Kind.zlib), (true, .adc), (true, .bzip2), (false, .xz), (true, .lzfse),
+        ] {
             let good = DMGWriter(usesFork: usesFork).make(Self.disks(), kinds: [kind])
             for round in 0..<80 {
                 var file = good

@@ -64,4 +64,34 @@ import Testing
         #expect(try table[(1 << 40) - 1] == 0)
         #expect(try table.page(12345).allSatisfy { $0 == 0 })
     }
+
+    /// Zeros, and an error when it is told to.
+    private final class FailingStorage: UnwritableStorage, @unchecked Sendable {
+        let path = "zeros"
+        let byteCount: UInt64 = 16 << 20
+        var fails = false
+        var allocatedBytes: UInt64? { nil }
+        var refusal: ImageError { ImageError(.io, "cannot be read") }
+        func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
+            if fails { throw refusal }
+            buffer.zero(from: 0)
+        }
+        func dataRun(at offset: UInt64, limit: UInt64) -> (isData: Bool, length: UInt64) { (true, limit) }
+        func close() {}
+        func openSibling(_ path: String, create: Bool) throws(ImageError) -> any Storage { throw refusal }
+    }
+
+    @Test func aChangeAfterAFailedReadIsKept() throws {
+        let storage = FailingStorage()
+        let perPage = EntryTable.pageBytes / 8
+        let table = try EntryTable(storage, at: 0, count: 1100 * perPage, width: 8, bigEndian: false)
+        for page in 0..<1024 { _ = try table[page * perPage] }
+        _ = try table[0]
+        storage.fails = true
+        #expect(throws: ImageError.self) { try table[1024 * perPage] }
+        storage.fails = false
+        try table.set(7, at: 0)
+        _ = try table[1025 * perPage]
+        #expect(try table[0] == 7)
+    }
 }

@@ -72,3 +72,20 @@ import Testing
         #expect(error?.kind == .invalidArgument)
     }
 }
+
+@Suite struct NameEncodingTests {
+    @Test func namesThatAreNotUTF8AreRefusedInsteadOfChanged() throws {
+        let scratch = Scratch()
+        // What a Latin-1 name from the command line becomes in a string.
+        let name = scratch.path(String(decoding: Array("caf".utf8) + [0xe9], as: UTF8.self))
+        #expect(throws: ImageError.self) { try DiskImage.create(name, format: "raw", size: 512) }
+        try DiskImage.create(scratch.path("in"), format: "raw", size: 512)
+        let source = try open(scratch.path("in"), format: "raw", readOnly: true)
+        defer { try? source.close() }
+        #expect(throws: ImageError.self) {
+            try DiskImage.convert(ConvertRequest(sources: [source], targetPath: name, targetFormat: "qcow2"))
+        }
+        let error = #expect(throws: ImageError.self) { try open(name, readOnly: true) }
+        #expect(error?.message.contains("UTF-8") == true)
+    }
+}

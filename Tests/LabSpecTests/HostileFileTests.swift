@@ -1,4 +1,5 @@
 import Foundation
+import Seeded
 import Testing
 
 @testable import LabSpec
@@ -35,7 +36,7 @@ import Testing
         // By hand for longer: LABCTL_FUZZ_ROUNDS=1000000 LABCTL_FUZZ_SEED=2.
         let environment = ProcessInfo.processInfo.environment
         let rounds = environment["LABCTL_FUZZ_ROUNDS"].flatMap { Int($0) } ?? 4000
-        var random = SplitMix64(state: environment["LABCTL_FUZZ_SEED"].flatMap { UInt64($0) } ?? 1)
+        var random = SeededRandom(environment["LABCTL_FUZZ_SEED"].flatMap { UInt64($0) } ?? 1)
         for round in 0..<rounds {
             var scalars = Array(seeds[Int(random.next() % UInt64(seeds.count))].unicodeScalars)
             for _ in 0...Int(random.next() % 4) {

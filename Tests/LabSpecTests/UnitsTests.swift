@@ -1,3 +1,4 @@
+import Seeded
 import Testing
 
 @testable import LabSpec
@@ -43,25 +44,12 @@ import Testing
     }
 
     @Test func descriptionsReadBack() throws {
-        var random = SplitMix64(state: 7)
+        var random = SeededRandom(7)
         for _ in 0..<2000 {
             let size = ByteSize(bytes: random.next() >> (1 + random.next() % 60))
             #expect(try ByteSize.parse(size.description).get() == size)
             let duration = LabDuration(milliseconds: random.next() % (366 * 86_400_000))
             #expect(try LabDuration.parse(duration.description).get() == duration)
         }
-    }
-}
-
-/// A seeded generator (Steele, Lea and Flood 2014), so that failures come again.
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

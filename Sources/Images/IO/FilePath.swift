@@ -33,6 +33,29 @@ enum FilePath {
         return String(cString: resolved)
     }
 
+    /// The path that a chain of symbolic links ends at, whether or not there is a file; `path` itself where it is no link.
+    /// Throws where the links never end.
+    static func followingLinks(_ path: String) throws(ImageError) -> String {
+        var path = path
+        // As many as the kernel follows.
+        for _ in 0...40 {
+            var target = [CChar](repeating: 0, count: Int(PATH_MAX))
+            let count = readlink(path, &target, target.count)
+            if count <= 0 { return path }
+            path = resolve(
+                String(decoding: target.prefix(count).lazy.map(UInt8.init(bitPattern:)), as: UTF8.self), from: path)
+        }
+        throw .system(ELOOP, "Could not create '\(path)'", path: path)
+    }
+
+    /// Refuses a name that has lost bytes on its way into a string: it would mean another file.
+    static func checkEncoding(_ path: String) throws(ImageError) {
+        guard path.unicodeScalars.contains("\u{fffd}") else { return }
+        throw ImageError(
+            .invalidArgument, "the name '\(path)' is not UTF-8, as names of images have to be; rename the file",
+            path: path)
+    }
+
     /// The extension in lower case without its dot.
     static func suffix(of path: String) -> String {
         let name = name(of: path)

@@ -31,7 +31,11 @@ public final class FileStorage: Storage, @unchecked Sendable {
         // A pipe of that name must not keep us waiting; files and devices do not mind.
         let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK
         let descriptor = Glibc.open(path, flags)
-        guard descriptor >= 0 else { throw .system(errno, "Could not open '\(path)'", path: path) }
+        guard descriptor >= 0 else {
+            let code = errno
+            if code == ENOENT { try FilePath.checkEncoding(path) }
+            throw .system(code, "Could not open '\(path)'", path: path)
+        }
         return try FileStorage(
             adopting: descriptor, path: path, readOnly: readOnly, lock: lock, unsafeCache: unsafeCache,
             syncsAtEnd: syncsAtEnd)
@@ -41,6 +45,7 @@ public final class FileStorage: Storage, @unchecked Sendable {
     public static func create(
         _ path: String, exclusive: Bool = false, unsafeCache: Bool = false
     ) throws(ImageError) -> FileStorage {
+        try FilePath.checkEncoding(path)
         let flags = O_RDWR | O_CREAT | O_CLOEXEC | (exclusive ? O_EXCL : 0)
         let descriptor = Glibc.open(path, flags, 0o644)
         guard descriptor >= 0 else { throw .system(errno, "Could not create '\(path)'", path: path) }

@@ -1,13 +1,13 @@
 /// The values of a JSON object (RFC 8259) by dotted path: `{"file":{"filename":"x"}}` and `{"file.filename":"x"}` both give
 /// `file.filename`. Numbers and truth values are kept as their text. Arrays and null are not needed and refused.
-struct JSONFields {
+public struct JSONFields {
     private static let maximumDepth = 16
-    private(set) var values: [String: String] = [:]
+    public private(set) var values: [String: String] = [:]
     private let bytes: [UInt8]
     private var at = 0
 
     /// nil when `text` is not such an object, or names a value twice.
-    init?(_ text: some StringProtocol) {
+    public init?(_ text: some StringProtocol) {
         bytes = Array(text.utf8)
         skipSpace()
         guard object(prefix: "", depth: 0) else { return nil }

@@ -73,7 +73,8 @@ public enum ByteCount {
         guard parts.count == 2 else { return scaled }
         guard shift > 0, !parts[1].isEmpty, parts[1].allSatisfy(\.isNumber), let fraction = Double("0." + parts[1])
         else { return nil }
-        return scaled + UInt64(fraction * Double(UInt64(1) << shift) + 0.5)
+        let (sum, isTooMuch) = scaled.addingReportingOverflow(UInt64(fraction * Double(UInt64(1) << shift) + 0.5))
+        return isTooMuch ? nil : sum
     }
 
     /// Whether `text` is a number, but one of more than 64 bits.

@@ -4,6 +4,8 @@ public protocol BackingChangeable: BlockDevice {
     func changeBacking(_ reference: BackingReference?) throws(ImageError)
     /// Gives up everything stored here: the disk then reads as its backing file.
     func makeEmpty() throws(ImageError)
+    /// Makes the range read as zeros whatever the backing file will be.
+    func pinZeroes(at offset: UInt64, count: UInt64) throws(ImageError)
 }
 
 extension DiskImage {

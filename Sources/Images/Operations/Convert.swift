@@ -37,6 +37,8 @@ public struct ConvertRequest: Sendable {
     public var workers = 8
     /// `--salvage`: unreadable parts become zeros.
     public var salvage = false
+    /// Called with offset, length and reason of each such part, from any thread, one at a time.
+    public var didLose: (@Sendable (UInt64, UInt64, ImageError) -> Void)?
     /// `-C`: data is not looked at but copied by the host, without reading it where both files can share blocks.
     public var copyOffload = false
     /// `--bitmaps`: names of the source's persistent bitmaps that the target gets.

@@ -13,6 +13,7 @@ final class ConvertCopier: @unchecked Sendable {
     /// Zero runs are looked for in steps of this.
     private let granularity: Int
     private let pieceBytes: Int
+    private let pace: RateLimit
     private static let plainPieceBytes = 2 << 20
     private let isCompressed: Bool
     /// Source files that the target can share disk blocks with.
@@ -26,7 +27,6 @@ final class ConvertCopier: @unchecked Sendable {
     private var turn = 0
     private var failure: ImageError?
     private var doneBytes: UInt64 = 0
-    private var startNanoseconds: UInt64 = 0
 
     private struct Piece {
         var offset: UInt64
@@ -53,11 +53,11 @@ final class ConvertCopier: @unchecked Sendable {
             granularity = max(512, request.sparseBytes & ~511)
         }
         sharing = isCompressed ? [] : Self.sharing(request.sources, target)
+        pace = RateLimit(bytesPerSecond: request.rateLimit)
         pieceBytes = max(alignment, isCompressed ? 512 << 10 : Self.plainPieceBytes)
     }
 
     func run() throws(ImageError) {
-        startNanoseconds = Self.now()
         let isWriteOnce = FormatRegistry.format(named: target.formatName)?.capabilities.contains(.writeOnce) ?? false
         // One more than there are processors: while one piece waits for its turn, the next is being read.
         let workers = max(1, min(request.workers, WorkerThreads.processorCount + 1))
@@ -131,8 +131,7 @@ final class ConvertCopier: @unchecked Sendable {
         var position = start
         var kind: Extent.Kind?
         while position < source.size {
-            let extent = try source.extent(
-                at: position, limit: source.size - position, topLayerOnly: request.backing != nil)
+            let extent = try sourceExtent(at: position, limit: source.size - position)
             if extent.kind == .data || extent.kind == .compressed { break }
             // With a backing file "not here" and "zero" are two things.
             if request.backing != nil, let kind, kind != extent.kind { break }
@@ -149,13 +148,24 @@ final class ConvertCopier: @unchecked Sendable {
         var position = start
         let limit = min(source.size, start + UInt64(pieceBytes))
         while position < limit {
-            let extent = try source.extent(
-                at: position, limit: limit - position, topLayerOnly: request.backing != nil)
+            let extent = try sourceExtent(at: position, limit: limit - position)
             if extent.kind == .zero || extent.kind == .unallocated, position > start { break }
             position += extent.length
         }
         let unit = UInt64(alignment)
         return min(source.size, (min(position, limit) - start + unit - 1) / unit * unit + start)
+    }
+
+    /// What the source says of its bytes. What it cannot tell is data when salvaging: reading it shows what is lost.
+    private func sourceExtent(
+        at offset: UInt64, limit: UInt64
+    ) throws(ImageError) -> (kind: Extent.Kind, length: UInt64) {
+        do throws(ImageError) {
+            return try source.extent(at: offset, limit: limit, topLayerOnly: request.backing != nil)
+        } catch {
+            guard request.salvage else { throw error }
+            return (.data, min(limit, UInt64(alignment)))
+        }
     }
 
     private func load(_ piece: Piece, _ buffer: HeapBuffer) throws(ImageError) {
@@ -165,15 +175,30 @@ final class ConvertCopier: @unchecked Sendable {
         } catch {
             guard request.salvage else { throw error }
             // Sector by sector: what cannot be read becomes zeros.
+            var lost: (start: Int, end: Int, reason: ImageError)?
             for start in stride(from: 0, to: bytes.count, by: 512) {
                 let sector = bytes.part(start, min(512, bytes.count - start))
                 do throws(ImageError) {
                     try source.read(into: sector, at: piece.offset + UInt64(start))
                 } catch {
                     sector.zero(from: 0)
+                    if let known = lost, known.end == start {
+                        lost = (known.start, start + sector.count, known.reason)
+                    } else {
+                        tell(lost, in: piece)
+                        lost = (start, start + sector.count, error)
+                    }
                 }
             }
+            tell(lost, in: piece)
         }
+    }
+
+    private func tell(_ lost: (start: Int, end: Int, reason: ImageError)?, in piece: Piece) {
+        guard let lost else { return }
+        lock.lock()
+        defer { lock.unlock() }
+        request.didLose?(piece.offset + UInt64(lost.start), UInt64(lost.end - lost.start), lost.reason)
     }
 
     /// Writes the runs of a piece that are not zero.
@@ -291,11 +316,7 @@ final class ConvertCopier: @unchecked Sendable {
         request.progress?(done, source.size)
         turnChanged.broadcast()
         lock.unlock()
-        if request.rateLimit > 0 {
-            let due = startNanoseconds + done / request.rateLimit * 1_000_000_000
-            let current = Self.now()
-            if due > current { usleep(UInt32(min((due - current) / 1000, 1_000_000))) }
-        }
+        pace.wait(done, isCancelled: request.isCancelled)
     }
 
     private func fail(_ error: ImageError) {
@@ -303,11 +324,5 @@ final class ConvertCopier: @unchecked Sendable {
         if failure == nil { failure = error }
         turnChanged.broadcast()
         lock.unlock()
-    }
-
-    private static func now() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 }

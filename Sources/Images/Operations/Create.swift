@@ -18,12 +18,13 @@ extension DiskImage {
         var request = request
         request.path = try localPath(request.path)
         let existed = access(request.path, F_OK) == 0
+        let place = try FilePath.followingLinks(request.path)
         let storage = try FileStorage.create(request.path, unsafeCache: unsafeCache)
         defer { storage.close() }
         do throws(ImageError) {
             try driver.create(in: storage, request: request)
         } catch {
-            if !existed { unlink(request.path) }
+            if !existed { unlink(place) }
             throw error
         }
     }

@@ -11,11 +11,14 @@ struct RateLimit: Sendable {
         start = HostTime.monotonicNanoseconds()
     }
 
-    /// Waits until `done` bytes may have been moved, a second at most.
-    func wait(_ done: UInt64) {
+    /// Waits until `done` bytes may have been moved, or `isCancelled`.
+    func wait(_ done: UInt64, isCancelled: (() -> Bool)? = nil) {
         guard bytesPerSecond > 0 else { return }
         let due = start + UInt64(Double(done) / Double(bytesPerSecond) * 1e9)
-        let now = HostTime.monotonicNanoseconds()
-        if due > now { usleep(UInt32(min((due - now) / 1000, 1_000_000))) }
+        while isCancelled?() != true {
+            let now = HostTime.monotonicNanoseconds()
+            if now >= due { return }
+            usleep(UInt32(min((due - now) / 1000 + 1, 100_000)))
+        }
     }
 }

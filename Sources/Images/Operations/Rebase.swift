@@ -43,7 +43,7 @@ extension DiskImage {
                 }
             }
             defer { try? fresh?.close() }
-            try keepDifferences(image, fresh, progress)
+            try keepDifferences(changeable, fresh, progress)
             try image.flush()
         }
         try changeable.changeBacking(newBacking)
@@ -57,7 +57,7 @@ extension DiskImage {
 
     /// Writes into `image` what its present backing file shows differently from `fresh`.
     private static func keepDifferences(
-        _ image: any BlockDevice, _ fresh: (any BlockDevice)?, _ progress: ((UInt64, UInt64) -> Void)?
+        _ image: any BackingChangeable, _ fresh: (any BlockDevice)?, _ progress: ((UInt64, UInt64) -> Void)?
     ) throws(ImageError) {
         guard image.backing != nil || fresh != nil else { return }
         let unit = UInt64(max(image.clusterSize ?? 65536, 65536))
@@ -84,7 +84,8 @@ extension DiskImage {
                     != nil
                 {
                     if UnsafeRawBufferPointer(part).isAllZero {
-                        try image.writeZeroes(at: position, count: UInt64(count), mayUnmap: true)
+                        // Where the old backing file ends, nothing but its end made them zeros.
+                        try image.pinZeroes(at: position, count: UInt64(count))
                     } else {
                         try image.write(from: UnsafeRawBufferPointer(part), at: position)
                     }

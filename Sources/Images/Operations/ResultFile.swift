@@ -21,6 +21,7 @@ final class ResultFile {
     /// Devices, and images whose companions lie elsewhere, are written at their place directly.
     init(_ request: CreateRequest, hasCompanions: Bool) throws(ImageError) {
         let path = request.path
+        try FilePath.checkEncoding(path)
         var status = stat()
         let exists = stat(path, &status) == 0
         let isSpread = hasCompanions && (request.backing != nil || request.options["data_file"]?.contains("/") ?? false)
@@ -28,19 +29,27 @@ final class ResultFile {
             (workPath, finalPath, workFolder, oldFile, lockDescriptor) = (path, path, nil, nil, -1)
             return
         }
-        // Where the name is a link, what it points to is replaced, not the link.
-        var own = stat()
-        let isLink = lstat(path, &own) == 0 && own.st_mode & S_IFMT == S_IFLNK
-        let final = exists && isLink ? FilePath.real(path) ?? path : path
+        // Where the name is a link, what it points to is made or replaced, not the link.
+        let final = try FilePath.followingLinks(path)
         // An image in use must not be replaced under its user's feet.
         oldFile = exists ? try FileStorage.open(final, readOnly: false) : nil
         finalPath = final
         let folder = FilePath.folder(of: final), name = FilePath.name(of: final)
-        Self.removeAbandoned(in: folder, of: name)
-        let work = folder + ".\(name).\(getpid())" + Self.suffix
+        let stem = Self.stem(of: name)
+        Self.removeAbandoned(in: folder, of: stem)
+        let work = folder + "\(stem)\(getpid())" + Self.suffix
         workFolder = hasCompanions ? work + "/" : nil
         workPath = hasCompanions ? work + "/" + name : work
         lockDescriptor = Self.makeLocked(work, isFolder: hasCompanions)
+    }
+
+    /// What the names of works on a target begin with. Of a name that leaves no room for the rest (255 bytes are all that a
+    /// file name may have) the end is replaced by a hash of it.
+    private static func stem(of name: String) -> String {
+        let kept = 200
+        guard name.utf8.count > kept else { return ".\(name)." }
+        let hash = name.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        return ".\(String(decoding: name.utf8.prefix(kept), as: UTF8.self))~\(String(hash, radix: 16))."
     }
 
     /// Makes the file or folder and locks it. Without a lock the work goes on; it is then only not protected from
@@ -54,10 +63,10 @@ final class ResultFile {
     }
 
     /// Removes what processes that are no more have left of the same target.
-    private static func removeAbandoned(in folder: String, of name: String) {
+    private static func removeAbandoned(in folder: String, of stem: String) {
         for found in names(in: folder.isEmpty ? "." : folder) {
-            guard found.hasPrefix(".\(name)."), found.hasSuffix(suffix),
-                Int32(found.dropFirst(name.count + 2).dropLast(suffix.count)) != nil
+            guard found.hasPrefix(stem), found.hasSuffix(suffix),
+                Int32(found.dropFirst(stem.count).dropLast(suffix.count)) != nil
             else { continue }
             let path = folder + found
             let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
@@ -100,7 +109,11 @@ final class ResultFile {
         }
         moves.append((workPath, finalPath))
         var status = stat()
-        if oldFile != nil, stat(finalPath, &status) == 0 { chmod(workPath, status.st_mode & 0o7777) }
+        if oldFile != nil, stat(finalPath, &status) == 0 {
+            // Only root can keep another's file his; the mode comes last, since a new owner takes bits of it away.
+            chown(workPath, status.st_uid, status.st_gid)
+            chmod(workPath, status.st_mode & 0o7777)
+        }
         if syncing {
             for move in moves {
                 let file = try FileStorage.open(move.from, readOnly: false, lock: .none)

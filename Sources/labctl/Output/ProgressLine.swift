@@ -1,7 +1,8 @@
 import Glibc
 import Synchronization
 
-/// One line of progress: a bar with rate and time left on a terminal, qemu-img's percentages elsewhere.
+/// One line of progress: a bar with rate and time left on a terminal, qemu-img's percentages elsewhere. Shown or not, how
+/// far the work is goes to standard error after a SIGUSR1, as with qemu-img.
 final class ProgressLine: Sendable {
     private struct State {
         var lastShown: UInt64 = 0
@@ -10,12 +11,24 @@ final class ProgressLine: Sendable {
 
     private let state = Mutex(State())
     private let start = ProgressLine.nanoseconds()
+    private let isShown: Bool
+    /// Set by the signal handler, which may do no more.
+    private static let isAsked = Atomic<Bool>(false)
     private let isTerminal = isatty(1) == 1 && !QEMUImgLink.isActive
 
     private static func nanoseconds() -> UInt64 {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+
+    init(isShown: Bool) {
+        self.isShown = isShown
+        var unblocked = sigset_t()
+        sigemptyset(&unblocked)
+        sigaddset(&unblocked, SIGUSR1)
+        pthread_sigmask(SIG_UNBLOCK, &unblocked, nil)
+        signal(SIGUSR1) { _ in ProgressLine.isAsked.store(true, ordering: .relaxed) }
     }
 
     /// Shows that the work begins.
@@ -25,6 +38,10 @@ final class ProgressLine: Sendable {
     func update(_ done: UInt64, of total: UInt64) {
         let now = Self.nanoseconds()
         let percent = total == 0 ? 100 : Double(done) * 100 / Double(total)
+        if Self.isAsked.load(ordering: .relaxed), Self.isAsked.exchange(false, ordering: .relaxed) {
+            ImageOutput.toStandardError("    (\(Self.decimal(percent, 2))/100%)\n")
+        }
+        guard isShown else { return }
         let line: String? = state.withLock { state in
             guard
                 percent >= 100 || percent - state.lastPercent >= 2
@@ -44,6 +61,7 @@ final class ProgressLine: Sendable {
     }
 
     func finish() {
+        guard isShown else { return }
         print("")
         fflush(nil)
     }

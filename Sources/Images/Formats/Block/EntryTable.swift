@@ -159,6 +159,8 @@ final class EntryTable: @unchecked Sendable {
         let older = order.prefix(order.count / 2)
         let dirty = older.filter(dirtyPages.contains)
         for page in older where !dirtyPages.contains(page) { pages[page] = nil }
+        // It may be one of those: a change to a page that nobody keeps would be lost.
+        last = nil
         order.removeFirst(older.count)
         order += dirty
     }

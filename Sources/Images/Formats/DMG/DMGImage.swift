@@ -97,11 +97,7 @@ final class DMGImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
         case .zlib: isGood = Deflate.decompress(payload, into: output.bytes, wrapper: .zlib)
         case .bzip2: isGood = LibraryCodecs.bunzip2(payload, into: output.bytes)
         case .xz: isGood = LibraryCodecs.unxz(payload, into: output.bytes)
-        case .lzfse:
-            throw ImageError(
-                .unsupported,
-                "the chunk at sector \(chunk.sector) is compressed with LZFSE (kind 0x80000007), which is not supported",
-                format: "dmg", path: path, offset: chunk.place)
+        case .lzfse: isGood = LZFSE.decompress(payload, into: output.bytes)
         case .zero, .raw, .ignore: isGood = false
         }
         guard isGood else {

@@ -98,6 +98,8 @@ extension QCOW2Image {
     public struct QCOW2BitmapContent: Sendable {
         var granularityBits: Int
         var bits: [UInt8]
+        /// Bytes of the disk.
+        var size: UInt64
     }
 
     /// Table entries with clusters of bits.
@@ -152,7 +154,7 @@ extension QCOW2Image {
                 bits.replaceSubrange(start..<start + count, with: repeatElement(0xff, count: count))
             }
         }
-        return QCOW2BitmapContent(granularityBits: bitmap.granularityBits, bits: bits)
+        return QCOW2BitmapContent(granularityBits: bitmap.granularityBits, bits: bits, size: header.size)
     }
 
     /// Applies one action and writes the directory anew.
@@ -203,6 +205,11 @@ extension QCOW2Image {
             freed = try ranges(of: bitmaps[index])
             try store([UInt8](repeating: 0, count: bitmapBytes(bitmaps[index].granularityBits)), into: &bitmaps[index])
         case .merge(let source):
+            guard source.size == header.size else {
+                throw failure(
+                    "Bitmaps are of different sizes (destination size is \(header.size), source size is \(source.size)) "
+                        + "and can't be merged")
+            }
             var bits = try bitmapContent(named: name).bits
             Self.join(source, into: &bits, granularityBits: bitmaps[index].granularityBits, size: header.size)
             freed = try ranges(of: bitmaps[index])

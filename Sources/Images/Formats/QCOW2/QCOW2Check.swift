@@ -138,6 +138,8 @@ struct QCOW2Check {
 
     private mutating func countL2(_ table: UnsafeRawPointer, _ use: TableUse) {
         let isActive = use.isActive
+        // As QEMU counts: what lies apart within one table.
+        previousHost = 0
         for index in 0..<layout.l2Entries {
             let entry = table.be64(index * layout.entryBytes)
             let bitmap = layout.isExtended ? table.be64(index * 16 + 8) : 0

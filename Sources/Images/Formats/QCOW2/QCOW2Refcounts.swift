@@ -141,7 +141,12 @@ extension QCOW2Image {
         var first = try nextFree(from: freeHint)
         search: while true {
             for step in 1..<max(count, 1) where try !isFree(first + UInt64(step)) {
-                first = try nextFree(from: first + UInt64(step) + 1)
+                let taken = first + UInt64(step)
+                // Every block that is yet to be made will lie at the beginning of what it counts.
+                if count >= layout.refblockEntries, !hasRefblock(Int(taken / UInt64(layout.refblockEntries))) {
+                    return try allocateBehindEverything(count)
+                }
+                first = try nextFree(from: taken + 1)
                 continue search
             }
             break
@@ -149,6 +154,37 @@ extension QCOW2Image {
         try take(first, count)
         if first == freeHint { freeHint = first + UInt64(count) }
         return first << UInt64(layout.clusterBits)
+    }
+
+    /// Takes `count` adjoining clusters, more than one refcount block counts, where there is nothing yet. The new blocks
+    /// lie before them, one behind the other, instead of each where it begins to count.
+    private func allocateBehindEverything(_ count: Int) throws(ImageError) -> UInt64 {
+        let entries = layout.refblockEntries
+        var blocks = 1
+        while blocks * entries < blocks + count { blocks += 1 }
+        let firstBlock = (refcountTable.indices.last(where: hasRefblock) ?? -1) + 1
+        // A larger table, and what counts it, comes to lie behind our room.
+        if firstBlock + blocks > refcountTable.count { try growRefcountTable(toHold: firstBlock + blocks) }
+        let start = UInt64(firstBlock) * UInt64(entries)
+        guard (start + UInt64(blocks + count)) << UInt64(layout.clusterBits) < 1 << 56 else { throw noRoom }
+        for number in 0..<blocks {
+            let offset = (start + UInt64(number)) << UInt64(layout.clusterBits)
+            let slot = try claimRefblock(firstBlock + number, hostOffset: offset)
+            refblockCache.bytes(slot).zero(from: 0)
+            refblockCache.markDirty(slot)
+            refcountTable[firstBlock + number] = offset
+            refcountTableDirty.insert(firstBlock + number)
+        }
+        try take(start, blocks + count)
+        return (start + UInt64(blocks)) << UInt64(layout.clusterBits)
+    }
+
+    private func hasRefblock(_ index: Int) -> Bool {
+        index < refcountTable.count && refcountTable[index] & QCOW2Layout.refcountOffsetMask != 0
+    }
+
+    private var noRoom: ImageError {
+        ImageError(.outOfSpace, "No host offset below 2^56 is free", format: "qcow2", path: path)
     }
 
     private func take(_ first: UInt64, _ count: Int) throws(ImageError) {
@@ -160,7 +196,7 @@ extension QCOW2Image {
     private func isFree(_ cluster: UInt64) throws(ImageError) -> Bool {
         let entries = UInt64(layout.refblockEntries)
         let index = Int(cluster / entries)
-        if index >= refcountTable.count || refcountTable[index] & QCOW2Layout.refcountOffsetMask == 0 {
+        if !hasRefblock(index) {
             // With a single refcount per block every cluster would be a block: such layouts do not exist.
             return cluster % entries != 0 && cluster << UInt64(layout.clusterBits) < 1 << 56
         }
@@ -171,9 +207,7 @@ extension QCOW2Image {
         var cluster = start
         while try !isFree(cluster) {
             cluster += 1
-            guard cluster << UInt64(layout.clusterBits) < 1 << 56 else {
-                throw ImageError(.outOfSpace, "No host offset below 2^56 is free", format: "qcow2", path: path)
-            }
+            guard cluster << UInt64(layout.clusterBits) < 1 << 56 else { throw noRoom }
         }
         // Making a missing block now keeps a grown table from landing on this cluster.
         _ = try ensureRefblock(Int(cluster / UInt64(layout.refblockEntries)))

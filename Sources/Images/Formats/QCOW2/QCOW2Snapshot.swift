@@ -18,6 +18,8 @@ struct QCOW2Snapshot: Sendable {
 
     static let fixedBytes = 40
     static let maximumExtra = 1024
+    /// Of new snapshots: QEMU compares no more.
+    static let maximumName = 255
 
     /// Reads the whole table, bounded by the format's limits.
     static func readTable(_ storage: any Storage, header: QCOW2Header) throws(ImageError) -> [QCOW2Snapshot] {

@@ -15,6 +15,12 @@ extension QCOW2Image {
         guard snapshots.count < Int(QCOW2Layout.maximumSnapshots) else {
             throw ImageError(.invalidArgument, "the image has 65536 snapshots already", format: "qcow2", path: path)
         }
+        guard name.utf8.count <= QCOW2Snapshot.maximumName else {
+            throw ImageError(
+                .invalidArgument,
+                "the name has \(name.utf8.count) bytes, at most \(QCOW2Snapshot.maximumName) can be asked for again",
+                format: "qcow2", path: path)
+        }
         try settle()
         try checkRoomForReferences(l1)
         let offset = try writeTable(l1.map { $0 & ~QCOW2Layout.copied })

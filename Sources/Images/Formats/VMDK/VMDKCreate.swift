@@ -30,7 +30,7 @@ extension VMDKFormat {
             try below.close()
         }
         let size = (request.size + 511) & ~511
-        let stem = Self.stem(request.finalPath ?? request.path)
+        let (stem, ending) = Self.split(FilePath.name(of: request.finalPath ?? request.path))
         var lines: [String] = []
         var position: UInt64 = 0
         var number = 1
@@ -38,7 +38,7 @@ extension VMDKFormat {
             let part = isSplit ? min(Self.splitBytes, size - position) : size
             let suffix = isSplit ? (isFlat ? "-f" : "-s") + Self.threeDigits(number) : isFlat ? "-flat" : ""
             let file =
-                isSplit || isFlat ? "\(stem)\(suffix).vmdk" : FilePath.name(of: request.finalPath ?? request.path)
+                isSplit || isFlat ? stem + suffix + ending : FilePath.name(of: request.finalPath ?? request.path)
             lines.append("RW \(part / 512) \(isFlat ? "FLAT" : "SPARSE") \"\(file)\"" + (isFlat ? " 0" : ""))
             if isSplit || isFlat {
                 let extent = try storage.openSibling(FilePath.folder(of: request.path) + file, create: true)
@@ -63,11 +63,10 @@ extension VMDKFormat {
         }
     }
 
-    /// The name of extents: that of the image without its extension.
-    private static func stem(_ path: String) -> String {
-        let name = FilePath.name(of: path)
-        guard let dot = name.utf8.lastIndex(of: UInt8(ascii: ".")), dot != name.startIndex else { return name }
-        return String(name[..<dot])
+    /// The name of an image without its extension, and the extension with its dot: extents number themselves in between.
+    private static func split(_ name: String) -> (stem: String, ending: String) {
+        guard let dot = name.utf8.lastIndex(of: UInt8(ascii: ".")), dot != name.startIndex else { return (name, "") }
+        return (String(name[..<dot]), String(name[dot...]))
     }
 
     private static func threeDigits(_ number: Int) -> String {

@@ -34,20 +34,20 @@ struct ImageAmend: ParsableCommand {
             ImageOutput.toStandardError("This option is only supported for image creation\n")
             throw ExitCode(1)
         }
-        let bar = progress && !quiet ? ProgressLine() : nil
+        let bar = ProgressLine(isShown: progress && !quiet)
         do {
             var request = AmendRequest(options: try ImageOptions.values(options, driver.amendOptions))
             request.secrets = secrets
             request.force = force
-            bar?.begin()
-            if let bar { request.progress = { bar.update($0, of: $1) } }
+            bar.begin()
+            request.progress = { bar.update($0, of: $1) }
             try DiskImage.amend(device, request)
             try device.close()
         } catch {
             throw fail(error.message)
         }
-        bar?.update(1, of: 1)
-        bar?.finish()
+        bar.update(1, of: 1)
+        bar.finish()
     }
 
     private func amendable(_ format: String) throws -> any ImageFormat {

@@ -38,7 +38,8 @@ struct ImageBench: ParsableCommand {
         let flushInterval = try number(flushText, "flush interval", default: 0)
         let pattern = UInt8(try number(patternText, "pattern byte", default: 0, limit: 255))
         let requestBytes = try ImageOptions.bytes(size, "buffer size", limit: UInt64(Int32.max)) ?? 4096
-        let stepBytes = try ImageOptions.bytes(step, "step_size", limit: UInt64(Int32.max)) ?? requestBytes
+        let givenStep = try ImageOptions.bytes(step, "step_size", limit: UInt64(Int32.max)) ?? 0
+        let stepBytes = givenStep == 0 ? requestBytes : givenStep
         let start = try ImageOptions.bytes(offset, "offset") ?? 0
         if let aio, !["threads", "native", "io_uring"].contains(aio) { throw fail("Invalid aio option: \(aio)") }
         guard let mode = CacheMode(rawValue: cache ?? "writeback") else { throw fail("Invalid cache mode") }
@@ -58,6 +59,7 @@ struct ImageBench: ParsableCommand {
             print(
                 "Sending \(count) \(write ? "write" : "read") requests, \(requestBytes) bytes each, \(depth) in parallel "
                     + "(starting at offset \(start), step size \(stepBytes))")
+            if flushInterval > 0 { print("Sending flush every \(flushInterval) requests") }
         }
         let plan = BenchPlan(
             device: device, count: count, requestBytes: Int(requestBytes), stepBytes: stepBytes, start: start,

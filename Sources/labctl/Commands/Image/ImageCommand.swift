@@ -94,6 +94,10 @@ struct ImageSourceOptions: ParsableArguments {
             path = parsed.path
             options.format = parsed.driver
             options.keySecret = parsed.keySecret
+            if parsed.isReadOnly, !readOnly { throw fail("Could not open '\(name)': Block node is read-only") }
+            if let id = parsed.keySecret, options.secrets[id] == nil {
+                throw fail("Could not open '\(name)': No secret with id '\(id)'")
+            }
         }
         if let format = options.format, FormatRegistry.format(named: format) == nil {
             throw fail("Could not open '\(name)': Unknown driver '\(format)'")
@@ -170,28 +174,6 @@ enum KeyValueList {
             }
             return (String(item[..<equals]), String(item[item.index(after: equals)...]))
         }
-    }
-}
-
-/// An image named by options: `driver=qcow2,file.driver=file,file.filename=/path`.
-struct ImageOptionString {
-    var path: String
-    var driver: String?
-    var keySecret: String?
-
-    init(parsing text: String) throws {
-        guard text.contains("=") else {
-            throw fail("Could not open '\(text)': Cannot find device='\(text)' nor node-name='\(text)'")
-        }
-        let fields = KeyValueList.parse(text)
-        func value(_ key: String) -> String? { fields.last { $0.key == key }?.value }
-        guard let path = value("file.filename") ?? value("filename") else {
-            throw fail("Could not open '\(text)': A block device must be specified for \"file\"")
-        }
-        self.path = path
-        driver = value("driver")
-        if driver == "file" { driver = "raw" }
-        keySecret = value("encrypt.key-secret") ?? value("key-secret")
     }
 }
 

@@ -21,19 +21,17 @@ struct ImageCommit: ParsableCommand {
         let rate = try ImageOptions.bytes(rateLimit, "rate limit") ?? 0
         // The base is written while the chain above reads through it, so of the chain only top and base are locked.
         let top = try source.open(filename, format: format, readOnly: false, cache: mode, backingLock: LockMode.none)
-        let bar = progress && !quiet ? ProgressLine() : nil
+        let bar = ProgressLine(isShown: progress && !quiet)
         do {
             defer { try? top.close() }
+            bar.begin()
             try DiskImage.commit(
                 top, baseName: base, keepTop: drop || base != nil, secrets: source.secrets(), rateLimit: rate,
-                progress: bar.map { bar in
-                    bar.begin()
-                    return { bar.update($0, of: $1) }
-                })
+                progress: { bar.update($0, of: $1) })
         } catch let error as ImageError {
             throw fail(error.kind == .locked ? "Could not open '\(filename)': \(error.message)" : error.message)
         }
-        bar?.finish()
+        bar.finish()
         if !quiet { print("Image committed.") }
     }
 }

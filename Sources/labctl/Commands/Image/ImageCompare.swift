@@ -34,21 +34,22 @@ struct ImageCompare: ParsableCommand {
         } catch is ExitCode {
             throw ExitCode(2)
         }
-        let bar = progress && !quiet ? ProgressLine() : nil
-        bar?.begin()
+        let bar = ProgressLine(isShown: progress && !quiet)
+        bar.begin()
         let result: ComparisonResult
         do {
             result = try DiskImage.compare(
-                first, second, strict: strict, progress: bar.map { bar in { bar.update($0, of: $1) } })
+                first, second, strict: strict, progress: { bar.update($0, of: $1) })
         } catch {
             throw fail("Error while reading: \(error.message)", code: 4)
         }
-        defer { bar?.finish() }
+        defer { bar.finish() }
         func say(_ text: String) { if !quiet { print(text) } }
         switch result {
         case .identical: say("Images are identical.")
         case .identicalButSizes: say("Warning: Image size mismatch!\nImages are identical.")
         case .contentDiffers(let offset):
+            if offset >= min(first.size, second.size) { say("Warning: Image size mismatch!") }
             say("Content mismatch at offset \(offset)!")
             throw ExitCode(1)
         case .sizeDiffers:

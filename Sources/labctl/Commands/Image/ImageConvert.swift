@@ -61,7 +61,7 @@ struct ImageConvert: ParsableCommand {
         if targetImageOpts {
             let parsed = try ImageOptionString(parsing: target)
             request.targetPath = parsed.path
-            request.targetFormat = parsed.driver ?? "raw"
+            request.targetFormat = try parsed.driver ?? Self.recognised(parsed.path, target)
             request.targetKeySecret = parsed.keySecret
         }
         guard let driver = FormatRegistry.format(named: request.targetFormat) else {
@@ -84,24 +84,38 @@ struct ImageConvert: ParsableCommand {
         request.outOfOrder = outOfOrder
         request.workers = Int(workers)
         request.salvage = salvage
+        request.didLose = { offset, count, reason in
+            ImageOutput.toStandardError(
+                "\(ImageOutput.program): warning: error while reading offset \(offset): \(reason.message); "
+                    + "\(count) bytes became zeros\n")
+        }
         request.copyOffload = copyOffload
         request.durability = cache == nil ? .whenReplacing : mode == .unsafe ? .never : .always
         if let sparseBytes { request.sparseBytes = sparseBytes }
         request.rateLimit = rate
-        let bar = progress && !quiet ? ProgressLine() : nil
-        bar?.begin()
-        if let bar { request.progress = { bar.update($0, of: $1) } }
+        let bar = ProgressLine(isShown: progress && !quiet)
+        bar.begin()
+        request.progress = { bar.update($0, of: $1) }
         let interruption = try StopSignal(signals: [SIGINT, SIGTERM, SIGHUP])
         request.isCancelled = { interruption.isRequested }
         do {
             try DiskImage.convert(request)
-            bar?.finish()
+            bar.finish()
         } catch {
-            bar?.finish()
+            bar.finish()
             if interruption.isRequested { throw fail("interrupted; no target was written", code: 130) }
             throw fail(error.message)
         }
         for device in sources { try? device.close() }
+    }
+
+    /// The format of an existing target that was not named: raw bytes written into an image would be its end.
+    private static func recognised(_ path: String, _ name: String) throws -> String {
+        do {
+            return try DiskImage.probe(path)
+        } catch {
+            throw fail("Could not open '\(name)': \(error.message)")
+        }
     }
 
     /// Flags that exclude or need one another.
@@ -113,6 +127,9 @@ struct ImageConvert: ParsableCommand {
         if skipBrokenBitmaps, !bitmaps { throw fail("Use of --skip-broken-bitmaps requires --bitmaps") }
         if skipCreate, !options.isEmpty { throw fail("-o has no effect when skipping image creation") }
         if targetIsZero, !skipCreate { throw fail("--target-is-zero requires use of -n flag") }
+        if targetIsZero, backingFile != nil {
+            throw fail("Cannot use --target-is-zero when the destination image has a backing file")
+        }
         if targetImageOpts, outputFormat != nil { throw fail("--image-opts and --format are mutually exclusive") }
     }
 

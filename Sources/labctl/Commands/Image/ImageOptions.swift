@@ -84,14 +84,13 @@ enum ImageOptions {
                     ? given.flatMap(ByteCount.parse).map(String.init) ?? given ?? option.defaultValue
                     : given ?? option.defaultValue
             }
-            if let value { line += " \(option.name)=\(quotedIfNeeded(value))" }
+            if let value { line += " \(option.name)=\(escaped(value))" }
         }
         return line
     }
 
-    private static func quotedIfNeeded(_ value: String) -> String {
-        value.isEmpty || value.contains(" ") ? "'\(value)'" : value
-    }
+    /// As the value of a list, in which a comma is doubled.
+    private static func escaped(_ value: String) -> String { value.replacing(",", with: ",,") }
 
     /// The complaint about a byte count that cannot be read, or that leaves `least…limit`.
     static func badNumber(_ name: String, _ text: String, least: UInt64 = 0, limit: UInt64 = UInt64(Int64.max))

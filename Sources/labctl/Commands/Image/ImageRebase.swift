@@ -43,14 +43,14 @@ struct ImageRebase: ParsableCommand {
                     backingFile, format: backingFormat, from: image.path, opens: !unsafeMode,
                     warn: { ImageOutput.toStandardError("\(ImageOutput.program): warning: \($0)\n") })
             }
-            let bar = progress && !quiet ? ProgressLine() : nil
-            bar?.begin()
+            let bar = ProgressLine(isShown: progress && !quiet)
+            bar.begin()
             try DiskImage.rebase(
                 image, to: reference, unsafe: unsafeMode, secrets: secrets,
-                progress: bar.map { bar in { bar.update($0, of: $1) } })
+                progress: { bar.update($0, of: $1) })
             try image.close()
-            bar?.update(1, of: 1)
-            bar?.finish()
+            bar.update(1, of: 1)
+            bar.finish()
         } catch {
             throw fail(error.message)
         }

@@ -26,20 +26,18 @@ struct ImageResize: ParsableCommand {
             mode = parsed
         }
         let sign = text.first.flatMap { $0 == "+" || $0 == "-" ? $0 : nil }
-        guard let amount = ByteCount.parse(sign == nil ? text : String(text.dropFirst())), amount <= UInt64(Int64.max)
-        else {
+        guard let amount = ByteCount.parse(sign == nil ? text : String(text.dropFirst())) else {
             throw fail(ImageOptions.badSizeParameter("size"))
         }
         let device = try source.open(filename, format: format, readOnly: false)
         defer { try? device.close() }
-        let size: UInt64
-        switch sign {
-        case "+": size = device.size + amount
-        case "-":
-            guard amount < device.size else { throw fail("New image size must be positive") }
-            size = device.size - amount
-        default: size = amount
-        }
+        let (size, isOutside) =
+            switch sign {
+            case "+": device.size.addingReportingOverflow(amount)
+            case "-": device.size.subtractingReportingOverflow(amount)
+            default: (amount, false)
+            }
+        guard !isOutside, size > 0, size <= UInt64(Int64.max) else { throw fail("New image size must be positive") }
         if size < device.size, !shrink {
             ImageOutput.error("Use the --shrink option to perform a shrink operation.")
             throw fail(

@@ -51,7 +51,8 @@ enum QEMUJSON {
         return (1_103_515_243 &* hash &+ 12345) % 512
     }
 
-    private static func quoted(_ text: String) -> String {
+    /// A string with its quotation marks.
+    static func quoted(_ text: String) -> String {
         var out = "\""
         for scalar in text.unicodeScalars {
             switch scalar {

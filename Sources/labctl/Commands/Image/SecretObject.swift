@@ -24,15 +24,7 @@ struct SecretObject {
     }
 
     private init(parsing text: String, known: [String: [UInt8]]) throws {
-        var values: [String: String] = [:]
-        for (index, item) in KeyValueList.items(text).enumerated() {
-            guard let equals = item.firstIndex(of: "=") else {
-                guard index == 0 else { throw fail("Expected '=' after parameter '\(item)'") }
-                values["qom-type"] = item
-                continue
-            }
-            values[String(item[..<equals])] = String(item[item.index(after: equals)...])
-        }
+        var values = try Self.fields(text)
         guard let type = values.removeValue(forKey: "qom-type") else { throw fail("Parameter 'qom-type' is missing") }
         guard type == "secret" else { throw fail("Parameter 'qom-type' does not accept value '\(type)'") }
         guard let id = values.removeValue(forKey: "id") else { throw fail("Parameter 'id' is missing") }
@@ -61,6 +53,24 @@ struct SecretObject {
         }
     }
 
+    /// The members of an object, given as a list or in JSON.
+    private static func fields(_ text: String) throws -> [String: String] {
+        if text.hasPrefix("{") {
+            guard let fields = JSONFields(text) else { throw fail("JSON parse error in --object") }
+            return fields.values
+        }
+        var values: [String: String] = [:]
+        for (index, item) in KeyValueList.items(text).enumerated() {
+            guard let equals = item.firstIndex(of: "=") else {
+                guard index == 0 else { throw fail("Expected '=' after parameter '\(item)'") }
+                values["qom-type"] = item
+                continue
+            }
+            values[String(item[..<equals])] = String(item[item.index(after: equals)...])
+        }
+        return values
+    }
+
     private static func content(_ values: [String: String]) throws -> [UInt8] {
         switch (values["data"], values["file"]) {
         case (.some, .some): throw fail("'file' and 'data' are mutually exclusive")
@@ -73,6 +83,9 @@ struct SecretObject {
             defer { fclose(stream) }
             var content = [UInt8](repeating: 0, count: 1 << 20)
             let count = fread(&content, 1, content.count, stream)
+            guard ferror(stream) == 0 else {
+                throw fail("Unable to read \(file): Error reading file “\(file)”: \(String(cString: strerror(errno)))")
+            }
             return Array(content.prefix(count))
         case (nil, nil): throw fail("Either 'file' or 'data' must be provided")
         }
