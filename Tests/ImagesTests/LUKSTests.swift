@@ -99,7 +99,7 @@ import Testing
         let error = #expect(throws: ImageError.self) {
             try LUKSCipher(name: name, mode: mode, keyBytes: keyBytes)
         }
-        #expect(error?.message == message)
+        #expect(error?.message.hasPrefix(message) == true, "\(error?.message ?? "")")
     }
 
     /// CAST5's blocks are too short for XTS: a header may say so, but nothing can be read or made.

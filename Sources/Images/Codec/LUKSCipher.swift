@@ -38,7 +38,12 @@ struct LUKSCipher: Sendable, Hashable {
         let oneKey = isPair ? keyBytes / 2 : keyBytes
         guard let algorithm = CipherAlgorithm(rawValue: name), algorithm.keySizes.contains(oneKey),
             isPair == (chaining == .xts)
-        else { throw bad(.unsupported, "Algorithm '\(name)' with key size \(oneKey) bytes not supported") }
+        else {
+            throw bad(
+                .unsupported,
+                "Algorithm '\(name)' with key size \(oneKey) bytes not supported"
+                    + (isPair ? ", nor two such keys in \(keyBytes) bytes" : ""))
+        }
         guard Self.vectorNames.contains(generator[0]) else {
             throw bad(.unsupported, "IV generator '\(generator[0])' not supported")
         }
