@@ -123,7 +123,7 @@ import Testing
         func values(_ state: SerpentBoxes.State) -> [Int] {
             (0..<16).map { bit in
                 [state.x0, state.x1, state.x2, state.x3].enumerated().reduce(0) {
-                    $0 | Int($1.element[3] >> UInt32(bit) & 1) << $1.offset
+                    $0 | Int($1.element.words[3] >> UInt32(bit) & 1) << $1.offset
                 }
             }
         }

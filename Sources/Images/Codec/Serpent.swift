@@ -47,7 +47,7 @@ final class Serpent: BlockCipher, @unchecked Sendable {
         for offset in stride(from: 0, to: whole, by: 64) { transformFour(base + offset, decrypting: decrypting) }
         let rest = blocks.count - whole
         guard rest > 0 else { return }
-        var four = (Lanes(), Lanes(), Lanes(), Lanes())
+        var four = SIMD16<UInt32>()
         withUnsafeMutableBytes(of: &four) { bytes in
             bytes.copyMemory(from: UnsafeRawBufferPointer(blocks.part(whole, rest)))
             // SAFETY: a buffer of four vectors has a base address.
@@ -116,45 +116,36 @@ extension SerpentBoxes.State {
         Self(left.x0 ^ right.x0, left.x1 ^ right.x1, left.x2 ^ right.x2, left.x3 ^ right.x3)
     }
 
-    /// Shifts by one number for all lanes go lane by lane; by a vector of numbers they are one instruction.
-    @inline(__always) private func shifted(_ word: SerpentBoxes.Lanes, _ bits: UInt32) -> SerpentBoxes.Lanes {
-        word &<< SerpentBoxes.Lanes(repeating: bits)
-    }
-
-    @inline(__always) private func rotated(_ word: SerpentBoxes.Lanes, _ bits: UInt32) -> SerpentBoxes.Lanes {
-        shifted(word, bits) | word &>> SerpentBoxes.Lanes(repeating: 32 &- bits)
-    }
-
     /// The linear transformation of a round.
     @inline(__always) fileprivate var mixed: Self {
-        let a = rotated(x0, 13)
-        let c = rotated(x2, 3)
-        let b = rotated(x1 ^ a ^ c, 1)
-        let d = rotated(x3 ^ c ^ shifted(a, 3), 7)
-        return Self(rotated(a ^ b ^ d, 5), b, rotated(c ^ d ^ shifted(b, 7), 22), d)
+        let a = x0.rotated(13)
+        let c = x2.rotated(3)
+        let b = (x1 ^ a ^ c).rotated(1)
+        let d = (x3 ^ c ^ a.shiftedLeft(3)).rotated(7)
+        return Self((a ^ b ^ d).rotated(5), b, (c ^ d ^ b.shiftedLeft(7)).rotated(22), d)
     }
 
     /// Undoes `mixed`.
     @inline(__always) fileprivate var unmixed: Self {
-        let c = rotated(x2, 10) ^ x3 ^ shifted(x1, 7)
-        let a = rotated(x0, 27) ^ x1 ^ x3
-        let d = rotated(x3, 25) ^ c ^ shifted(a, 3)
-        let b = rotated(x1, 31) ^ a ^ c
-        return Self(rotated(a, 19), b, rotated(c, 29), d)
+        let c = x2.rotated(10) ^ x3 ^ x1.shiftedLeft(7)
+        let a = x0.rotated(27) ^ x1 ^ x3
+        let d = x3.rotated(25) ^ c ^ a.shiftedLeft(3)
+        let b = x1.rotated(31) ^ a ^ c
+        return Self(a.rotated(19), b, c.rotated(29), d)
     }
 
     /// Lane n of vector m becomes lane m of vector n.
     @inline(__always) fileprivate var transposed: Self {
-        // Pairs of words first, then pairs of pairs.
         typealias Lanes = SerpentBoxes.Lanes
-        let low01 = Lanes(x0[0], x1[0], x0[1], x1[1])
-        let high01 = Lanes(x0[2], x1[2], x0[3], x1[3])
-        let low23 = Lanes(x2[0], x3[0], x2[1], x3[1])
-        let high23 = Lanes(x2[2], x3[2], x2[3], x3[3])
+        typealias Words = SIMD4<UInt32>
+        // Pairs of words first, then pairs of pairs.
+        let (a, b, c, d) = (x0.words, x1.words, x2.words, x3.words)
+        let (low01, high01) = (Words(a[0], b[0], a[1], b[1]), Words(a[2], b[2], a[3], b[3]))
+        let (low23, high23) = (Words(c[0], d[0], c[1], d[1]), Words(c[2], d[2], c[3], d[3]))
         return Self(
-            Lanes(lowHalf: low01.lowHalf, highHalf: low23.lowHalf),
-            Lanes(lowHalf: low01.highHalf, highHalf: low23.highHalf),
-            Lanes(lowHalf: high01.lowHalf, highHalf: high23.lowHalf),
-            Lanes(lowHalf: high01.highHalf, highHalf: high23.highHalf))
+            Lanes(Words(lowHalf: low01.lowHalf, highHalf: low23.lowHalf)),
+            Lanes(Words(lowHalf: low01.highHalf, highHalf: low23.highHalf)),
+            Lanes(Words(lowHalf: high01.lowHalf, highHalf: high23.lowHalf)),
+            Lanes(Words(lowHalf: high01.highHalf, highHalf: high23.highHalf)))
     }
 }

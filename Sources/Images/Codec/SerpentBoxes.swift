@@ -5,7 +5,7 @@
 /// `BlockCipherTests` holds each against its table.
 enum SerpentBoxes {
     /// One word of each of four blocks.
-    typealias Lanes = SIMD4<UInt32>
+    typealias Lanes = SerpentLanes
 
     /// The four words of four blocks.
     struct State {
@@ -15,9 +15,6 @@ enum SerpentBoxes {
             (self.x0, self.x1, self.x2, self.x3) = (x0, x1, x2, x3)
         }
     }
-
-    /// `~` of the standard library goes lane by lane and makes the compiler take all vectors around it apart.
-    @inline(__always) private static func not(_ x: Lanes) -> Lanes { x ^ Lanes(repeating: .max) }
 
     /// Box `number`; for the key schedule, where nothing is known of the number in advance.
     static func substitute(_ number: Int, _ x: State) -> State {
@@ -38,13 +35,13 @@ enum SerpentBoxes {
         let a = x.x3 | x.x0
         let b = x.x2 ^ x.x1
         let c = a ^ b
-        let d = not(x.x3)
+        let d = ~x.x3
         let e = x.x3 ^ x.x0
-        let f = e & not(x.x1)
+        let f = e & ~x.x1
         let g = f ^ d
         let h = x.x2 ^ x.x0
         let i = h ^ f
-        let j = i & not(c)
+        let j = i & ~c
         let k = j ^ g
         let l = k ^ i
         let m = i ^ x.x1
@@ -55,11 +52,11 @@ enum SerpentBoxes {
 
     /// fc27905a1be86d34
     @inline(__always) static func s1(_ x: State) -> State {
-        let a = not(x.x1)
+        let a = ~x.x1
         let b = a | x.x0
         let c = b ^ x.x2
         let d = x.x3 ^ c
-        let e = c & not(x.x0)
+        let e = c & ~x.x0
         let f = a ^ x.x0
         let g = f | c
         let h = g & x.x3
@@ -68,18 +65,18 @@ enum SerpentBoxes {
         let k = h | f
         let l = e ^ d
         let m = k ^ l
-        let n = m & not(j)
+        let n = m & ~j
         let o = n ^ c
         return State(o, j, d, m)
     }
 
     /// 86793cafd1e40b52
     @inline(__always) static func s2(_ x: State) -> State {
-        let a = x.x2 & not(x.x0)
+        let a = x.x2 & ~x.x0
         let b = a ^ x.x3
         let c = b ^ x.x2
-        let d = not(c)
-        let e = d & not(x.x1)
+        let d = ~c
+        let e = d & ~x.x1
         let f = e ^ b
         let g = f ^ x.x0
         let h = f & d
@@ -87,7 +84,7 @@ enum SerpentBoxes {
         let j = i & g
         let k = j ^ d
         let l = b ^ x.x1
-        let m = g & not(k)
+        let m = g & ~k
         let n = m ^ i
         return State(l, k, n, g)
     }
@@ -102,32 +99,32 @@ enum SerpentBoxes {
         let f = e ^ b
         let g = f ^ x.x2
         let h = g | x.x0
-        let i = h & not(d)
+        let i = h & ~d
         let j = i ^ f
         let k = j ^ x.x0
         let l = g | d
         let m = k ^ l
-        let n = m & not(j)
+        let n = m & ~j
         let o = n ^ d
         return State(o, m, j, g)
     }
 
     /// 1f83c0b6254a9e7d
     @inline(__always) static func s4(_ x: State) -> State {
-        let a = x.x0 & not(x.x3)
+        let a = x.x0 & ~x.x3
         let b = a ^ x.x2
-        let c = not(x.x0)
+        let c = ~x.x0
         let d = c ^ x.x3
-        let e = d & not(x.x1)
+        let e = d & ~x.x1
         let f = e ^ b
-        let g = f & not(x.x1)
+        let g = f & ~x.x1
         let h = g ^ d
         let i = d ^ x.x1
         let j = c ^ b
         let k = j & f
         let l = k ^ i
         let m = k | x.x1
-        let n = j & not(a)
+        let n = j & ~a
         let o = m ^ n
         return State(f, o, l, h)
     }
@@ -137,17 +134,17 @@ enum SerpentBoxes {
         let a = x.x1 | x.x0
         let b = a ^ x.x2
         let c = x.x1 ^ x.x0
-        let d = not(c)
-        let e = d & not(x.x3)
+        let d = ~c
+        let e = d & ~x.x3
         let f = e ^ b
         let g = f ^ x.x1
         let h = g & b
         let i = d ^ x.x3
         let j = h ^ i
-        let k = j & not(h)
+        let k = j & ~h
         let l = c ^ b
         let m = k ^ l
-        let n = g & not(x.x3)
+        let n = g & ~x.x3
         let o = n ^ c
         return State(g, o, j, m)
     }
@@ -156,7 +153,7 @@ enum SerpentBoxes {
     @inline(__always) static func s6(_ x: State) -> State {
         let a = x.x3 & x.x0
         let b = a ^ x.x2
-        let c = not(x.x1)
+        let c = ~x.x1
         let d = c ^ b
         let e = d ^ x.x3
         let f = e ^ x.x0
@@ -166,7 +163,7 @@ enum SerpentBoxes {
         let j = i ^ f
         let k = j & b
         let l = k ^ h
-        let m = l & not(j)
+        let m = l & ~j
         let n = m ^ b
         return State(j, d, l, n)
     }
@@ -179,17 +176,17 @@ enum SerpentBoxes {
         let d = b ^ c
         let e = d & x.x0
         let f = e ^ a
-        let g = f & not(a)
+        let g = f & ~a
         let h = d ^ x.x1
         let i = g ^ h
         let j = h & f
-        let k = x.x3 & not(b)
+        let k = x.x3 & ~b
         let l = j ^ k
-        let m = j & not(x.x0)
+        let m = j & ~x.x0
         let n = m ^ d
-        let o = not(x.x3)
+        let o = ~x.x3
         let p = o ^ f
-        let q = p & not(h)
+        let q = p & ~h
         let r = q ^ n
         return State(r, i, l, f)
     }
@@ -197,8 +194,8 @@ enum SerpentBoxes {
     /// d3b0a65c1e47f982
     @inline(__always) static func inverse0(_ x: State) -> State {
         let a = x.x3 ^ x.x2
-        let b = not(x.x0)
-        let c = b & not(x.x1)
+        let b = ~x.x0
+        let c = b & ~x.x1
         let d = c ^ a
         let e = x.x3 | x.x0
         let f = e ^ x.x1
@@ -216,13 +213,13 @@ enum SerpentBoxes {
 
     /// 582ef6c3b4791da0
     @inline(__always) static func inverse1(_ x: State) -> State {
-        let a = x.x3 & not(x.x1)
+        let a = x.x3 & ~x.x1
         let b = x.x2 ^ x.x0
         let c = a ^ b
-        let d = x.x1 & not(x.x3)
-        let e = not(x.x0)
+        let d = x.x1 & ~x.x3
+        let e = ~x.x0
         let f = e ^ d
-        let g = x.x2 & not(f)
+        let g = x.x2 & ~f
         let h = g ^ x.x1
         let i = h & c
         let j = i ^ f
@@ -236,16 +233,16 @@ enum SerpentBoxes {
 
     /// c9f4be12036d58a7
     @inline(__always) static func inverse2(_ x: State) -> State {
-        let a = x.x3 & not(x.x1)
+        let a = x.x3 & ~x.x1
         let b = a ^ x.x2
         let c = b & x.x3
         let d = c ^ x.x1
-        let e = d & not(x.x0)
+        let e = d & ~x.x0
         let f = e ^ b
         let g = b | x.x1
         let h = x.x3 ^ x.x0
         let i = g ^ h
-        let j = not(d)
+        let j = ~d
         let k = j ^ f
         let l = k ^ x.x0
         let m = l & i
@@ -257,19 +254,19 @@ enum SerpentBoxes {
     @inline(__always) static func inverse3(_ x: State) -> State {
         let a = x.x3 ^ x.x2
         let b = a ^ x.x1
-        let c = x.x1 & not(x.x2)
+        let c = x.x1 & ~x.x2
         let d = c ^ x.x0
-        let e = d & not(x.x3)
+        let e = d & ~x.x3
         let f = e ^ b
         let g = f | x.x3
-        let h = g & not(d)
+        let h = g & ~d
         let i = h ^ a
         let j = g & d
-        let k = f & not(x.x2)
+        let k = f & ~x.x2
         let l = j | k
         let m = l ^ b
         let n = a | x.x1
-        let o = n & not(j)
+        let o = n & ~j
         return State(f, o, i, m)
     }
 
@@ -278,17 +275,17 @@ enum SerpentBoxes {
         let a = x.x1 ^ x.x0
         let b = a & x.x0
         let c = b ^ x.x2
-        let d = c & not(x.x3)
+        let d = c & ~x.x3
         let e = d ^ a
-        let f = x.x0 & not(e)
+        let f = x.x0 & ~e
         let g = f | x.x3
         let h = g ^ c
-        let i = not(c)
+        let i = ~c
         let j = i ^ x.x1
         let k = x.x3 ^ x.x0
         let l = k & h
         let m = l ^ j
-        let n = m & not(e)
+        let n = m & ~e
         let o = l ^ x.x3
         let p = n ^ o
         return State(m, h, p, e)
@@ -296,17 +293,17 @@ enum SerpentBoxes {
 
     /// 8f2941deb6537ca0
     @inline(__always) static func inverse5(_ x: State) -> State {
-        let a = not(x.x1)
+        let a = ~x.x1
         let b = a ^ x.x2
-        let c = x.x1 & not(b)
+        let c = x.x1 & ~b
         let d = c ^ x.x3
         let e = d & x.x0
         let f = e ^ b
-        let g = a & not(f)
-        let h = x.x0 & not(g)
+        let g = a & ~f
+        let h = x.x0 & ~g
         let i = h ^ d
         let j = i ^ x.x1
-        let k = x.x0 & not(f)
+        let k = x.x0 & ~f
         let l = j ^ k
         let m = l & i
         let n = j ^ x.x0
@@ -317,9 +314,9 @@ enum SerpentBoxes {
 
     /// fa1d536049e72c8b
     @inline(__always) static func inverse6(_ x: State) -> State {
-        let a = x.x2 & not(x.x0)
+        let a = x.x2 & ~x.x0
         let b = a ^ x.x3
-        let c = not(x.x1)
+        let c = ~x.x1
         let d = c ^ b
         let e = x.x2 ^ x.x0
         let f = e ^ d
@@ -339,18 +336,18 @@ enum SerpentBoxes {
         let a = x.x3 | x.x0
         let b = a ^ x.x2
         let c = b | x.x3
-        let d = not(c)
+        let d = ~c
         let e = d ^ x.x0
-        let f = e & not(x.x1)
+        let f = e & ~x.x1
         let g = f ^ b
-        let h = g & not(x.x3)
-        let i = x.x2 & not(e)
+        let h = g & ~x.x3
+        let i = x.x2 & ~e
         let j = h ^ i
         let k = j ^ x.x1
         let l = k ^ x.x3
         let m = g & e
         let n = l ^ m
-        let o = n & not(k)
+        let o = n & ~k
         let p = c ^ x.x0
         let q = o ^ p
         return State(g, k, n, q)
