@@ -9,8 +9,10 @@ struct Campaign {
 
     /// Number of findings.
     func run() throws -> Int {
-        let folder = (access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp") + "/imagefuzz.\(getpid())"
-        guard mkdir(folder, 0o755) == 0 else { throw FuzzFailure("cannot make \(folder)") }
+        let pattern = (access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp") + "/imagefuzz.XXXXXX"
+        var name = Array(pattern.utf8CString)
+        guard mkdtemp(&name) != nil else { throw FuzzFailure("cannot make \(pattern)") }
+        let folder = String(decoding: name.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         defer { remove(folder) }
         // Where a worker crashed, without the registers.
         setenv("SWIFT_BACKTRACE", "enable=yes,color=no,registers=none,images=none,sanitize=yes", 1)
