@@ -44,7 +44,7 @@ public final class Machine: @unchecked Sendable {
     private var resetPending = false
     private var isPaused = false
     /// Instructions between two looks at the clock: tens of microseconds.
-    private static let slice = 8192
+    private static let slice = 32768
     /// A halted CPU with interrupts off sleeps at most this long at a time.
     private static let longestSleep: UInt64 = 10_000_000_000
 
@@ -54,7 +54,7 @@ public final class Machine: @unchecked Sendable {
         let clock = clock
         let board = try PCBoard(config: config, clock: { clock.now })
         self.board = board
-        let cpu = CPU(memory: board.memory, ports: board.ports)
+        let cpu = CPU(memory: board.memory, ports: board.ports, engine: config.engine)
         self.cpu = cpu
         let apic = board.localAPIC
         apic.interruptLineChanged = { [unowned cpu] level in
@@ -74,6 +74,10 @@ public final class Machine: @unchecked Sendable {
         cpu.tripleFault = { [unowned self] in
             log("triple fault\n" + self.cpu.dump())
             requestResetFromGuest()
+        }
+        cpu.enginesDiffer = { [unowned self] report in
+            end = end ?? .failed(report)
+            self.cpu.kick()
         }
         if let log = options.log {
             cpu.log = { log($0) }

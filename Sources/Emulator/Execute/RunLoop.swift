@@ -28,7 +28,7 @@ extension CPU {
     }
 
     /// Single step, instruction breakpoints, and the one instruction after STI or MOV SS while an interrupt waits.
-    private var needsStepping: Bool {
+    var needsStepping: Bool {
         let s = state.pointee
         return s.flagsRest & RFLAGS.tf != 0 || s.interruptShadow != 0 && (s.interruptRequest || s.nmiRequest)
             || s.codeBreakpoints || s.dataBreakpoints || tracer?.items.contains(.exec) ?? false
