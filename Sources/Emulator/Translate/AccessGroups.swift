@@ -39,24 +39,25 @@ enum AccessGroups {
     static func plan(_ instructions: [TranslatedInstruction], is64: Bool) -> [AccessPlan] {
         var plans = [AccessPlan](repeating: AccessPlan(), count: instructions.count)
         var open = [Open?](repeating: nil, count: 16)
-        var groups = 0
+        /// Instructions of the first and the last member.
+        var spans: [(first: Int, last: Int)] = []
 
         func close(_ register: Int) {
             guard let group = open[register] else { return }
             open[register] = nil
-            guard group.members.count > 1, groups < limit else { return }
+            guard group.members.count > 1, spans.count < limit else { return }
             // Offsets are from the register at the leader; each member's own distance is added when it is planned.
             for (number, member) in group.members.enumerated() {
                 let membership = AccessPlan.Membership(
-                    group: groups, isLeader: number == 0, low: group.low, high: group.high, writes: group.writes,
-                    last: group.members[group.members.count - 1].instruction)
+                    group: spans.count, isLeader: number == 0, low: group.low, high: group.high, writes: group.writes,
+                    last: 0)
                 if member.isStack {
                     plans[member.instruction].stack = membership
                 } else {
                     plans[member.instruction].operand = membership
                 }
             }
-            groups += 1
+            spans.append((group.members[0].instruction, group.members[group.members.count - 1].instruction))
         }
 
         func access(_ register: Int, _ i: Int, isStack: Bool, offset: Int64, size: Int, writes: Bool) {
@@ -102,7 +103,31 @@ enum AccessGroups {
             }
         }
         for register in 0..<16 { close(register) }
+        extend(&spans)
+        for i in plans.indices {
+            if let group = plans[i].operand?.group { plans[i].operand?.last = spans[group].last }
+            if let group = plans[i].stack?.group { plans[i].stack?.last = spans[group].last }
+        }
         return plans
+    }
+}
+
+extension AccessGroups {
+    /// When a group is interpreted, so are the leaders of others that lie inside it: it must go on to the end of those, as nobody looked for
+    /// their pages.
+    private static func extend(_ spans: inout [(first: Int, last: Int)]) {
+        var changed = true
+        while changed {
+            changed = false
+            for i in spans.indices {
+                for other in spans where other.first >= spans[i].first && other.first <= spans[i].last {
+                    if other.last > spans[i].last {
+                        spans[i].last = other.last
+                        changed = true
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -93,7 +93,11 @@ final class Translator {
 
     /// The entry of the code for `rip`, if there is some.
     var entryHere: UInt64? {
-        guard let block = cpu.jumps.find(cpu.linearPointer, mode: cpu.state.pointee.modeKey) else { return nil }
+        let linear = cpu.linearPointer
+        guard let page = cpu.translateFetch(linear),
+            let block = cpu.blocks.find(
+                page.pointee.physical & ~0xFFF | linear & 0xFFF, mode: cpu.state.pointee.modeKey)
+        else { return nil }
         return entry(of: block)
     }
 
