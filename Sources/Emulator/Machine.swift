@@ -37,7 +37,7 @@ public final class Machine: @unchecked Sendable {
 
     let board: PCBoard
     let cpu: CPU
-    let clock = GuestClock()
+    let clock: GuestClock
     private let mailbox = Mailbox()
     private let options: Options
     private var end: ExitReason?
@@ -45,13 +45,16 @@ public final class Machine: @unchecked Sendable {
     private var isPaused = false
     /// Instructions between two looks at the clock: tens of microseconds.
     private static let slice = 32768
+    /// How much slower than the interpreter a CPU that verifies is, about.
+    private static let verifierSlowness: UInt64 = 16
     /// A halted CPU with interrupts off sleeps at most this long at a time.
     private static let longestSleep: UInt64 = 10_000_000_000
 
     /// - Throws: `MachineError` when memory or a file that the machine needs cannot be had.
     public init(_ config: PCConfig, options: Options = Options()) throws(MachineError) {
         self.options = options
-        let clock = clock
+        let clock = GuestClock(slowness: config.engine == .verify ? Self.verifierSlowness : 1)
+        self.clock = clock
         let board = try PCBoard(config: config, clock: { clock.now })
         self.board = board
         let cpu = CPU(memory: board.memory, ports: board.ports, engine: config.engine)
@@ -166,7 +169,7 @@ public final class Machine: @unchecked Sendable {
         let now = clock.now
         guard deadline > now else { return }
         clock.isSleeping = true
-        mailbox.sleep(nanoseconds: min(deadline - now, Self.longestSleep))
+        mailbox.sleep(nanoseconds: min((deadline - now) * clock.slowness, Self.longestSleep))
         _ = clock.now
         clock.isSleeping = false
     }

@@ -88,7 +88,12 @@ final class CPU {
         if engine != .interpreter, let translator = Translator(self, verify: engine == .verify) {
             self.translator = translator
             blocks.codeRetired = { [unowned translator] page, lines in translator.retire(page: page, lines: lines) }
-            blocks.flushed = { [unowned translator] in translator.flush() }
+        }
+        blocks.flushed = { [unowned self] in
+            // The jump cache leads into memory that is used again.
+            jumps.forget()
+            updateJumpKey()
+            translator?.flush()
         }
     }
 

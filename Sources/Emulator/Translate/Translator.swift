@@ -28,8 +28,6 @@ final class Translator {
             var linear: UInt64
             var entry: UInt64
             var dead: UInt64
-            /// Flags that the block or what follows it in the region may read.
-            var liveIn: FlagMask
         }
         var entries: [Entry] = []
         var isDead = false
@@ -50,6 +48,8 @@ final class Translator {
     /// By physical page number: regions and the lines of that page that they cover.
     private var records: [UInt64: [(record: Record, lines: UInt32)]] = [:]
     private var withoutGroups: Set<UnsafeMutablePointer<Block>> = []
+    /// While verifying: flags that code at an entry may read.
+    private var liveIns: [UInt64: FlagMask] = [:]
     private(set) var counters = TranslatorCounters()
 
     /// Nil where the host cannot run generated code.
@@ -81,15 +81,8 @@ final class Translator {
         #endif
     }
 
-    /// The flags that code at an entry depends on; all when that is not known.
-    func liveFlags(at entry: UInt64) -> FlagMask {
-        for list in records.values {
-            for item in list {
-                for known in item.record.entries where known.entry == entry { return known.liveIn }
-            }
-        }
-        return .all
-    }
+    /// The flags that code at an entry depends on; all when that is not known. For the verifier.
+    func liveFlags(at entry: UInt64) -> FlagMask { liveIns[entry] ?? .all }
 
     /// The entry of the code for `rip`, if there is some.
     var entryHere: UInt64? {
@@ -235,8 +228,8 @@ final class Translator {
             block.pointee.entry = UnsafeMutableRawPointer(bitPattern: UInt(node.entry))
             block.pointee.entryLinear = node.linear
             record.entries.append(
-                Record.Entry(
-                    block: block, linear: node.linear, entry: node.entry, dead: node.dead, liveIn: node.liveIn))
+                Record.Entry(block: block, linear: node.linear, entry: node.entry, dead: node.dead))
+            if isVerifying { liveIns[node.entry] = node.liveIn }
             let physical = block.pointee.physical
             lines[physical >> 12, default: 0] |= CodePages.lines(physical, block.bytesInFirstPage)
             if block.pointee.crossesPage {
@@ -297,6 +290,7 @@ final class Translator {
         variants.removeAll(keepingCapacity: true)
         records.removeAll(keepingCapacity: true)
         withoutGroups.removeAll()
+        liveIns.removeAll()
         counters.flushes += 1
         cpu.state.pointee.native.codeChanged = 1
         emptyJumpCache()
@@ -457,7 +451,8 @@ final class Translator {
     /// A group lay across two pages once more.
     private func missed(_ path: UnsafeMutablePointer<SlowPath>, _ block: UnsafeMutablePointer<Block>) {
         path.pointee.groupMisses += 1
-        guard path.pointee.groupMisses == SlowPath.groupPatience else { return }
+        // A verifier asks what it knows about the code that it runs.
+        guard path.pointee.groupMisses == SlowPath.groupPatience, !isVerifying else { return }
         withoutGroups.insert(block)
         retire(page: block.pointee.physical, lines: CodePages.lines(block.pointee.physical, block.bytesInFirstPage))
         // The region goes on to its end: nothing that it stands for has changed.

@@ -6,6 +6,10 @@
 final class Verifier {
     /// Blocks in a comparison at most.
     private static let blockLimit = 8
+    /// A block is compared each of the first times, then now and then.
+    private static let firstTimes: Int32 = 256, nowAndThen: Int32 = 32
+    /// Instructions that run without comparison before the next block is looked at.
+    private static let stride = 256
 
     /// The interpreter's state at the end of a block.
     private struct Mark {
@@ -44,6 +48,9 @@ final class Verifier {
             epoch = cpu.blocks.epoch
             flagColumns.removeAll()
         }
+        block.pointee.heat &+= 1
+        let times = block.pointee.heat &- Translator.hotness
+        if times > Self.firstTimes, times % Self.nowAndThen != 0 { return runAlone(block, entry) }
         let before = s.pointee
         var blocks: [BlockCache.Pointer] = []
         let marks = interpret(from: block, &blocks)
@@ -69,12 +76,29 @@ final class Verifier {
             s.pointee.flagResult = mark.state.flagResult
             s.pointee.flagAux = mark.state.flagAux
         }
+        return result(exit, executed)
+    }
+
+    private func result(_ exit: TranslatedExit, _ executed: Int) -> Translator.Result {
         switch exit {
-        case .fault: return .stop(.fault)
-        case .boundary: return .stop(.boundary)
-        case .interpret: return executed == 0 ? .interpret : .stop(.boundary)
-        case .lookup: return .stop(s.pointee.budget <= 0 ? .budget : .boundary)
+        case .fault: .stop(.fault)
+        case .boundary: .stop(.boundary)
+        case .interpret: executed == 0 ? .interpret : .stop(.boundary)
+        case .lookup: .stop(cpu.state.pointee.budget <= 0 ? .budget : .boundary)
         }
+    }
+
+    /// A stretch of translated code without comparison.
+    private func runAlone(_ block: BlockCache.Pointer, _ entry: UInt64) -> Translator.Result {
+        let s = cpu.state
+        let budget = s.pointee.budget
+        let granted = min(budget, max(Self.stride, Int(block.pointee.count)))
+        guard granted >= Int(block.pointee.count) else { return .interpret }
+        s.pointee.budget = granted
+        let exit = translator.enter(at: entry)
+        let executed = granted - s.pointee.budget
+        s.pointee.budget = budget - executed
+        return result(exit, executed)
     }
 
     // MARK: The interpreter's side
@@ -274,7 +298,7 @@ final class Verifier {
             }
         }
         lines.append("host code from the entry at \(hex(entry, 1)):")
-        lines.append(translator.code(at: entry - 2048, bytes: 2048).map { hex($0, 2) }.joined(separator: " "))
+        lines.append(translator.code(at: entry - 16384, bytes: 16384).map { hex($0, 2) }.joined(separator: " "))
         lines.append(translator.code(at: entry, bytes: 256).map { hex($0, 2) }.joined(separator: " "))
         cpu.enginesDiffer(lines.joined(separator: "\n"))
     }
