@@ -34,7 +34,8 @@ final class CPU {
     var journal: StoreJournal?
 
     /// Execution logs; nil: none.
-    var tracer: Tracer?
+    var tracer: Tracer? { didSet { tracesInstructions = tracer?.items.contains(.exec) ?? false } }
+    private(set) var tracesInstructions = false
 
     /// The interrupt controller's INTA cycle: the vector to take, nil when the request went away.
     var acknowledgeInterrupt: () -> UInt8? = { nil }

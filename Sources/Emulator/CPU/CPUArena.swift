@@ -6,7 +6,7 @@ import Glibc
 /// Translated code runs with the host's RSP at the state (docs/decisions/0303-translator.md): what lies below is a
 /// normal stack for calls and signals.
 ///
-///     guard page | stack 1 MiB | CPUState 16 KiB | TLB 256 KiB | jump cache 256 KiB
+///     guard page | stack 1 MiB | CPUState 16 KiB | TLB 256 KiB | jump cache 1 MiB
 struct CPUArena: ~Copyable {
     static let guardBytes = 4096
     static let stackBytes = 1 << 20
@@ -15,7 +15,8 @@ struct CPUArena: ~Copyable {
     static let tlbOffset = stateBytes
     static let tlbBytes = 4 * TLBTables.entryCount * MemoryLayout<TLBEntry>.stride
     static let jumpOffset = tlbOffset + tlbBytes
-    static let jumpCount = 1 << 14
+    /// As many as 16 bits of an address tell apart: a 16-bit move is the index.
+    static let jumpCount = 1 << 16
     static let jumpBytes = jumpCount * 16
     private static let byteCount = guardBytes + stackBytes + jumpOffset + jumpBytes
 

@@ -99,9 +99,12 @@ struct NativeState {
     var exitSlot: UInt64 = 0
     /// Not 0: code was thrown away since translated code was entered.
     var codeChanged: UInt64 = 0
-    /// Not 0: XMM registers and MXCSR, or the x87 stack, are in the host's registers.
+    /// Not 0: XMM registers and MXCSR, or the x87 stack, are in the host's registers; the x87 may also be in its image, to be loaded.
     var xmmLive: UInt64 = 0
     var x87Live: UInt64 = 0
+    static let x87InImage: UInt8 = 2
+    /// The translator that the state's CPU has, for calls from translated code; as long as the CPU.
+    var translator: Unmanaged<Translator>?
     var scratch = InlineArray<4, UInt64>(repeating: 0)
     /// Host minus guest address of the pages that groups of accesses found.
     var groups = InlineArray<8, UInt64>(repeating: 0)

@@ -29,9 +29,10 @@ extension CPU {
 
     /// Single step, instruction breakpoints, and the one instruction after STI or MOV SS while an interrupt waits.
     var needsStepping: Bool {
-        let s = state.pointee
-        return s.flagsRest & RFLAGS.tf != 0 || s.interruptShadow != 0 && (s.interruptRequest || s.nmiRequest)
-            || s.codeBreakpoints || s.dataBreakpoints || tracer?.items.contains(.exec) ?? false
+        let s = state
+        return s.pointee.flagsRest & RFLAGS.tf != 0
+            || s.pointee.interruptShadow != 0 && (s.pointee.interruptRequest || s.pointee.nmiRequest)
+            || s.pointee.codeBreakpoints || s.pointee.dataBreakpoints || tracesInstructions
     }
 
     /// Runs one instruction and raises the debug exceptions that belong to its boundary.

@@ -177,15 +177,16 @@ final class Emitter {
     /// A slow path for the current instruction, or for all up to `last`.
     func makePath(last: Int? = nil, bytes: Int = 0, writes: Bool = false, isGroup: Bool = false) -> Int {
         let last = last ?? index
-        var touches = false
+        var touches = false, seesX87 = false
         for i in index...last {
             let instruction = block.instructions[i]
+            seesX87 = seesX87 || instruction.seesX87
             touches = touches || instruction.touchesFlags || instruction.reads != []
         }
         return translator.addPath(
             SlowPath(
                 first: instruction.place, count: Int32(last - index + 1), remaining: block.count - Int32(index),
-                start: block.linear, resume: 0, bytes: Int32(bytes), writes: writes, touchesFlags: touches,
+                start: block.linear, resume: 0, bytes: Int32(bytes), writes: writes, touchesFlags: touches, seesX87: seesX87,
                 needsXMM: region.usesXMM, needsX87: region.usesX87, groupBlock: isGroup ? block.block : nil))
     }
 
@@ -201,7 +202,7 @@ final class Emitter {
 
     func jumpToHelper(_ path: Int) {
         asm.constant(HostRegister.r11, UInt64(path))
-        asm.jump(to: thunks.helper)
+        asm.jump(to: translator.seesX87(path) ? thunks.helperX87 : thunks.helper)
     }
 
     /// - Returns: its number in `cold`.
@@ -225,7 +226,7 @@ final class Emitter {
             address(HostRegister.r10, access.op, access.offset, scratch: HostRegister.r11)
             block = outer
             asm.constant(HostRegister.r11, UInt64(item.path))
-            asm.call(thunks.fill)
+            asm.call(translator.seesX87(item.path) ? thunks.fillX87 : thunks.fill)
             asm.jump(to: again)
         }
         guard item.resume != 0 else { return }

@@ -16,6 +16,7 @@ extension Emitter {
         case .popR64, .popR32, .leave64, .leaveGeneral: pop()
         case .divide, .idivide: divide()
         case .cld: changeFlags(4, Int32(bitPattern: ~RFLAGS.df))
+        case .x87: loadX87Control()
         case .std: changeFlags(1, Int32(bitPattern: RFLAGS.df))
         case .system:
             switch SystemCode(rawValue: instruction.op.sub) {
@@ -211,6 +212,19 @@ extension Emitter {
         }
         asm.op(0xF7, op.code == .divide ? 6 : 7, .register(r11), wide: wide)
         noteFlags()
+    }
+
+    /// FLDCW of a word that masks all exceptions; the interpreter takes the others, after which the x87 is not used natively.
+    private func loadX87Control() {
+        let operand = access(
+            instruction.op, bytes: 2, writes: false, membership: block.accesses[index].operand, keepR11: true)
+        guardFlags()
+        let path = makePath()
+        asm.op(.two, 0xB7, HostRegister.r11, operand)
+        asm.arithmetic(4, .register(HostRegister.r11), 0x3F, wide: false)
+        asm.arithmetic(7, .register(HostRegister.r11), 0x3F, wide: false)
+        interpretIf(HostCondition.notEqual, path)
+        asm.op(0xD9, 5, operand)
     }
 
     // MARK: System

@@ -15,6 +15,8 @@ struct SlowPath {
     var writes: Bool
     /// The instructions read or write arithmetic flags.
     var touchesFlags: Bool
+    /// One of the instructions may see the x87's state: it must be in `FPUState` then.
+    var seesX87: Bool
     /// The code at `resume` expects XMM registers, or the x87 stack, in the host's registers.
     var needsXMM: Bool
     var needsX87: Bool

@@ -33,10 +33,13 @@ struct Thunks {
     private(set) var enter: UInt64 = 0
     /// R11: the code.
     private(set) var exit: UInt64 = 0
-    /// R11: the slow path's number.
+    /// R11: the slow path's number. The second form for instructions that work on the x87's state or may let others do so: the others leave it
+    /// in the host's registers, where no C function looks.
     private(set) var helper: UInt64 = 0
-    /// R10: linear address of the access, R11: the slow path's number. Returns to try again, or goes on at `helper`.
+    private(set) var helperX87: UInt64 = 0
+    /// R10: linear address of the access, R11: the slow path's number. Returns to try again, or goes on at `helper` or `helperX87`.
     private(set) var fill: UInt64 = 0
+    private(set) var fillX87: UInt64 = 0
     /// R10: linear address XOR jump key.
     private(set) var find: UInt64 = 0
     /// R11: instructions to give back to the budget if the unit may not be used.
@@ -52,7 +55,8 @@ struct Thunks {
         emitEnter(&asm)
         let exitStored = emitExit(&asm, targets)
         emitHelper(&asm, targets, exitStored)
-        emitFill(&asm, targets)
+        fill = emitFill(&asm, targets, helper)
+        fillX87 = emitFill(&asm, targets, helperX87)
         emitFind(&asm, targets)
         emitLoadXMM(&asm)
         emitLoadX87(&asm, targets)
@@ -98,13 +102,6 @@ struct Thunks {
         asm.bind(skip)
     }
 
-    private func restoreX87(_ asm: inout Assembler, below: Int = 0) {
-        asm.compareByte(StateOffset.x87Live + below, 0)
-        let skip = asm.jump(HostCondition.equal)
-        asm.op(0xDD, 4, .state(StateOffset.x87Image + below))
-        asm.bind(skip)
-    }
-
     private func call(_ asm: inout Assembler, _ function: UnsafeRawPointer) {
         asm.constant(HostRegister.rax, UInt64(UInt(bitPattern: function)))
         asm.bytes(0xFF, 0xD0)
@@ -124,13 +121,14 @@ struct Thunks {
         asm.op(0xFF, 4, .register(Self.r10))
     }
 
-    /// - Returns: where a caller jumps to whose guest registers are all in the state.
+    /// - Returns: where a caller jumps to whose guest registers, but for those of the x87, are all in the state.
     private mutating func emitExit(_ asm: inout Assembler, _ targets: Targets) -> UInt64 {
         asm.align(16)
         exit = asm.here
         storeRegisters(&asm)
         storeXMM(&asm)
         asm.storeConstant(StateOffset.xmmLive, 0)
+        let stored = asm.here
         asm.compareByte(StateOffset.x87Live, 0)
         let skip = asm.jump(HostCondition.equal)
         asm.op(0xDD, 6, .state(StateOffset.x87Image))
@@ -140,7 +138,6 @@ struct Thunks {
         asm.load(Self.r11, StateOffset.scratch + 24)
         asm.storeConstant(StateOffset.x87Live, 0)
         asm.bind(skip)
-        let stored = asm.here
         asm.move(HostRegister.rax, Self.r11)
         asm.load(Self.rsp, StateOffset.hostStack)
         asm.bytes(0x41, 0x5F, 0x41, 0x5E, 0x41, 0x5D, 0x41, 0x5C, 0x5D, 0x5B, 0xC3)
@@ -151,10 +148,15 @@ struct Thunks {
 
     private mutating func emitHelper(_ asm: inout Assembler, _ targets: Targets, _ exitStored: UInt64) {
         asm.align(16)
+        helperX87 = asm.here
+        storeRegisters(&asm)
+        storeX87(&asm)
+        let join = asm.jump()
+        asm.align(16)
         helper = asm.here
         storeRegisters(&asm)
+        asm.bind(join)
         storeXMM(&asm)
-        storeX87(&asm)
         asm.move(Self.rdi, Self.rsp)
         asm.move(Self.rsi, Self.r11)
         call(&asm, unsafeBitCast(targets.help, to: UnsafeRawPointer.self))
@@ -163,14 +165,19 @@ struct Thunks {
         asm.jump(HostCondition.below, to: exitStored)
         asm.move(Self.r10, Self.r11)
         restoreXMM(&asm)
-        restoreX87(&asm)
+        // Not 0 or 1: the image was written anew.
+        asm.compareByte(StateOffset.x87Live, NativeState.x87InImage)
+        let skip = asm.jump(HostCondition.notEqual)
+        asm.op(0xDD, 4, .state(StateOffset.x87Image))
+        asm.storeConstant(StateOffset.x87Live, 1)
+        asm.bind(skip)
         loadRegisters(&asm)
         asm.op(0xFF, 4, .register(Self.r10))
     }
 
-    private mutating func emitFill(_ asm: inout Assembler, _ targets: Targets) {
+    private func emitFill(_ asm: inout Assembler, _ targets: Targets, _ helper: UInt64) -> UInt64 {
         asm.align(16)
-        fill = asm.here
+        let fill = asm.here
         asm.bytes(0x50, 0x51, 0x52, 0x56, 0x57, 0x41, 0x50, 0x41, 0x51, 0x41, 0x53)  // push rax … r9, r11
         asm.arithmetic(5, .register(Self.rsp), 8)
         let below = 8 + 8 * 8 + 8
@@ -189,6 +196,7 @@ struct Thunks {
         asm.bind(failed)
         asm.arithmetic(0, .register(Self.rsp), 8)
         asm.jump(to: helper)
+        return fill
     }
 
     private mutating func emitFind(_ asm: inout Assembler, _ targets: Targets) {
@@ -214,9 +222,7 @@ struct Thunks {
 
     /// R10 holds a linear address: jumps to its code by way of the jump cache, or to `find`.
     func lookUp(_ asm: inout Assembler) {
-        asm.op(0x8B, Self.r11, .register(Self.r10))
-        asm.op(0x81, 4, .register(Self.r11))
-        asm.int32(Int32(CPUArena.jumpCount - 1))
+        asm.op(.two, 0xB7, Self.r11, .register(Self.r10))  // movzx r11d, r10w
         asm.op(0xC1, 4, .register(Self.r11))
         asm.byte(4)
         asm.op(0x33, Self.r10, .state(StateOffset.jumpKey), wide: true)
@@ -275,7 +281,7 @@ struct Thunks {
         call(&asm, unsafeBitCast(targets.loadX87, to: UnsafeRawPointer.self))
         asm.arithmetic(0, .register(Self.rsp), 8)
         asm.storeConstant(StateOffset.x87Live + 8, 1)
-        restoreX87(&asm, below: 8)
+        asm.op(0xDD, 4, .state(StateOffset.x87Image + 8))
         restoreXMM(&asm, below: 8)
         for register in Self.volatile { asm.load(register, StateOffset.gpr(register) + 8) }
         asm.byte(0xC3)

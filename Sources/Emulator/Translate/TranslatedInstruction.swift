@@ -97,9 +97,33 @@ struct TranslatedInstruction {
         memoryBytes = 0
     }
 
+    /// Whether the interpreter, running it, may look at the x87's state, change it, or let somebody else do so.
+    var seesX87: Bool {
+        switch op.code {
+        case .x87, .sse: return true
+        case .system:
+            switch SystemCode(rawValue: op.sub) {
+            case .syscall, .sysret, .swapgs, .cli, .sti, .pushf, .popf, .hlt, .rdtsc, .cpuid, .rdmsr, .wrmsr, .invlpg,
+                .movFromControl, .inByteImmediate, .inWideImmediate, .outByteImmediate, .outWideImmediate, .inByteDX,
+                .inWideDX, .outByteDX, .outWideDX:
+                return false
+            case .movToControl: return op.reg != 3
+            case .iret: return op.size != 3
+            default: return true
+            }
+        default: return false
+        }
+    }
+
     // MARK: Families
 
     private mutating func planX87(_ row: UnsafePointer<OpcodeRow>) {
+        if row.pointee.code == X87Code.fldcw.rawValue {
+            kind = .special
+            usesX87 = true
+            memoryBytes = 2
+            return
+        }
         if row.pointee.attributes.contains(.called) { return setHelper(readsAll: false) }
         usesX87 = true
         guard isMemory else {

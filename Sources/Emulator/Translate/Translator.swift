@@ -74,6 +74,7 @@ final class Translator {
             enter = unsafeBitCast(
                 UnsafeRawPointer(bitPattern: UInt(thunks.enter)),
                 to: (@convention(c) (UnsafeMutableRawPointer, UInt64) -> UInt64).self)
+            cpu.state.pointee.native.translator = Unmanaged.passUnretained(self)
             emptyJumpCache()
             if verify { verifier = Verifier(cpu, self) }
         #else
@@ -248,6 +249,8 @@ final class Translator {
         return pathCount - 1
     }
 
+    func seesX87(_ path: Int) -> Bool { paths[path].seesX87 }
+
     func setResume(_ path: Int, _ place: UInt64) { paths[path].resume = place }
 
     func avoidsGroups(_ block: UnsafeMutablePointer<Block>) -> Bool { withoutGroups.contains(block) }
@@ -312,15 +315,18 @@ final class Translator {
     // MARK: Calls from translated code
 
     private static let targets = Thunks.Targets(
-        help: { state, number in translator(state).help(Int(number)) },
-        fill: { state, linear, number in translator(state).fill(linear, Int(number)) },
-        find: { state in translator(state).find() },
+        help: { state, number in with(state) { $0.help(Int(number)) } },
+        fill: { state, linear, number in with(state) { $0.fill(linear, Int(number)) } },
+        find: { state in with(state) { $0.find() } },
         loadX87: { X87Image.write($0.assumingMemoryBound(to: CPUState.self)) },
         storeX87: { X87Image.read($0.assumingMemoryBound(to: CPUState.self)) })
 
-    @inline(__always) private static func translator(_ state: UnsafeMutableRawPointer) -> Translator {
-        // SAFETY: translated code passes the state that it was entered with, whose CPU has a translator.
-        state.assumingMemoryBound(to: CPUState.self).cpu.translator.unsafelyUnwrapped
+    /// Without counting references: this happens millions of times a second.
+    @inline(__always)
+    private static func with(_ state: UnsafeMutableRawPointer, _ body: (Translator) -> UInt64) -> UInt64 {
+        // SAFETY: translated code passes the state that it was entered with, whose CPU keeps its translator.
+        state.assumingMemoryBound(to: CPUState.self).pointee.native.translator.unsafelyUnwrapped
+            ._withUnsafeGuaranteedRef { body($0) }
     }
 
     /// An access missed: 1 if its page is in the TLB now.
@@ -366,7 +372,7 @@ final class Translator {
         let start = path.pointee.start
         let converts = path.pointee.touchesFlags
         if converts { loadFlags() }
-        if s.pointee.native.x87Live != 0 { X87Image.read(s) }
+        if path.pointee.seesX87, s.pointee.native.x87Live != 0 { takeX87() }
         var op = path.pointee.first
         for done in 0..<path.pointee.count {
             let step = cpu.performOne(op, start)
@@ -405,7 +411,8 @@ final class Translator {
     private func resume(_ path: UnsafeMutablePointer<SlowPath>, _ converts: Bool) -> UInt64 {
         let s = cpu.state
         let last = path.pointee.first + Int(path.pointee.count - 1)
-        let isPlain = (!path.pointee.needsXMM || mayUseXMM) && (!path.pointee.needsX87 || mayUseX87)
+        let isPlain = (!path.pointee.needsXMM || mayUseXMM)
+            && (!path.pointee.needsX87 || s.pointee.native.x87Live != 0 || mayUseX87)
         guard path.pointee.resume != 0, isPlain else {
             s.pointee.rip = path.pointee.start &+ UInt64(last.pointee.offset) &+ UInt64(last.pointee.length)
             s.pointee.budget &+= Int(path.pointee.remaining - path.pointee.count)
@@ -413,8 +420,17 @@ final class Translator {
         }
         if converts { storeFlags() }
         if !path.pointee.needsXMM { s.pointee.native.xmmLive = 0 }
-        if path.pointee.needsX87 { X87Image.write(s) } else { s.pointee.native.x87Live = 0 }
+        if path.pointee.needsX87, s.pointee.native.x87Live == 0 {
+            X87Image.write(s)
+            s.pointee.native.x87Live = UInt64(NativeState.x87InImage)
+        }
         return path.pointee.resume
+    }
+
+    /// The x87 from its image, which the thunk wrote, to the state.
+    private func takeX87() {
+        X87Image.read(cpu.state)
+        cpu.state.pointee.native.x87Live = 0
     }
 
     private var mayUseXMM: Bool {
@@ -435,15 +451,15 @@ final class Translator {
         let entry = find()
         if entry == 0 { return leave(.lookup, converts) }
         if converts { storeFlags() }
+        // A fault that was delivered by a task switch: the new task's x87 is not there yet.
+        if s.pointee.fpuTrapped, s.pointee.native.x87Live != 0 { return leave(.boundary, false) }
         s.pointee.native.xmmLive = 0
-        s.pointee.native.x87Live = 0
         return entry
     }
 
     private func leave(_ exit: TranslatedExit, _ converts: Bool) -> UInt64 {
         if converts { storeFlags() }
         cpu.state.pointee.native.xmmLive = 0
-        cpu.state.pointee.native.x87Live = 0
         cpu.state.pointee.native.exitSlot = 0
         return exit.rawValue
     }
