@@ -78,6 +78,8 @@ public struct OpenOptions: Sendable {
     public var metadataOnly = false
     /// Set when the format was recognised rather than named: protects a raw disk from turning into another format.
     public var wasProbed = false
+    /// qcow2: metadata that guest data must not be written onto.
+    public var overlapCheck = OverlapCheck.cached
     /// Secrets by id, for encrypted images.
     public var secrets: [String: [UInt8]] = [:]
     /// Id of the secret that opens this image.
@@ -88,6 +90,8 @@ public struct OpenOptions: Sendable {
     public var confinedTo: String?
     /// Files outside that folder that may be named all the same.
     public var declaredFiles: Set<String> = []
+    /// Files that must not be opened for writing, whatever names them: the image, its data file or one of its extents.
+    public var protectedFiles: Set<FileStorage.FileIdentity> = []
 
     public init(
         format: String? = nil, readOnly: Bool = true, lock: LockMode = .normal, openBacking: Bool = true,

@@ -195,8 +195,10 @@ final class PhysicalMap {
     /// The same where the target is known.
     func read(_ target: PageTarget, inPage: UInt64, size: Int) -> UInt64 {
         if let host = target.read { return Self.load(host + Int(inPage), size: size) }
-        if let device = target.device { return device.mmioRead(target.deviceOffset + inPage, size: size) }
-        return size == 8 ? ~0 : (1 << UInt64(size * 8)) - 1
+        if let device = target.device {
+            return device.mmioRead(target.deviceOffset + inPage, size: size).clipped(toBytes: size)
+        }
+        return UInt64.max.clipped(toBytes: size)
     }
 
     func write(_ address: UInt64, size: Int, value: UInt64) {

@@ -122,6 +122,7 @@ final class OVAImage: CheckableImage {
     var path: String { storage.path }
     var size: UInt64 { disk.size }
     var isReadOnly: Bool { true }
+    var hostFiles: [FileStorage] { storage.hostFiles }
     var clusterSize: Int? { disk.clusterSize }
 
     var summary: ImageSummary {
