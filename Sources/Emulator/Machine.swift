@@ -70,11 +70,7 @@ public final class Machine: @unchecked Sendable {
         }
         // What takes long ends the slice, so that messages are heard soon whatever a guest does.
         board.scheduler.longWork = { [unowned cpu] in cpu.kick() }
-        let dropTranslations = board.memory.layoutChanged
-        board.memory.layoutChanged = { [unowned cpu] in
-            dropTranslations()
-            cpu.kick()
-        }
+        board.memory.addObserver(PhysicalMap.Observer(layoutChanged: { [unowned cpu] in cpu.kick() }))
         cpu.acknowledgeInterrupt = { [unowned apic] in apic.acknowledgeInterrupt() }
         cpu.readTaskPriority = { [unowned apic] in apic.taskPriority }
         cpu.writeTaskPriority = { [unowned apic] in apic.taskPriority = $0 }

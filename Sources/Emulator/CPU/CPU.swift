@@ -138,7 +138,16 @@ final class CPU {
     }
 
     /// Ends the running budget at the next block boundary, so that the loop sees a new request.
-    func kick() { state.pointee.budget = min(state.pointee.budget, 0) }
+    func kick() {
+        state.pointee.budget = min(state.pointee.budget, 0)
+        state.pointee.isKicked = true
+    }
+
+    /// Instructions that were paid for and not executed.
+    @inline(__always) func giveBack(_ count: Int) {
+        // A budget that was ended stays so.
+        if count > 0, !state.pointee.isKicked { state.pointee.budget &+= count }
+    }
 }
 
 /// The pointer that all hot code works on.

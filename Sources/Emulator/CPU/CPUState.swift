@@ -131,6 +131,8 @@ struct CPUState {
     var writeTLB: UnsafeMutablePointer<TLBEntry>
     /// Instructions left before the loop looks at the clock and at requests; a device that raises an interrupt sets it to 0.
     var budget: Int = 0
+    /// The budget was ended early.
+    var isKicked = false
     /// What translated code keeps beside the guest's state.
     var native = NativeState()
     /// Where the interpreter stands: the next instruction outside of blocks and in `SystemOperation`s.

@@ -17,7 +17,7 @@ extension CPU {
         guard var block = singleStepping ? lookup() : jump() else { return .fault }
         while true {
             if let translator {
-                if block.pointee.entry != nil || block.pointee.heat >= Translator.hotness {
+                if block.pointee.entry != nil || block.pointee.heat >= translator.hotness {
                     switch translator.run(&block) {
                     case .next: continue
                     case .interpret: break
@@ -77,7 +77,6 @@ extension CPU {
     /// A block is paid for when it is entered; what was not executed is given back, so that counts are exact.
     private func giveBack(_ block: BlockCache.Pointer, from op: UnsafePointer<DecodedOp>, isDone: Bool) {
         let executed = (op - UnsafePointer(block.ops)) + (isDone ? 1 : 0)
-        let left = Int(block.pointee.count) - executed
-        if left > 0 { state.pointee.budget &+= left }
+        giveBack(Int(block.pointee.count) - executed)
     }
 }

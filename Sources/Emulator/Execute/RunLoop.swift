@@ -11,6 +11,7 @@ extension CPU {
     func run(budget: Int) -> RunEnd {
         let s = state
         s.pointee.budget = budget
+        s.pointee.isKicked = false
         while true {
             // Counted, because a handler that faults at its first byte would keep the processor in this loop for good.
             if s.pointee.fault.isPending { deliverPendingFault(); s.pointee.budget &-= 1 }

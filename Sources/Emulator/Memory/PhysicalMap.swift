@@ -38,9 +38,9 @@ final class PhysicalMap {
     /// Who must know when mappings or code change: each CPU.
     struct Observer {
         /// A mapping changed: TLBs and decoded blocks are void.
-        var layoutChanged: () -> Void
+        var layoutChanged: () -> Void = {}
         /// Bytes of a page that holds decoded code were written (physical address, length).
-        var codeWritten: (UInt64, UInt64) -> Void
+        var codeWritten: (UInt64, UInt64) -> Void = { _, _ in }
     }
 
     /// Identifies a region for `unmap`.

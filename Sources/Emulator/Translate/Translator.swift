@@ -3,7 +3,9 @@ import Glibc
 /// Runs hot blocks as code of the host's own (docs/decisions/0303-translator.md). One per CPU; all on the CPU's thread.
 final class Translator {
     /// How often a block is interpreted before it is translated. Measured on boots: 16 and 1000 are slower.
-    static let hotness: Int32 = 100
+    var hotness: Int32 = 100
+    /// Faults are delivered without leaving translated code. Off for who wants to see them: verifiers and tests.
+    var deliversFaults = true
     /// Room for the largest region, so that nothing has to be checked while one is written.
     private static let regionRoom = 1 << 18
     private static let blockRoom = 1 << 20
@@ -35,7 +37,7 @@ final class Translator {
 
     unowned(unsafe) let cpu: CPU
     let isVerifying: Bool
-    private var verifier: Verifier?
+    private(set) var verifier: Verifier?
     private let memory: CodeMemory
     private var asm: Assembler
     private let thunks: Thunks
@@ -76,7 +78,10 @@ final class Translator {
                 to: (@convention(c) (UnsafeMutableRawPointer, UInt64) -> UInt64).self)
             cpu.state.pointee.native.translator = Unmanaged.passUnretained(self)
             emptyJumpCache()
-            if verify { verifier = Verifier(cpu, self) }
+            if verify {
+                verifier = Verifier(cpu, self)
+                deliversFaults = false
+            }
         #else
             return nil
         #endif
@@ -191,7 +196,7 @@ final class Translator {
             return nil
         }
         // Elsewhere it has code already: it must get hot here, too.
-        if block.pointee.entry != nil, block.pointee.heat < 2 * Self.hotness {
+        if block.pointee.entry != nil, block.pointee.heat < 2 * hotness {
             block.pointee.heat += 1
             return nil
         }
@@ -380,7 +385,7 @@ final class Translator {
             case .done:
                 if s.pointee.native.codeChanged != 0 {
                     s.pointee.rip = start &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)
-                    s.pointee.budget &+= Int(path.pointee.remaining - done - 1)
+                    cpu.giveBack(Int(path.pointee.remaining - done - 1))
                     return leave(.lookup, converts)
                 }
             case .next, .taken, .indirect:
@@ -391,14 +396,14 @@ final class Translator {
                 return goOn(converts)
             case .fault:
                 s.pointee.rip = start &+ UInt64(op.pointee.offset)
-                s.pointee.budget &+= Int(path.pointee.remaining - done)
+                cpu.giveBack(Int(path.pointee.remaining - done))
                 if !converts { loadFlags() }
-                if isVerifying || cpu.needsStepping { return leave(.fault, true) }
+                if !deliversFaults || cpu.needsStepping { return leave(.fault, true) }
                 cpu.deliverPendingFault()
                 return goOn(true)
             case .stale:
                 s.pointee.rip = start &+ UInt64(op.pointee.offset)
-                s.pointee.budget &+= Int(path.pointee.remaining - done)
+                cpu.giveBack(Int(path.pointee.remaining - done))
                 return leave(.lookup, converts)
             }
             op += 1
@@ -415,7 +420,7 @@ final class Translator {
             && (!path.pointee.needsX87 || s.pointee.native.x87Live != 0 || mayUseX87)
         guard path.pointee.resume != 0, isPlain else {
             s.pointee.rip = path.pointee.start &+ UInt64(last.pointee.offset) &+ UInt64(last.pointee.length)
-            s.pointee.budget &+= Int(path.pointee.remaining - path.pointee.count)
+            cpu.giveBack(Int(path.pointee.remaining - path.pointee.count))
             return leave(.lookup, converts)
         }
         if converts { storeFlags() }

@@ -29,6 +29,7 @@ final class Verifier {
     /// What an operation does to flags, by its place: defined and undefined ones that it writes.
     private var flagColumns: [UnsafePointer<DecodedOp>: (written: UInt32, undefined: UInt32)] = [:]
     private var epoch: UInt64 = 0
+    /// Runs that were compared, and found equal.
     private(set) var comparisons: UInt64 = 0
 
     init(_ cpu: CPU, _ translator: Translator) {
@@ -49,7 +50,7 @@ final class Verifier {
             flagColumns.removeAll()
         }
         block.pointee.heat &+= 1
-        let times = block.pointee.heat &- Translator.hotness
+        let times = block.pointee.heat &- translator.hotness
         if times > Self.firstTimes, times % Self.nowAndThen != 0 { return runAlone(block, entry) }
         let before = s.pointee
         var blocks: [BlockCache.Pointer] = []
