@@ -16,13 +16,12 @@ extension Emitter {
         let instruction = instruction
         let encoding = instruction.encoding
         let isMemory = instruction.isMemory
-        if needsHighByte, !canNameHighByte { return helper() }
 
         // ModRM.reg
         var reg = Int(encoding.reg), regHome: Int?
         if instruction.regIsExtension {
             reg = Int(encoding.modRM >> 3 & 7)
-        } else if instruction.regIsGeneral, !isHighByte(encoding.reg, instruction.regIsByte) {
+        } else if instruction.regIsGeneral, !instruction.isHighByte(encoding.reg, instruction.regIsByte) {
             if let host = HostRegister.of(guest: reg) {
                 reg = host
             } else {
@@ -38,7 +37,7 @@ extension Emitter {
             rm = access(
                 instruction.op, bytes: instruction.memoryBytes, writes: instruction.writesMemory,
                 membership: block.accesses[index].operand, keepR11: regHome != nil, isAligned: instruction.isAligned)
-        } else if instruction.rmIsGeneral, !isHighByte(encoding.rm, instruction.rmIsByte) {
+        } else if instruction.rmIsGeneral, !instruction.isHighByte(encoding.rm, instruction.rmIsByte) {
             if let host = HostRegister.of(guest: Int(encoding.rm)) {
                 rm = .register(host)
             } else {
@@ -72,31 +71,5 @@ extension Emitter {
         if let regHome { asm.store(regHome, HostRegister.r11) }
         if let rmHome { asm.store(rmHome, HostRegister.r10) }
         noteFlags()
-    }
-
-    // MARK: AH, CH, DH, BH
-
-    private func isHighByte(_ field: UInt8, _ isByte: Bool) -> Bool {
-        isByte && !instruction.encoding.hasREX && field & 0xC == 4
-    }
-
-    private var needsHighByte: Bool {
-        let encoding = instruction.encoding
-        return instruction.regIsGeneral && isHighByte(encoding.reg, instruction.regIsByte)
-            || instruction.rmIsGeneral && !instruction.isMemory && isHighByte(encoding.rm, instruction.rmIsByte)
-    }
-
-    /// They cannot be named together with REX: the other operand must be one of the first eight registers, where it is.
-    private var canNameHighByte: Bool {
-        let encoding = instruction.encoding
-        if instruction.isMemory { return false }
-        func needsREX(_ field: UInt8, _ isByte: Bool) -> Bool {
-            if isHighByte(field, isByte) { return false }
-            guard let host = HostRegister.of(guest: Int(field)) else { return true }
-            // SPL to DIL need one, too; without REX the numbers 4 to 7 are the high bytes.
-            return host >= 8
-        }
-        if instruction.regIsGeneral, needsREX(encoding.reg, instruction.regIsByte) { return false }
-        return !instruction.rmIsGeneral || !needsREX(encoding.rm, instruction.rmIsByte)
     }
 }

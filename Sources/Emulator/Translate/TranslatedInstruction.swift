@@ -77,6 +77,30 @@ struct TranslatedInstruction {
         }
         // Addresses of 16 bits, and segments that are neither flat nor FS or GS, are the interpreter's.
         if kind != .helper, isMemory, op.addressShift == 48 || !hasReachableSegment { setHelper(readsAll: false) }
+        if kind == .copy, namesHighByte, !canNameHighByte { setHelper(readsAll: false) }
+    }
+
+    // MARK: AH, CH, DH, BH
+
+    /// Whether a register field of a byte operand means one of them.
+    func isHighByte(_ field: UInt8, _ isByte: Bool) -> Bool { isByte && !encoding.hasREX && field & 0xC == 4 }
+
+    private var namesHighByte: Bool {
+        regIsGeneral && isHighByte(encoding.reg, regIsByte)
+            || rmIsGeneral && !isMemory && isHighByte(encoding.rm, rmIsByte)
+    }
+
+    /// They cannot be named together with REX: there must be no memory operand, whose host address needs one, and the other register must be
+    /// one of the first eight, where it is.
+    private var canNameHighByte: Bool {
+        if isMemory { return false }
+        func needsREX(_ field: UInt8, _ isByte: Bool) -> Bool {
+            if isHighByte(field, isByte) { return false }
+            guard let host = HostRegister.of(guest: Int(field)) else { return true }
+            return host >= 8
+        }
+        if regIsGeneral, needsREX(encoding.reg, regIsByte) { return false }
+        return !rmIsGeneral || !needsREX(encoding.rm, rmIsByte)
     }
 
     private var hasReachableSegment: Bool {
