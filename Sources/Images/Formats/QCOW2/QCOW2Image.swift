@@ -53,6 +53,9 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     var isCorrupt = false
     /// The references have been compared with the refcounts.
     var isAudited = false
+    /// Whether that takes little, wherever the first new cluster lies.
+    private(set) lazy var isAuditCheap =
+        l1.count { $0 & QCOW2Layout.offsetMask != 0 } * layout.clusterSize <= Self.cheapAuditBytes
     /// The file's length when it was opened.
     let openedByteCount: UInt64
     /// The refcounts have moved to another object: this one must not change them.

@@ -73,16 +73,13 @@ extension QCOW2Image {
     // MARK: Before the first allocation
 
     /// L2 tables of up to this many bytes are read before the first cluster is taken, wherever that lies.
-    private static let cheapAuditBytes = 16 << 20
+    static let cheapAuditBytes = 16 << 20
 
     /// Once, before the first cluster is taken: refcounts that call free what a table names would hand it out to somebody
     /// else. Behind the end of the file nothing can be lost, so there large images go without.
     private func auditReferences(forCluster cluster: UInt64) throws(ImageError) {
         if isAudited { return }
-        let tables = l1.count { $0 & QCOW2Layout.offsetMask != 0 }
-        guard tables * layout.clusterSize <= Self.cheapAuditBytes || cluster < layout.clusters(openedByteCount) else {
-            return
-        }
+        guard isAuditCheap || cluster < layout.clusters(openedByteCount) else { return }
         try auditReferences()
     }
 
