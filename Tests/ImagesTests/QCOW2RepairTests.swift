@@ -241,9 +241,9 @@ import Testing
         let image = try #require(device as? QCOW2Image)
         try image.createSnapshot(named: "kept")
         let snapshot = image.snapshots[0]
-        // The old table takes a cluster: the new one, of one or two, goes behind everything.
-        let file = image.storage.byteCount
         try device.close()
+        // The old table takes a cluster: the new one, of one or two, goes behind everything.
+        let file = try FileStorage.open(path, readOnly: true).byteCount.rounded(toMultipleOf: 65536)
         var entry: [UInt8] = []
         entry.putBE(snapshot.l1Offset)
         entry.putBE(snapshot.l1Size)

@@ -54,7 +54,7 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     /// The references have been compared with the refcounts.
     var isAudited = false
     /// Whether that takes little, wherever the first new cluster lies.
-    private(set) lazy var isAuditCheap =
+    private(set) lazy var isAuditCheap: Bool =
         (l1.count { $0 & QCOW2Layout.offsetMask != 0 }
             + snapshots.reduce(0) { $0 + Int($1.l1Size) }) <= Self.cheapAuditBytes / layout.clusterSize
     /// The file's length when it was opened.
