@@ -80,7 +80,8 @@ public final class FileStorage: Storage, @unchecked Sendable {
         let storage = try FileStorage(
             adopting: descriptor, path: path, readOnly: false, lock: .normal, unsafeCache: unsafeCache,
             protectedFiles: protectedFiles)
-        if !storage.isDevice { try storage.resize(to: 0) }
+        // A file that was made just now is empty: what need not be done cannot fail and leave it behind.
+        if !storage.isDevice, storage.byteCount > 0 { try storage.resize(to: 0) }
         return storage
     }
 
