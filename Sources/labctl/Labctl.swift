@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 
 @main
 struct Labctl: ParsableCommand {
@@ -24,6 +25,8 @@ struct Labctl: ParsableCommand {
         ])
 
     static func main() {
+        // A reader that went away and a file that may not grow are errors of one write, not the end of the program.
+        for number in [SIGPIPE, SIGXFSZ] { signal(number, SIG_IGN) }
         if QEMUImgLink.isActive { QEMUImgLink.run() }
         main(nil)
     }

@@ -16,14 +16,21 @@ final class VMSession {
     private var stdio: StdioConsole?
     private var monitors: [QMPServer] = []
     private let holder: SessionHolder
+    private let typed: TypedInput
+    /// Open from the start: the sandbox lets nothing be opened later.
+    private let events: Descriptor?
     private var end: MachineEnd?
 
     /// Opens sockets and terminal; the guest does not run yet.
     init(
         description: VMDescription, loop: IOLoop, output: ConsoleOutput, machine: any GuestMachine, drives: [Drive],
-        holder: SessionHolder
+        typed: TypedInput, holder: SessionHolder
     ) throws(HostError) {
         self.holder = holder
+        self.typed = typed
+        events = try description.stateFolder.map { folder throws(HostError) in
+            try Descriptor.open(VMFile.events.path(in: folder), O_WRONLY | O_CREAT | O_APPEND)
+        }
         self.description = description
         self.loop = loop
         self.output = output
@@ -31,7 +38,10 @@ final class VMSession {
         signals = try TerminationSignals()
         loop.add(signals.descriptor) { [weak self] _, _ in self?.terminate() }
         if let folder = description.runtimeFolder {
-            console = try ConsoleServer(path: VMFile.consoleSocket.path(in: folder), loop: loop) { [weak machine] in
+            console = try ConsoleServer(
+                path: VMFile.consoleSocket.path(in: folder), loop: loop, hasRoom: typed.hasRoom
+            ) { [weak machine] in
+                typed.add($0.count)
                 machine?.serialInput($0)
             }
         }
@@ -40,24 +50,43 @@ final class VMSession {
             monitors.append(try QMPServer(path: path, loop: loop, control: control))
         }
         if description.console == .stdio {
-            stdio = StdioConsole(loop: loop, input: { [weak machine] in machine?.serialInput($0) }) {
-                [weak self] in self?.obey($0)
+            let input: ([UInt8]) -> Void = { [weak machine] in
+                typed.add($0.count)
+                machine?.serialInput($0)
             }
+            stdio = StdioConsole(loop: loop, hasRoom: typed.hasRoom, input: input) { [weak self] in self?.obey($0) }
         }
         control.announce = { [weak self] in self?.announce($0, $1) }
         control.onQuit = { [weak self] in self?.stopMachine() }
     }
 
-    /// Runs the guest and serves until it is over.
-    func run() throws(HostError) -> MachineEnd {
-        record("started", nil)
+    /// What of the sandbox holds, for those who ask.
+    var sandbox: SandboxState {
+        get { control.sandbox }
+        set { control.sandbox = newValue }
+    }
+
+    /// Starts the guest's thread, which waits at a gate: it is there when the sandbox closes, and runs nothing before.
+    func startMachine() throws(HostError) -> Gate {
+        let gate = try Gate()
         let machine = control.machine
         let loop = loop
         let holder = holder
+        let probe = description.probe.map { words in
+            let parts = words.split(separator: " ", maxSplits: 1).map(String.init)
+            return (name: parts.first ?? "", path: parts.count > 1 ? parts[1] : "")
+        }
         try HostThread.start(named: "vcpu0", stackBytes: 16 << 20) {
-            let end = machine.run()
+            gate.wait()
+            let end = probe.map { SandboxProbe.run($0.name, $0.path) } ?? machine.run()
             loop.post { holder.session?.finish(end) }
         }
+        return gate
+    }
+
+    /// Serves until the guest is over.
+    func run() -> MachineEnd {
+        record("started", nil)
         loop.run()
         showOutput()
         stdio?.close()
@@ -72,8 +101,14 @@ final class VMSession {
         stdio?.show(batch)
     }
 
-    /// The guest reset itself or was reset.
-    func guestReset() { announce("RESET", ["guest": true, "reason": "guest-reset"]) }
+    /// The guest's serial port has room for what people type.
+    func takeInputAgain() {
+        console?.takeInputAgain()
+        stdio?.takeInputAgain()
+    }
+
+    /// The guest reset itself or was reset, so often since the last call.
+    func guestReset(_ count: Int) { announce("RESET", ["guest": true, "reason": "guest-reset"]) }
 
     /// The machine stopped.
     func finish(_ end: MachineEnd) {
@@ -128,20 +163,11 @@ final class VMSession {
 
     /// Adds a line to the VM's event history. History is worth less than the guest: a full disk is only reported.
     private func record(_ event: String, _ detail: String?) {
-        guard let folder = description.stateFolder else { return }
-        EventHistory.append(
-            LifecycleEvent(time: WallClock.now, vm: description.name, event: event, detail: detail),
-            to: VMFile.events.path(in: folder))
-    }
-}
-
-/// Lines of `events.jsonl`.
-enum EventHistory {
-    static func append(_ event: LifecycleEvent, to path: String) {
-        do {
-            try StateFile.append(line: JSONCoding.encode(event), to: path)
-        } catch {
-            ProcessLog.say(error.description)
+        guard let events else { return }
+        let line = LifecycleEvent(time: WallClock.now, vm: description.name, event: event, detail: detail)
+        // One write, so that lines of several processes do not mix.
+        guard events.writeAll(JSONCoding.encode(line) + [UInt8(ascii: "\n")]) else {
+            return ProcessLog.say(HostError("write", VMFile.events.rawValue).description)
         }
     }
 }

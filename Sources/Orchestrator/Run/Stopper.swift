@@ -47,7 +47,7 @@ struct Stopper {
             if !vm.isRunning { return }
         }
         // A process without a voice: the one that has the lock open is the one.
-        guard let processID = processID ?? lockHolder(vm) else {
+        guard let processID = processID ?? lockHolder(vm) ?? QMPClient.listener(of: vm) else {
             throw OrchestratorError(
                 .vm,
                 "\(vm.name) runs, but its process cannot be reached nor found; 'fuser \(vm.file(.lock))' may name it")
@@ -58,7 +58,8 @@ struct Stopper {
         }
     }
 
-    /// The process of this user that has a VM's lock open.
+    /// The process of this user that has a VM's lock open. In its sandbox a process does not show its descriptors to anybody
+    /// but root; its socket still tells who listens.
     private func lockHolder(_ vm: VMFolder) -> Int32? {
         guard let lock = realpath(vm.file(.lock), nil) else { return nil }
         defer { free(lock) }
@@ -75,6 +76,8 @@ struct Stopper {
             if WallClock.monotonicNanoseconds > deadline { return false }
             usleep(Self.pollMicroseconds)
         }
+        // A process in its sandbox cannot remove what it leaves behind.
+        for socket in [vm.consoleSocket, vm.qmpSocket] { unlink(socket) }
         return true
     }
 
