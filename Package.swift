@@ -64,9 +64,11 @@ let package = Package(
         .testTarget(
             name: "EmulatorTests", dependencies: ["Emulator", "Seeded"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "OrchestratorTests", dependencies: ["Orchestrator"], swiftSettings: strict),
-        .testTarget(name: "labctlTests", dependencies: ["labctl"], swiftSettings: strict),
         .testTarget(
-            name: "labvmTests", dependencies: ["labvm", "VMProtocol", "Seeded"], swiftSettings: strict),
+            name: "labctlTests", dependencies: ["labctl", "Orchestrator", "VMProtocol", "Images", "Seeded"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "labvmTests", dependencies: ["labvm", "Orchestrator", "VMProtocol", "Seeded"], swiftSettings: strict),
         .testTarget(name: "GuestTests", dependencies: ["Emulator", "Images"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

@@ -279,9 +279,15 @@ public struct Disk: Sendable, Equatable {
         case readOnly = "read-only"
     }
 
+    /// What happens when the host cannot write what the VM wrote: QEMU's `werror`.
+    public enum WriteErrors: String, Sendable, Hashable, CaseIterable {
+        case report, ignore, stop, enospc
+    }
+
     /// The image behind the disk.
     public var image: ImageReference
     public var mode: Mode
+    public var writeErrors: WriteErrors = .enospc
     public var spans: SectionSpans
 
     public init(image: ImageReference, mode: Mode = .overlay) {

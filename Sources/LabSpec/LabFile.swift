@@ -9,6 +9,8 @@ public struct LoadedLab: Sendable {
     public var diagnostics: [Diagnostic]
     /// The text that the diagnostics point into.
     public var source: SourceText
+    /// Variables that the text uses, and `HOME`, with their values.
+    public var variables: [String: String] = [:]
 
     /// Whether the lab can be used.
     public var isValid: Bool { lab != nil }
@@ -78,7 +80,10 @@ public enum LabFile {
             }
             reportUnused(variables.set, used: parser.usedVariables, sink)
         }
-        return LoadedLab(lab: sink.hasErrors ? nil : lab, diagnostics: sink.sorted(in: source), source: source)
+        var used: [String: String] = [:]
+        for name in parser.usedVariables.union(["HOME"]) { used[name] = variables.value(name) }
+        return LoadedLab(
+            lab: sink.hasErrors ? nil : lab, diagnostics: sink.sorted(in: source), source: source, variables: used)
     }
 
     private static func failed(_ fileName: String, _ diagnostic: Diagnostic) -> LoadedLab {

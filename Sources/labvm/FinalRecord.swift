@@ -6,21 +6,27 @@ import VMProtocol
 final class FinalRecord {
     private let description: VMDescription
     private let exitFile: Descriptor?
-    private let events: Descriptor?
+    private let events: EventHistory?
+    private let conditionFile: ConditionFile?
 
     init(_ description: VMDescription) {
         self.description = description
-        func open(_ file: VMFile, _ flags: Int32) -> Descriptor? {
+        func open<T>(_ file: VMFile, _ body: (String) throws(HostError) -> T) -> T? {
             guard let folder = description.stateFolder else { return nil }
             do throws(HostError) {
-                return try Descriptor.open(file.path(in: folder), flags)
+                return try body(file.path(in: folder))
             } catch {
                 ProcessLog.say(error.description)
                 return nil
             }
         }
-        exitFile = open(.exitRecord, O_WRONLY | O_CREAT | O_TRUNC)
-        events = open(.events, O_WRONLY | O_CREAT | O_APPEND)
+        exitFile = open(.exitRecord) { path throws(HostError) in
+            try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC)
+        }
+        events = open(.events) { path throws(HostError) in try EventHistory(path) }
+        conditionFile = open(.condition) { _ throws(HostError) in
+            try ConditionFile(in: description.stateFolder ?? "")
+        }
         if let exitFile { CrashReport.record(on: exitFile.raw) }
     }
 
@@ -30,14 +36,21 @@ final class FinalRecord {
         var record = ExitRecord(reason: end.reason, message: end.message, endedAt: WallClock.now)
         record.status = end.status
         if let exitFile {
-            if !exitFile.writeAll(JSONCoding.encode(record, pretty: true)) || fsync(exitFile.raw) != 0 {
+            if !exitFile.writeAll(JSONCoding.encode(record, pretty: true)) || !HostCall.sync(exitFile.raw) {
                 ProcessLog.say(HostError("write", VMFile.exitRecord.rawValue).description)
+                // A full disk still takes this: its room was set aside.
+                _ = HostCall.truncate(exitFile.raw, to: 0)
+                var condition = VMCondition()
+                condition.exit = record
+                conditionFile?.write(condition)
             }
-            let detail = record.message.map { "\(record.reason.rawValue): \($0)" } ?? record.reason.rawValue
-            let event = LifecycleEvent(
-                time: record.endedAt, vm: description.name, event: "exited", detail: detail)
-            // One write, so that lines of several processes do not mix.
-            events?.writeAll(JSONCoding.encode(event) + [UInt8(ascii: "\n")])
+        }
+        let detail = record.message.map { "\(record.reason.rawValue): \($0)" } ?? record.reason.rawValue
+        do throws(HostError) {
+            try events?.append(
+                LifecycleEvent(time: record.endedAt, vm: description.name, event: "exited", detail: detail))
+        } catch {
+            ProcessLog.say(error.description)
         }
         // Without a sandbox; with one, whoever looks at the VM next removes them.
         if let folder = description.runtimeFolder {

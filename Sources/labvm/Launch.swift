@@ -11,11 +11,12 @@ enum Launch {
             // Held, not used: the lock says to others that this VM runs.
             let lock = try takeLock(description, inherited: inheritedLock)
             defer { withExtendedLifetime(lock) {} }
-            let (drives, warnings) = try DriveSet.open(description)
             let loop = try IOLoop()
             let holder = SessionHolder()
+            let hold = try GuestHold { trouble in loop.post { holder.session?.guestHeld(trouble) } }
+            let (drives, warnings) = try DriveSet.open(description, hold: hold)
             let output = try ConsoleOutput(
-                logPath: description.stateFolder.map { VMFile.consoleLog.path(in: $0) },
+                logPath: description.stateFolder.map { VMFile.consoleLog.path(in: $0) }, hold: hold,
                 schedule: { loop.post { holder.session?.showOutput() } })
             let resets = ResetCounter { count in loop.post { holder.session?.guestReset(count()) } }
             let typed = TypedInput { loop.post { holder.session?.takeInputAgain() } }
@@ -23,7 +24,7 @@ enum Launch {
                 description, drives: drives, output: output, typed: typed, onReset: { resets.add() })
             let session = try VMSession(
                 description: description, loop: loop, output: output, machine: machine, drives: drives,
-                typed: typed, holder: holder)
+                hold: hold, typed: typed, holder: holder)
             holder.session = session
             // Everything is open. Nothing of the guest runs before the sandbox is closed.
             var sandbox = Confinement.begin(

@@ -7,7 +7,7 @@ final class LabFixture {
     let folder: String
     /// The lab file's folder.
     let labFolder: String
-    private let environment: [String: String]
+    var environment: [String: String]
 
     /// - Parameter file: the lab file; images are raw boot-sector guests called `golden.img`.
     init(_ file: String) throws {
@@ -94,6 +94,13 @@ final class LabFixture {
         #expect(
             result.status == 0, "\(arguments.joined(separator: " ")): \(result.errors)", sourceLocation: sourceLocation)
         return result.output
+    }
+
+    /// Runs labctl and expects it to succeed.
+    func succeedAll(_ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation) throws {
+        let result = try run(arguments)
+        #expect(
+            result.status == 0, "\(arguments.joined(separator: " ")): \(result.errors)", sourceLocation: sourceLocation)
     }
 
     // MARK: Looking at the lab

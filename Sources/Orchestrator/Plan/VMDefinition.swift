@@ -17,14 +17,17 @@ public struct VMDefinition: Sendable, Equatable {
         var description = VMDescription(name: instance.name, memoryBytes: spec.memory.bytes)
         for (slot, disk) in spec.disks.sorted(by: { $0.key < $1.key }) {
             let place = VMDescription.Disk.Slot(slot)
+            var described: VMDescription.Disk
             switch disk.mode {
-            case .overlay:
-                description.disks.append(.init(slot: place, path: folder.overlay(slot), format: "qcow2"))
+            case .overlay: described = .init(slot: place, path: folder.overlay(slot), format: "qcow2")
             case .direct, .readOnly:
                 let source = try image(disk.image)
-                description.disks.append(
-                    .init(slot: place, path: source.path, format: source.format, readOnly: disk.mode == .readOnly))
+                described = .init(
+                    slot: place, path: source.path, format: source.format, readOnly: disk.mode == .readOnly)
             }
+            // The default has no name here, so that it changes no digest.
+            if disk.writeErrors != .enospc { described.writeErrors = .init(rawValue: disk.writeErrors.rawValue) }
+            description.disks.append(described)
         }
         if let cdrom = spec.cdrom {
             let source = try image(cdrom)

@@ -4,6 +4,8 @@ import VMProtocol
 /// Follows a VM's `console.log` and looks for text in it.
 public struct ConsoleFollower: Sendable {
     private let path: String
+    /// Made when there is a log.
+    private var reader: ConsoleLogReader?
     /// Where the next look begins.
     public private(set) var offset: UInt64
     private let needle: [UInt8]
@@ -22,17 +24,18 @@ public struct ConsoleFollower: Sendable {
     /// Reads what is new.
     /// - Returns: the new bytes; empty when there are none.
     public mutating func advance() -> [UInt8] {
-        guard let file = try? Descriptor.open(path, O_RDONLY), lseek(file.raw, off_t(offset), SEEK_SET) >= 0 else {
-            return []
+        if reader == nil {
+            let opened = ConsoleLogReader(path)
+            guard opened.isOpen else { return [] }
+            reader = opened
         }
-        var fresh: [UInt8] = []
-        while case .bytes(let bytes) = file.read() {
-            fresh += bytes
-            if fresh.count >= 1 << 20 { break }
-        }
-        offset += UInt64(fresh.count)
+        guard let reader else { return [] }
+        let (fresh, start) = reader.read(from: offset, limit: Self.pieceBytes)
+        offset = start + UInt64(fresh.count)
         return fresh
     }
+
+    private static let pieceBytes = 1 << 20
 
     /// Reads what is new and says whether the text has come. After a hit, `offset` is the byte behind the text.
     public mutating func find() -> Bool {
@@ -65,11 +68,8 @@ public struct ConsoleFollower: Sendable {
 
 /// Reading a console log as people want it.
 public enum ConsoleLog {
-    /// Bytes in the log now.
-    public static func length(_ path: String) -> UInt64 {
-        var status = stat()
-        return stat(path, &status) == 0 ? UInt64(max(0, status.st_size)) : 0
-    }
+    /// Bytes that the guest has said until now, over all runs: the offset of the next one.
+    public static func length(_ path: String) -> UInt64 { ConsoleLogReader(path).end }
 
     /// The last lines of a run, without control characters, for error messages.
     public static func lastLines(_ path: String, from start: UInt64, count: Int = 12) -> [String] {

@@ -21,8 +21,8 @@ struct ImageStore: Sendable {
     let state: StateDirectory
     let interruption: StopSignal
     let progress: ProgressSink
-    /// Image files that the lab names. Other files are used only from the folder of the image that names them.
-    let declaredFiles: Set<String>
+    /// Which files images may name.
+    let allowed: ImageFolders
 
     /// Looks at every image of a graph. Files that the lab file gives a digest for are checked.
     /// - Throws: `.image` for a file that is missing or differs; the sentence names all of them.
@@ -95,14 +95,24 @@ struct ImageStore: Sendable {
         }
     }
 
-    /// How an image of the lab is read. Labs and images come from others: a backing file or an extent that leads out of
-    /// the image's folder would show a VM a file of this host.
+    /// How an image of the lab is read.
     private func options(for image: ResolvedImage) -> OpenOptions {
         var options = OpenOptions(format: image.format)
-        let slash = image.path.lastIndex(of: "/")
-        options.confinedTo = slash.map { String(image.path[...$0]) } ?? "."
-        options.declaredFiles = declaredFiles
+        options.confinedTo = allowed.folders
+        options.declaredFiles = allowed.files
         return options
+    }
+
+    /// Every file of an image and its backing chain. Takes no lock: a VM may be running on it.
+    func files(of image: ResolvedImage) throws(OrchestratorError) -> [ImageFile] {
+        var options = options(for: image)
+        options.lock = .none
+        options.forCheck = true
+        return try withImageErrors { () throws(ImageError) in
+            let top = try DiskImage.open(image.path, options: options)
+            defer { for layer in DiskImage.chain(of: top) { try? layer.close() } }
+            return DiskImage.files(of: top)
+        }
     }
 
     /// Every file of a golden image with its digest, the image itself first.

@@ -10,27 +10,24 @@ public struct LabOrchestrator: Sendable {
     let interruption: StopSignal
     let progress: ProgressSink
     let images: ImageStore
+    /// The lab file, to be kept when the lab is brought up.
+    let kept: KeptLabFile?
 
-    public init(lab: Lab, state: StateDirectory, interruption: StopSignal, progress: @escaping ProgressSink) {
+    /// - Parameters:
+    ///   - folder: where the lab's state is; nil where a lab file of this name and path has it.
+    ///   - kept: the lab file, so that the lab can be worked with when the file is gone.
+    public init(
+        lab: Lab, state: StateDirectory, folder: LabFolder? = nil, kept: KeptLabFile? = nil,
+        interruption: StopSignal, progress: @escaping ProgressSink
+    ) {
         self.lab = lab
         self.state = state
         self.interruption = interruption
         self.progress = progress
-        folder = state.folder(of: lab)
+        self.folder = folder ?? state.folder(of: lab)
+        self.kept = kept
         images = ImageStore(
-            state: state, interruption: interruption, progress: progress, declaredFiles: Self.declaredFiles(of: lab))
-    }
-
-    /// Every image file that the lab file names.
-    private static func declaredFiles(of lab: Lab) -> Set<String> {
-        // A lab whose images contradict one another is refused when it is used; until then it declares nothing.
-        guard let graph = try? ImageGraph(lab: lab, needing: lab.imageReferences(of: lab.instances())) else {
-            return []
-        }
-        return Set(
-            graph.nodes.compactMap { node in
-                if case .file(let path, _, _) = node.recipe { path } else { nil }
-            })
+            state: state, interruption: interruption, progress: progress, allowed: ImageFolders(lab))
     }
 
     /// The VMs that names on the command line mean; all of them when there are none.
@@ -67,6 +64,7 @@ public struct LabOrchestrator: Sendable {
         let reading = vm.recordReading
         var observation = VMObservation(
             isRunning: vm.isRunning, record: reading.known, fault: reading.fault, exit: vm.readExitRecord())
+        if observation.isRunning { observation.condition = VMCondition.read(in: vm.path) }
         for slot in DiskSlot.allCases where Folder.exists(vm.overlay(slot)) { observation.overlays.insert(slot) }
         for (name, overlay) in observation.record?.overlays ?? [:] {
             guard let slot = DiskSlot(rawValue: name) else { continue }
@@ -95,6 +93,7 @@ public struct LabOrchestrator: Sendable {
         guard problems.isEmpty else { throw OrchestratorError(.unsupported, problems.joined(separator: "\n")) }
         let graph = try ImageGraph(lab: lab, needing: lab.imageReferences(of: instances))
         let resolved = try images.survey(graph)
+        let rules = try imageRules(instances, resolved)
         if adopting {
             let adoption = Adoption(self, resolved)
             for instance in instances { try adoption.adopt(instance) }
@@ -112,6 +111,7 @@ public struct LabOrchestrator: Sendable {
                 }
                 return (image.path, pinnedFormat(image, of: instance.name, observation.record) ?? image.format)
             }
+            definitions[instance.name]?.description.imageRules = rules(instance)
             for (slot, disk) in instance.spec.disks where disk.mode == .overlay {
                 bases[instance.name, default: [:]][slot] = resolved[disk.image]?.path
             }
@@ -122,6 +122,27 @@ public struct LabOrchestrator: Sendable {
             instances: instances, missingImages: missing, definitions: definitions, bases: bases,
             observations: observations, orphans: orphans().filter(\.isRunning).map(\.name))
         return Survey(plan: plan, images: resolved, definitions: definitions)
+    }
+
+    /// What the images of each VM may lead to; refuses VMs that would write to a file of a golden image.
+    private func imageRules(
+        _ instances: [VMInstance], _ resolved: [ImageReference: ResolvedImage]
+    ) throws(OrchestratorError) -> (VMInstance) -> VMDescription.ImageRules {
+        let allowed = images.allowed
+        var golden: [VMDescription.FileNumber] = []
+        if lab.vms.contains(where: { $0.disks.values.contains { $0.mode == .direct } }) {
+            let guardian = GoldenGuard(self, resolved)
+            try guardian.check(instances, resolved)
+            golden = guardian.fileNumbers
+        }
+        return { instance in
+            let disks = instance.spec.disks.values
+            // What an overlay of ours names is what it was made on.
+            let bases = disks.filter { $0.mode == .overlay }.compactMap { resolved[$0.image]?.path }
+            return VMDescription.ImageRules(
+                folders: allowed.folders, files: Set(allowed.files).union(bases).sorted(),
+                golden: disks.contains { $0.mode == .direct } ? golden : [])
+        }
     }
 
     /// The format of a disk that the lab file does not give one for: what it was used as before, whatever a guest has

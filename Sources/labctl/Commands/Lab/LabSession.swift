@@ -22,12 +22,15 @@ struct LabSession {
         _ arguments: LabArguments, progress: ProgressMode = .plain, checksFiles: Bool = false,
         _ body: (LabSession) throws -> Void
     ) throws {
-        let lab = try arguments.loadLab(checksFiles: checksFiles)
         let usesColor = arguments.color.isOn(for: STDOUT_FILENO)
         try reporting(color: arguments.color) { interruption in
+            let state = try StateDirectory()
+            let found = try arguments.find(in: state, checksFiles: checksFiles)
+            if let notice = found.place.notice { StandardError.line("note: \(notice)") }
             let display = progress.display(usesColor: arguments.color.isOn(for: STDERR_FILENO))
             let orchestrator = LabOrchestrator(
-                lab: lab, state: try StateDirectory(), interruption: interruption, progress: { display.show($0) })
+                lab: found.lab, state: state, folder: found.place.folder, kept: found.kept, interruption: interruption,
+                progress: { display.show($0) })
             let session = LabSession(
                 orchestrator: orchestrator, interruption: interruption, display: display, usesColor: usesColor)
             do {
@@ -100,6 +103,11 @@ struct VMArguments: ParsableArguments {
     var words: [String] = []
 
     @Option(
+        name: .customLong("lab"),
+        help: ArgumentHelp("Works with the lab of this name, without its file.", valueName: "NAME"))
+    var labName: String?
+
+    @Option(
         name: .customLong("set"),
         help: ArgumentHelp("Sets a variable of the lab file, over the environment.", valueName: "NAME=VALUE"))
     var assignments: [String] = []
@@ -109,7 +117,10 @@ struct VMArguments: ParsableArguments {
 
     /// The lab file, the VM's name and the rest.
     func parts() throws -> (lab: LabArguments, vm: String, rest: [String]) {
-        try VMArguments.parts(of: words, options: assignments.flatMap { ["--set", $0] } + ["--color", color.rawValue])
+        try VMArguments.parts(
+            of: words,
+            options: assignments.flatMap { ["--set", $0] } + ["--color", color.rawValue]
+                + (labName.map { ["--lab", $0] } ?? []))
     }
 
     /// - Parameter options: what the lab file is read with.
