@@ -321,13 +321,13 @@ public struct KernelBoot: Sendable, Equatable {
 
 /// `ready`: when a VM counts as up.
 public struct Readiness: Sendable, Equatable {
-    /// Text on the serial console.
-    public var console: String
+    /// What the serial console says then.
+    public var console: ConsolePattern
     /// How long it may take from the start of the VM.
     public var timeout: LabDuration
     public var spans: SectionSpans
 
-    public init(console: String = "", timeout: LabDuration = .minutes(2)) {
+    public init(console: ConsolePattern = "", timeout: LabDuration = .minutes(2)) {
         self.console = console
         self.timeout = timeout
         self.spans = SectionSpans()

@@ -24,9 +24,10 @@ public enum LabFile {
     ///   - path: the file; diagnostics show it as it is given here.
     ///   - variables: what `${NAME}` means. `~/` in paths is the variable `HOME`.
     ///   - checksFiles: whether files that the lab refers to have to exist. Verbs that start nothing pass false.
+    ///   - checksSupport: whether what this version cannot run is an error.
     /// - Returns: the lab, or what is wrong with it. Nothing is thrown: a file that cannot be read is a diagnostic.
     public static func load(
-        path: String, variables: LabVariables = LabVariables(), checksFiles: Bool = true
+        path: String, variables: LabVariables = LabVariables(), checksFiles: Bool = true, checksSupport: Bool = false
     ) -> LoadedLab {
         do {
             let bytes = try read(path)
@@ -44,7 +45,8 @@ public enum LabFile {
             // A pipe (`/dev/stdin`) has no path of its own: its paths start at the current folder.
             let real = Paths.real(path) ?? Paths.absolute("stdin", in: Paths.real(".") ?? "/")
             return load(
-                text: text, fileName: path, realPath: real, variables: variables, checksFiles: checksFiles)
+                text: text, fileName: path, realPath: real, variables: variables, checksFiles: checksFiles,
+                checksSupport: checksSupport)
         } catch {
             return failed(path, error.diagnostic)
         }
@@ -58,7 +60,7 @@ public enum LabFile {
     ///   - realPath: the absolute path of the file; relative paths in the text start at its folder.
     public static func load(
         text: String, fileName: String, realPath: String, variables: LabVariables = LabVariables(),
-        checksFiles: Bool = true
+        checksFiles: Bool = true, checksSupport: Bool = false
     ) -> LoadedLab {
         let source = SourceText(fileName: fileName, text: text)
         let sink = DiagnosticSink()
@@ -75,7 +77,8 @@ public enum LabFile {
                 sink.report(YAMLParser.emptyFile)
             } else if let draft = LabDraft.table.decode(root, into: LabDraft(), scope) {
                 let decoded = draft.lab(path: realPath)
-                Validator(decoded, declaredImages: draft.images, sink: sink).validate(checksFiles: checksFiles)
+                Validator(decoded, declaredImages: draft.images, sink: sink)
+                    .validate(checksFiles: checksFiles, checksSupport: checksSupport)
                 lab = decoded
             }
             reportUnused(variables.set, used: parser.usedVariables, sink)

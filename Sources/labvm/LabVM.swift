@@ -19,6 +19,10 @@ enum LabVM {
         }
         // A reader that went away and a file that may not grow are errors of one write, not the end of the process.
         for number in [SIGPIPE, SIGXFSZ] { signal(number, SIG_IGN) }
+        // Whoever started us may have blocked signals: SIGTERM must be heard.
+        var none = sigset_t()
+        sigemptyset(&none)
+        sigprocmask(SIG_SETMASK, &none, nil)
         CrashReport.install()
         Confinement.closeInherited(keep: arguments.descriptors)
         let reporter = StartReporter(arguments.report.map { Descriptor(owning: $0) })

@@ -80,7 +80,7 @@ enum Launch {
                 do {
                     try image.close()
                 } catch {
-                    ProcessLog.say("closing \(image.path) failed: \(error.message)")
+                    ProcessLog.say("closing \(image.path) failed: \(error.sentence)")
                 }
             }
         }
@@ -89,7 +89,7 @@ enum Launch {
     private static func sentence(for error: any Error) -> String {
         switch error {
         case let error as HostError: error.description
-        case let error as ImageError: error.message
+        case let error as ImageError: error.sentence
         case let error as MachineError: error.description
         default: String(describing: error)
         }

@@ -30,6 +30,7 @@ struct FullDiskTests {
     @Test func aGuestThatWritesIsPausedAndGoesOnWhenThereIsRoom() throws {
         let lab = try LabFixture(Self.lab)
         let disk = try SmallDisk(at: lab.folder + "/home", mebibytes: 4)
+        lab.attached = disk
         try lab.succeed("up")
         disk.fill()
         try lab.succeed("send", "alpha", #"wmine\n"#)
@@ -51,6 +52,7 @@ struct FullDiskTests {
     @Test func aPausedGuestCanBeStopped() throws {
         let lab = try LabFixture(Self.lab)
         let disk = try SmallDisk(at: lab.folder + "/home", mebibytes: 4)
+        lab.attached = disk
         try lab.succeed("up")
         disk.fill()
         try lab.succeed("send", "alpha", #"wmine\n"#)
@@ -65,6 +67,7 @@ struct FullDiskTests {
         let lab = try LabFixture(
             Self.lab.replacingOccurrences(of: "{ base: golden }", with: "{ base: golden, werror: report }"))
         let disk = try SmallDisk(at: lab.folder + "/home", mebibytes: 4)
+        lab.attached = disk
         try lab.succeed("up")
         disk.fill()
         let client = try SocketClient(try lab.value("consoleSocket", of: "alpha"))
@@ -76,6 +79,7 @@ struct FullDiskTests {
     @Test func resetMakesRoomForItself() throws {
         let lab = try LabFixture(Self.lab)
         let disk = try SmallDisk(at: lab.folder + "/home", mebibytes: 4)
+        lab.attached = disk
         try lab.succeed("up")
         try lab.type("wold", on: "alpha")
         try lab.succeed("down")
@@ -89,6 +93,7 @@ struct FullDiskTests {
     @Test func consoleOutputWaitsForRoom() throws {
         let lab = try LabFixture(Self.lab)
         let disk = try SmallDisk(at: lab.folder + "/home", mebibytes: 4)
+        lab.attached = disk
         try lab.succeed("up")
         let client = try SocketClient(try lab.value("consoleSocket", of: "alpha"))
         disk.fill()

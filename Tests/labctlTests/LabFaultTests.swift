@@ -30,9 +30,12 @@ import Testing
             let environment = fixture.environment
             setenv("LABCTL_LABVM", environment["LABCTL_LABVM"] ?? LabFixture.programs + "/labvm", 1)
             let loaded = LabFile.load(path: fixture.labFolder + "/lab.yaml")
-            orchestrator = LabOrchestrator(
+            var orchestrator = LabOrchestrator(
                 lab: try #require(loaded.lab), state: try StateDirectory(variable: { environment[$0] }),
                 interruption: try StopSignal(), progress: { _ in })
+            // Programs that other tests start hold copies of our locks for a moment.
+            orchestrator.waitsForLock = true
+            self.orchestrator = orchestrator
             try up()
             try write("kept")
         }
@@ -43,7 +46,11 @@ import Testing
         func up(adopting: Bool = false) throws {
             var options = Self.options
             options.adoptsOverlays = adopting
-            let outcomes = try orchestrator.up([], options: options)
+            var outcomes = try orchestrator.up([], options: options)
+            for _ in 0..<50 where outcomes.contains(where: { $0.message?.contains("by somebody else") == true }) {
+                usleep(20_000)
+                outcomes = try orchestrator.up([], options: options)
+            }
             let isUp = outcomes.allSatisfy(\.isGood)
             #expect(isUp, "\(outcomes)")
             try down()

@@ -88,25 +88,3 @@ extension VMDescription.Disk.Slot {
         }
     }
 }
-
-/// What a lab file may ask for and this version cannot do. Named one by one, never ignored.
-enum Support {
-    static func problems(of instances: [VMInstance]) -> [String] {
-        var problems: [String] = []
-        var seen: Set<String> = []
-        for spec in instances.map(\.spec) where seen.insert(spec.name).inserted {
-            if !spec.networks.isEmpty {
-                problems.append("VM '\(spec.name)': 'networks' is not supported by this version; remove the key")
-            }
-            if spec.restart != .no {
-                problems.append(
-                    "VM '\(spec.name)': 'restart: \(spec.restart.rawValue)' is not supported by this version; "
-                        + "use 'no', and 'labctl up' to start what has stopped")
-            }
-            if spec.cpus > 1 {
-                problems.append("VM '\(spec.name)': \(spec.cpus) CPUs are not supported by this version; use 1")
-            }
-        }
-        return problems
-    }
-}

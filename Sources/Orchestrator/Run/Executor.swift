@@ -30,7 +30,8 @@ final class Executor {
     private struct Entry {
         var plan: VMPlan
         var folder: VMFolder
-        var definition: VMDefinition
+        /// Nil for a VM that is refused.
+        var definition: VMDefinition?
         var stage: Stage = .waiting
         var startedAt: UInt64 = 0
         var hasAnnouncedWait = false
@@ -58,10 +59,10 @@ final class Executor {
         self.survey = survey
         self.options = options
         freshener = Freshener(orchestrator, survey.images)
-        entries = survey.plan.vms.compactMap { plan in
-            survey.definitions[plan.instance.name].map {
-                Entry(plan: plan, folder: orchestrator.folder.vm(plan.instance.name), definition: $0)
-            }
+        entries = survey.plan.vms.map { plan in
+            Entry(
+                plan: plan, folder: orchestrator.folder.vm(plan.instance.name),
+                definition: survey.definitions[plan.instance.name])
         }
     }
 
@@ -192,6 +193,7 @@ final class Executor {
     private func start(_ index: Int) throws(OrchestratorError) {
         let entry = entries[index]
         let name = entry.plan.instance.name
+        guard let definition = entry.definition else { return fail(index, "its images are not known") }
         if let error = Folder.make(entry.folder.path) ?? Folder.make(entry.folder.runtime) {
             throw OrchestratorError(error)
         }
@@ -214,7 +216,7 @@ final class Executor {
         for overlay in overlays { record.overlays[overlay.slot.rawValue] = overlay.overlay }
         let consoleStart = ConsoleLog.length(entry.folder.file(.consoleLog))
         record.run = VMRecord.Run(
-            description: entry.definition.description, definition: entry.definition.digest,
+            description: definition.description, definition: definition.digest,
             startedAt: WallClock.now, consoleStart: consoleStart)
         do throws(OrchestratorError) {
             try entry.folder.write(record)
@@ -228,7 +230,7 @@ final class Executor {
         HostCall.unlink(entry.folder.cursorPath)
         let process = try withHostErrors { () throws(HostError) in
             try VMProcess(
-                executable: options.executable, description: entry.definition.description, lock: lock,
+                executable: options.executable, description: definition.description, lock: lock,
                 log: entry.folder.file(.processLog))
         }
         lock.annotate("process \(process.processID)")
@@ -316,7 +318,7 @@ final class Executor {
         }
         guard WallClock.monotonicNanoseconds > deadline, let ready = entry.plan.instance.spec.ready else { return }
         let condition = VMCondition.read(in: entry.folder.path)?.sentences(isReady: false) ?? []
-        let reason = (["'\(ready.console)' did not appear on its console within \(ready.timeout)"] + condition)
+        let reason = (["\(ready.console) did not appear on its console within \(ready.timeout)"] + condition)
             .joined(separator: "; ")
         report(index, .failed(reason))
         orchestrator.folder.record("not-ready", vm: entry.plan.instance.name, detail: reason)

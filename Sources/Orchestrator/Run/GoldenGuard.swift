@@ -47,6 +47,7 @@ struct GoldenGuard {
         for file in files(of: image) { owners[file.identity] = owner }
     }
 
+    /// Files of an image that can be opened. One that cannot be is for its VM process to refuse, which looks again.
     private func files(of image: ResolvedImage) -> [ImageFile] {
         (try? orchestrator.images.files(of: image)) ?? []
     }
@@ -66,7 +67,7 @@ struct GoldenGuard {
             for (slot, disk) in instance.spec.disks.sorted(by: { $0.key < $1.key }) where disk.mode == .direct {
                 guard let image = images[disk.image] else { continue }
                 let who = "\(instance.name)/\(slot.rawValue)"
-                for file in try orchestrator.images.files(of: image) where file.layer == 0 {
+                for file in files(of: image) where file.layer == 0 {
                     if let owner = owners[file.identity] {
                         problems.append(
                             "\(who): '\(disk.image.label)' would be written to, and its file \(file.path) is a file of "

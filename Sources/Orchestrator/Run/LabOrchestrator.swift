@@ -12,6 +12,8 @@ public struct LabOrchestrator: Sendable {
     let images: ImageStore
     /// The lab file, to be kept when the lab is brought up.
     let kept: KeptLabFile?
+    /// Whether verbs wait for another labctl that changes the lab.
+    public var waitsForLock = false
 
     /// - Parameters:
     ///   - folder: where the lab's state is; nil where a lab file of this name and path has it.
@@ -36,13 +38,19 @@ public struct LabOrchestrator: Sendable {
         var chosen: Set<String> = []
         for name in names {
             let found = lab.instances(named: name)
-            guard !found.isEmpty else {
-                let known = lab.vms.map(\.name).joined(separator: ", ")
-                throw OrchestratorError(.vm, "the lab has no VM '\(name)'; it has \(known)")
-            }
+            guard !found.isEmpty else { throw unknownVM(name) }
             chosen.formUnion(found.map(\.name))
         }
         return lab.instances().filter { chosen.contains($0.name) }
+    }
+
+    /// The error for a name that means no VM: with the nearest that does, and the groups.
+    public func unknownVM(_ name: String) -> OrchestratorError {
+        let names = lab.instances().map(\.name) + lab.vms.map(\.name)
+        let near = Suggestion.nearest(to: name, among: names).map { "did you mean '\($0)'?" }
+        let known = lab.vms.map { vm in vm.replicas.map { "\(vm.name) (\($0) VMs)" } ?? vm.name }
+        let some = known.prefix(20).joined(separator: ", ") + (known.count > 20 ? ", …" : "")
+        return OrchestratorError(.vm, "the lab has no VM '\(name)'; \(near ?? "it has \(some)")")
     }
 
     /// Instances and everything that they depend on, in the order of the lab file.
@@ -89,10 +97,9 @@ public struct LabOrchestrator: Sendable {
     /// Looks at images and VMs and decides what `up` has to do.
     /// - Parameter adopting: whether overlays without a usable record get one first.
     func survey(_ instances: [VMInstance], adopting: Bool = false) throws(OrchestratorError) -> Survey {
-        let problems = Support.problems(of: instances)
-        guard problems.isEmpty else { throw OrchestratorError(.unsupported, problems.joined(separator: "\n")) }
         let graph = try ImageGraph(lab: lab, needing: lab.imageReferences(of: instances))
-        let resolved = try images.survey(graph)
+        let finding = try images.survey(graph)
+        let resolved = finding.images
         let rules = try imageRules(instances, resolved)
         if adopting {
             let adoption = Adoption(self, resolved)
@@ -104,6 +111,9 @@ public struct LabOrchestrator: Sendable {
         for instance in instances {
             let vm = folder.vm(instance.name)
             let observation = try observe(vm, checksGolden: true)
+            observations[instance.name] = observation
+            // A VM whose images cannot be used is refused; others go on.
+            guard lab.imageReferences(of: [instance]).allSatisfy({ resolved[$0] != nil }) else { continue }
             definitions[instance.name] = try VMDefinition(instance, folder: vm) {
                 reference throws(OrchestratorError) in
                 guard let image = resolved[reference] else {
@@ -115,13 +125,30 @@ public struct LabOrchestrator: Sendable {
             for (slot, disk) in instance.spec.disks where disk.mode == .overlay {
                 bases[instance.name, default: [:]][slot] = resolved[disk.image]?.path
             }
-            observations[instance.name] = observation
         }
         let missing = graph.nodes.filter { resolved[$0.reference]?.isPresent == false }
         let plan = Planner.plan(
             instances: instances, missingImages: missing, definitions: definitions, bases: bases,
-            observations: observations, orphans: orphans().filter(\.isRunning).map(\.name))
+            observations: observations, failures: reasons(finding.failures, instances),
+            orphans: orphans().filter(\.isRunning).map(\.name))
         return Survey(plan: plan, images: resolved, definitions: definitions)
+    }
+
+    /// Why VMs cannot run, by name: images that they need cannot be used.
+    func reasons(_ failures: [ImageReference: String], _ instances: [VMInstance]) -> [String: String] {
+        guard !failures.isEmpty else { return [:] }
+        var reasons: [String: String] = [:]
+        for instance in instances {
+            let found = lab.imageReferences(of: [instance]).compactMap { failures[$0] }
+            if !found.isEmpty { reasons[instance.name] = found.joined(separator: "; ") }
+        }
+        return reasons
+    }
+
+    /// Images of the lab that cannot be used, with a sentence each: what `up` would say.
+    public func unusableImages() throws(OrchestratorError) -> [ImageReference: String] {
+        let graph = try ImageGraph(lab: lab, needing: lab.imageReferences(of: lab.instances()))
+        return try images.survey(graph).failures
     }
 
     /// What the images of each VM may lead to; refuses VMs that would write to a file of a golden image.

@@ -38,8 +38,15 @@ extension LabOrchestrator {
         noteKilled(survey.plan.vms.map(\.instance))
         try recordLab(
             builtImages: survey.images.values.map(\.path).filter { $0.hasPrefix(state.imagesFolder) }.sorted())
-        try images.make(survey.plan.images, images: &survey.images)
-        for index in survey.plan.vms.indices { change(&survey.plan.vms[index]) }
+        let failures = try images.make(survey.plan.images, images: &survey.images)
+        let reasons = reasons(failures, survey.plan.vms.map(\.instance))
+        for index in survey.plan.vms.indices {
+            if let reason = reasons[survey.plan.vms[index].instance.name] {
+                survey.plan.vms[index].decision = .refuse(reason: reason)
+            } else if survey.definitions[survey.plan.vms[index].instance.name] != nil {
+                change(&survey.plan.vms[index])
+            }
+        }
         let executor = Executor(
             self, survey,
             options: Executor.Options(
@@ -60,9 +67,25 @@ extension LabOrchestrator {
         }
     }
 
+    /// Locks the lab, waiting where that is asked for.
+    private func takeLock(_ verb: String) throws(OrchestratorError) -> LabLock {
+        var hasToldOf = false
+        while true {
+            do throws(OrchestratorError) {
+                return try LabLock.take(folder, verb: verb)
+            } catch {
+                guard error.kind == .locked, waitsForLock else { throw error }
+                if !hasToldOf { progress(.warning("waiting: \(error.message)")) }
+                hasToldOf = true
+                _ = interruption.wait(for: [], milliseconds: 200)
+                if interruption.isRequested { throw OrchestratorError(.interrupted, "interrupted") }
+            }
+        }
+    }
+
     /// Locks the lab for a verb that changes it; refuses one that a newer labctl keeps.
     private func lock(_ verb: String) throws(OrchestratorError) -> LabLock {
-        let lock = try LabLock.take(folder, verb: verb)
+        let lock = try takeLock(verb)
         if let fault = folder.recordReading.fault, fault.kind == .newer {
             throw OrchestratorError(.state, "\(fault.sentence); use the newer labctl for this lab")
         }
@@ -93,7 +116,7 @@ extension LabOrchestrator {
     ///   - limitMilliseconds: how long guests get; 0 does not ask them.
     public func down(_ names: [String], limitMilliseconds: UInt64) throws(OrchestratorError) -> [VMOutcome] {
         let chosen = try instances(names).map(\.name)
-        let lock = try LabLock.take(folder, verb: "down")
+        let lock = try takeLock("down")
         defer { withExtendedLifetime(lock) {} }
         let all = names.isEmpty ? chosen + orphans().map(\.name) : chosen
         let outcomes = PowerOff(self, all, limitMilliseconds: limitMilliseconds).run()

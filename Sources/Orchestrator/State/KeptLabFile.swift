@@ -23,7 +23,7 @@ public struct KeptLabFile: Codable, Sendable, Equatable {
     public func load(checksFiles: Bool) -> LoadedLab {
         LabFile.load(
             text: text, fileName: path, realPath: path, variables: LabVariables(environment: variables),
-            checksFiles: checksFiles)
+            checksFiles: checksFiles, checksSupport: checksFiles)
     }
 
     /// In what way the file on the disk is another one by now; nil when it is not.

@@ -17,7 +17,7 @@ extension StateDirectory {
         let own = folder(of: lab)
         if Folder.isFolder(own.path) { return LabPlace(folder: own) }
         let number = FileStamp.number(of: lab.path)
-        var found: [(folder: LabFolder, notice: String)] = []
+        var found: [(folder: LabFolder, notice: String?)] = []
         var strangers: [String] = []
         for folder in allLabs() {
             guard let record = folder.recordReading.known else { continue }
@@ -25,7 +25,9 @@ extension StateDirectory {
                 // Another lab may lie under the old one's path; they share no VMs then.
                 let names = Set(lab.instances().map(\.name))
                 if folder.vmNames.contains(where: names.contains) {
-                    found.append((folder, "lab '\(record.name)' is called '\(lab.name)' now"))
+                    // A lab that was found again under this path before keeps its folder's old name.
+                    let isKnown = record.name == lab.name
+                    found.append((folder, isKnown ? nil : "lab '\(record.name)' is called '\(lab.name)' now"))
                 }
             } else if !Folder.exists(record.file) {
                 let isSameFile = number != nil && record.fileNumber == number
@@ -57,7 +59,7 @@ extension StateDirectory {
             let names = all.map { $0.recordReading.known?.name ?? $0.nameInPath }
             let near = Suggestion.nearest(to: name, among: names).map { "; did you mean '\($0)'?" } ?? ""
             throw OrchestratorError(
-                .state, "no lab '\(name)' is known\(near.isEmpty ? ";" : "") 'labctl ls' lists labs")
+                .state, "no lab '\(name)' is known\(near.isEmpty ? ";" : near) 'labctl ls' lists labs")
         }
         return try keptPlace(folder)
     }

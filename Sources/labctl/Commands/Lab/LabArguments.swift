@@ -15,14 +15,14 @@ struct LabArguments: ParsableArguments {
     @Argument(
         help: ArgumentHelp(
             "The lab file (ends in .yaml or .yml; default: lab.yaml, else the one *.lab.yaml here) and names of VMs.",
-            valueName: "file-or-vm"))
+            valueName: "file-or-vm"), completion: LabCompletion.filesAndVMs)
     var arguments: [String] = []
 
     @Option(
         name: .customLong("lab"),
         help: ArgumentHelp(
             "Works with the lab of this name as it was last brought up, without its file (see `labctl ls`).",
-            valueName: "NAME"))
+            valueName: "NAME"), completion: LabCompletion.labs)
     var labName: String?
 
     @Option(

@@ -40,7 +40,8 @@ extension LabArguments {
     }
 
     private func load(path: String, _ state: StateDirectory, _ checksFiles: Bool) throws -> LoadedPlace {
-        let loaded = LabFile.load(path: path, variables: variables, checksFiles: checksFiles)
+        let loaded = LabFile.load(
+            path: path, variables: variables, checksFiles: checksFiles, checksSupport: checksFiles)
         show(loaded)
         guard let lab = loaded.lab else {
             if let known = try? state.place(ofGone: Folder.real(path) ?? path), known.kept != nil {
