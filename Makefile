@@ -52,7 +52,7 @@ fuzz: deps ## damaged images of every format, SECONDS each (600), or one FORMAT
 fuzz-devices: deps ## a hostile guest against every device of the board, for SECONDS (600) from SEED
 	@./scripts/fuzz-emulator devices $(or $(SECONDS),600) $(SEED)
 
-fuzz-cpu: deps ## random instruction streams in every mode, for SECONDS (600) from SEED
+fuzz-cpu: deps ## random instruction streams against the host processor, for SECONDS (600) from SEED
 	@./scripts/fuzz-emulator cpu $(or $(SECONDS),600) $(SEED)
 
 sanitize: deps ## tests under the address and the thread sanitizer (half an hour)

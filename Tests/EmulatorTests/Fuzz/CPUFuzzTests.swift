@@ -18,13 +18,4 @@ import Testing
             }
         }
     #endif
-
-    @Test func noInstructionInAnyModeEndsOrHoldsTheProcess() throws {
-        for engine in FuzzEngine.all {
-            try FuzzBudget(rounds: 240).run("chaos \(engine.name)") { seed in
-                var fuzz = try CPUChaosFuzz(seed: seed)
-                fuzz.run(programs: 20, engine: engine)
-            }
-        }
-    }
 }
