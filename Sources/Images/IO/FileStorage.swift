@@ -53,7 +53,7 @@ public final class FileStorage: Storage, @unchecked Sendable {
         if !readOnly { try protect(protectedFiles, FileIdentity(of: path), path) }
         // A pipe of that name must not keep us waiting; files and devices do not mind.
         let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK
-        let descriptor = Glibc.open(path, flags)
+        let descriptor = HandedDescriptors.open(path) ?? Glibc.open(path, flags)
         guard descriptor >= 0 else {
             let code = errno
             if code == ENOENT { try FilePath.checkEncoding(path) }
