@@ -54,7 +54,7 @@ public final class FileStorage: Storage, @unchecked Sendable {
         // A pipe of that name must not keep us waiting; files and devices do not mind.
         let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK
         let fault = HostFaults.failure(.open, path)
-        let descriptor = fault == nil ? Glibc.open(path, flags) : -1
+        let descriptor = fault == nil ? HandedDescriptors.open(path) ?? Glibc.open(path, flags) : -1
         guard descriptor >= 0 else {
             let code = fault ?? errno
             if code == ENOENT { try FilePath.checkEncoding(path) }
