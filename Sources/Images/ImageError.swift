@@ -33,6 +33,12 @@ public struct ImageError: Error, Sendable, Hashable, CustomStringConvertible {
 
     public var description: String { message }
 
+    /// The message, with the file at fault before it where it does not name it itself.
+    public var sentence: String {
+        guard let path, !path.isEmpty, !message.contains(path) else { return message }
+        return "\(path): \(message)"
+    }
+
     /// The error for a failed system call; `what` says what was being done ("Could not open 'x'").
     public static func system(_ code: Int32, _ what: String, path: String? = nil, offset: UInt64? = nil) -> ImageError {
         let kind: Kind

@@ -86,9 +86,9 @@ public struct OpenOptions: Sendable {
     public var keySecret: String?
     /// Name or number of the disk in an archive of several; nil means the first.
     public var member: String?
-    /// Folder that backing, data and extent files must stay within; nil allows any.
-    public var confinedTo: String?
-    /// Files outside that folder that may be named all the same.
+    /// Folders that backing, data and extent files must stay within; nil allows any.
+    public var confinedTo: [String]?
+    /// Files outside those folders that may be named all the same.
     public var declaredFiles: Set<String> = []
     /// Files that must not be opened for writing, whatever names them: the image, its data file or one of its extents.
     public var protectedFiles: Set<FileStorage.FileIdentity> = []

@@ -13,12 +13,51 @@ public struct VMDescription: Codable, Sendable, Equatable {
         public var readOnly: Bool
         /// Writes go to a temporary overlay that is gone when the VM ends (QEMU's -snapshot).
         public var snapshot: Bool
+        /// What a failed write does; nil: `enospc`.
+        public var writeErrors: WriteErrorPolicy?
         public init(slot: Slot, path: String, format: String? = nil, readOnly: Bool = false, snapshot: Bool = false) {
             self.slot = slot
             self.path = path
             self.format = format
             self.readOnly = readOnly
             self.snapshot = snapshot
+        }
+    }
+
+    /// What a write that the host cannot do does to the guest: QEMU's `werror`.
+    public enum WriteErrorPolicy: String, Codable, Sendable, CaseIterable {
+        /// The guest is told.
+        case report
+        /// The guest is not told.
+        case ignore
+        /// The guest is paused until it is continued; then the write is tried again.
+        case stop
+        /// A full disk pauses the guest until there is room; other errors are reported.
+        case enospc
+    }
+
+    /// A file, whatever path leads to it.
+    public struct FileNumber: Codable, Sendable, Hashable {
+        public var device: UInt64
+        public var inode: UInt64
+        public init(device: UInt64, inode: UInt64) {
+            self.device = device
+            self.inode = inode
+        }
+    }
+
+    /// What the images of a VM may lead to.
+    public struct ImageRules: Codable, Sendable, Equatable {
+        /// Folders that files named by an image must lie in.
+        public var folders: [String]
+        /// Files elsewhere that may be named all the same.
+        public var files: [String]
+        /// Files that are never opened for writing.
+        public var golden: [FileNumber]
+        public init(folders: [String], files: [String], golden: [FileNumber]) {
+            self.folders = folders
+            self.files = files
+            self.golden = golden
         }
     }
 
@@ -33,6 +72,15 @@ public struct VMDescription: Codable, Sendable, Equatable {
 
     /// Which engine runs guest code.
     public enum Accelerator: String, Codable, Sendable, CaseIterable { case jit, interp, verify }
+
+    /// Whether the process gives up what a guest that broke out of it could use.
+    public enum Sandbox: String, Codable, Sendable, CaseIterable {
+        /// The VM does not start where the host cannot give all of it.
+        case required
+        /// As much of it as the host can give; what is missing is said.
+        case auto
+        case off
+    }
 
     public var name: String
     public var memoryBytes: UInt64
@@ -67,6 +115,12 @@ public struct VMDescription: Codable, Sendable, Equatable {
     /// QEMU-style `-d` items (in_asm, int, cpu, cpu_reset, ioport, guest_errors …) and the file for them (-D).
     public var debugItems: [String]
     public var debugFile: String?
+    /// Nil: `auto`.
+    public var sandbox: Sandbox?
+    /// For tests of the sandbox: what is tried from inside in the guest's place, as `NAME PATH`.
+    public var probe: String?
+    /// Nil: images may name any file (`labctl run`).
+    public var imageRules: ImageRules?
 
     public init(name: String, memoryBytes: UInt64) {
         self.name = name
@@ -94,6 +148,8 @@ public struct ExitRecord: Codable, Sendable, Equatable {
         case quit
         /// The machine could not start or go on; `message` says why.
         case failed
+        /// The process has a fault of its own; `message` names it, and `vm.log` has the backtrace.
+        case crashed
     }
     public var reason: Reason
     public var message: String?

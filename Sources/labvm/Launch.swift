@@ -11,23 +11,33 @@ enum Launch {
             // Held, not used: the lock says to others that this VM runs.
             let lock = try takeLock(description, inherited: inheritedLock)
             defer { withExtendedLifetime(lock) {} }
-            let (drives, warnings) = try DriveSet.open(description)
             let loop = try IOLoop()
             let holder = SessionHolder()
+            let hold = try GuestHold { trouble in loop.post { holder.session?.guestHeld(trouble) } }
+            let (drives, warnings) = try DriveSet.open(description, hold: hold)
             let output = try ConsoleOutput(
-                logPath: description.stateFolder.map { VMFile.consoleLog.path(in: $0) },
+                logPath: description.stateFolder.map { VMFile.consoleLog.path(in: $0) }, hold: hold,
                 schedule: { loop.post { holder.session?.showOutput() } })
+            let resets = ResetCounter { count in loop.post { holder.session?.guestReset(count()) } }
+            let typed = TypedInput { loop.post { holder.session?.takeInputAgain() } }
             let machine = try EmulatedPC(
-                description, drives: drives, output: output, onReset: { loop.post { holder.session?.guestReset() } })
+                description, drives: drives, output: output, typed: typed, onReset: { resets.add() })
             let session = try VMSession(
                 description: description, loop: loop, output: output, machine: machine, drives: drives,
-                holder: holder)
+                hold: hold, typed: typed, holder: holder)
             holder.session = session
-            Confinement.apply(endsWithParent: description.console == .stdio)
-            reporter.say(.started(warnings: warnings))
+            // Everything is open. Nothing of the guest runs before the sandbox is closed.
+            var sandbox = Confinement.begin(
+                description.sandbox ?? .auto, endsWithParent: description.console == .stdio)
             let flusher = DiskFlusher(drives)
             try flusher.start()
-            let end = try session.run()
+            let gate = try session.startMachine()
+            Confinement.finish(&sandbox)
+            try require(sandbox, description)
+            session.sandbox = sandbox
+            reporter.say(.started(warnings: warnings + sandbox.missing.map(notice)))
+            gate.open()
+            let end = session.run()
             flusher.stop()
             closeImages(drives)
             return end
@@ -38,29 +48,16 @@ enum Launch {
         }
     }
 
-    /// Writes the exit record and the last event.
-    /// - Returns: the process's exit code.
-    static func record(_ end: MachineEnd, of description: VMDescription) -> Int32 {
-        var record = ExitRecord(reason: end.reason, message: end.message, endedAt: WallClock.now)
-        record.status = end.status
-        if let folder = description.stateFolder {
-            do {
-                try StateFile.replace(
-                    VMFile.exitRecord.path(in: folder), with: JSONCoding.encode(record, pretty: true))
-            } catch {
-                ProcessLog.say(error.description)
-            }
-            let detail = record.message.map { "\(record.reason.rawValue): \($0)" } ?? record.reason.rawValue
-            EventHistory.append(
-                LifecycleEvent(time: record.endedAt, vm: description.name, event: "exited", detail: detail),
-                to: VMFile.events.path(in: folder))
-        }
-        if let folder = description.runtimeFolder {
-            unlink(VMFile.consoleSocket.path(in: folder))
-            unlink(VMFile.qmpSocket.path(in: folder))
-        }
-        if let path = description.monitorSocket { unlink(path) }
-        return record.status ?? (record.reason == .failed ? 1 : 0)
+    /// - Throws: where the description wants the whole sandbox and the host cannot give it.
+    private static func require(_ sandbox: SandboxState, _ description: VMDescription) throws(HostError) {
+        guard description.sandbox == .required, !sandbox.missing.isEmpty else { return }
+        throw HostError(
+            "start", description.name, code: 0,
+            reason: "'sandbox: required', but this host lacks \(sandbox.missing.joined(separator: " and "))")
+    }
+
+    private static func notice(_ missing: String) -> String {
+        StartReport.hostNotice + missing + ": the sandbox is not whole"
     }
 
     private static func takeLock(_ description: VMDescription, inherited: Int32?) throws(HostError) -> FileLock? {
@@ -83,7 +80,7 @@ enum Launch {
                 do {
                     try image.close()
                 } catch {
-                    ProcessLog.say("closing \(image.path) failed: \(error.message)")
+                    ProcessLog.say("closing \(image.path) failed: \(error.sentence)")
                 }
             }
         }
@@ -92,7 +89,7 @@ enum Launch {
     private static func sentence(for error: any Error) -> String {
         switch error {
         case let error as HostError: error.description
-        case let error as ImageError: error.message
+        case let error as ImageError: error.sentence
         case let error as MachineError: error.description
         default: String(describing: error)
         }
@@ -103,20 +100,4 @@ enum Launch {
 final class SessionHolder: @unchecked Sendable {
     // SAFETY: set before the loop and the machine run, read on the I/O thread after that.
     var session: VMSession?
-}
-
-extension MachineEnd {
-    var reason: ExitRecord.Reason {
-        switch self {
-        case .powerOff: .guestPowerOff
-        case .reset: .guestReset
-        case .quit: .quit
-        case .debugExit: .debugExit
-        case .failed: .failed
-        }
-    }
-
-    var status: Int32? { if case .debugExit(let status) = self { status } else { nil } }
-
-    var message: String? { if case .failed(let message) = self { message } else { nil } }
 }

@@ -87,6 +87,13 @@ struct VMDraft: Sendable {
             LabKey(
                 "restart", .choice(RestartPolicy.allCases, slips: restartSlips), \.vm.restart, defaultOf: VMDraft(),
                 "Whether a VM is started again when its process ends by itself."),
+            LabKey(
+                "sandbox",
+                .choice(SandboxMode.allCases, slips: ["on": "required", "true": "required", "false": "off"]),
+                \.vm.sandbox, defaultOf: VMDraft(),
+                "Whether the VM's process gives up files, network and system calls before the guest runs: `auto` as far as "
+                    + "the host can, `required` refuses to start where it cannot, `off` for debugging labctl.",
+                synonyms: ["confine", "seccomp"]),
         ])
 }
 
@@ -109,7 +116,7 @@ struct CPUDraft: Sendable {
 
 /// `ready`.
 struct ReadyDraft: Sendable {
-    var console: String?
+    var console: ConsolePattern?
     var timeout = Readiness().timeout
     var spans = SectionSpans()
 
@@ -124,8 +131,9 @@ struct ReadyDraft: Sendable {
         id: "ready", noun: "ready", plural: "readies", "What says that a VM is up.", spans: \.spans,
         keys: [
             LabKey(
-                "console", .text, \.console, required: true,
-                "The VM is ready when its serial console has said this text.",
+                "console", .consolePattern, \.console, required: true,
+                "The VM is ready when its serial console has said this text, one of these texts, or something that "
+                    + "`{ regex: … }` matches. Colours and other escape sequences do not count.",
                 synonyms: ["serial", "text", "wait"]),
             LabKey(
                 "timeout", .duration(.seconds(1)...(.minutes(60 * 24))), \.timeout, defaultOf: ReadyDraft(),

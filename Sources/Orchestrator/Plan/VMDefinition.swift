@@ -17,14 +17,17 @@ public struct VMDefinition: Sendable, Equatable {
         var description = VMDescription(name: instance.name, memoryBytes: spec.memory.bytes)
         for (slot, disk) in spec.disks.sorted(by: { $0.key < $1.key }) {
             let place = VMDescription.Disk.Slot(slot)
+            var described: VMDescription.Disk
             switch disk.mode {
-            case .overlay:
-                description.disks.append(.init(slot: place, path: folder.overlay(slot), format: "qcow2"))
+            case .overlay: described = .init(slot: place, path: folder.overlay(slot), format: "qcow2")
             case .direct, .readOnly:
                 let source = try image(disk.image)
-                description.disks.append(
-                    .init(slot: place, path: source.path, format: source.format, readOnly: disk.mode == .readOnly))
+                described = .init(
+                    slot: place, path: source.path, format: source.format, readOnly: disk.mode == .readOnly)
             }
+            // The default has no name here, so that it changes no digest.
+            if disk.writeErrors != .enospc { described.writeErrors = .init(rawValue: disk.writeErrors.rawValue) }
+            description.disks.append(described)
         }
         if let cdrom = spec.cdrom {
             let source = try image(cdrom)
@@ -42,6 +45,12 @@ public struct VMDefinition: Sendable, Equatable {
             case .interp: .interp
             case .verify: .verify
             }
+        // The usual value is left out, so that a VM that runs is not restarted for it.
+        switch spec.sandbox {
+        case .auto: break
+        case .required: description.sandbox = .required
+        case .off: description.sandbox = .off
+        }
         description.console = .socket
         digest = SHA256Digest.of(String(decoding: JSONCoding.encode(description), as: UTF8.self))
         // Where the files of a VM lie is not part of what it is.
@@ -64,6 +73,7 @@ public struct VMDefinition: Sendable, Equatable {
         if old.initrd != new.initrd { changes.append("initrd") }
         if old.append != new.append { changes.append("append") }
         if old.accelerator != new.accelerator { changes.append("accel") }
+        if old.sandbox != new.sandbox { changes.append("sandbox") }
         return changes.isEmpty ? "definition changed" : changes.joined(separator: ", ") + " changed"
     }
 }
@@ -76,27 +86,5 @@ extension VMDescription.Disk.Slot {
         case .hdc: self = .hdc
         case .hdd: self = .hdd
         }
-    }
-}
-
-/// What a lab file may ask for and this version cannot do. Named one by one, never ignored.
-enum Support {
-    static func problems(of instances: [VMInstance]) -> [String] {
-        var problems: [String] = []
-        var seen: Set<String> = []
-        for spec in instances.map(\.spec) where seen.insert(spec.name).inserted {
-            if !spec.networks.isEmpty {
-                problems.append("VM '\(spec.name)': 'networks' is not supported by this version; remove the key")
-            }
-            if spec.restart != .no {
-                problems.append(
-                    "VM '\(spec.name)': 'restart: \(spec.restart.rawValue)' is not supported by this version; "
-                        + "use 'no', and 'labctl up' to start what has stopped")
-            }
-            if spec.cpus > 1 {
-                problems.append("VM '\(spec.name)': \(spec.cpus) CPUs are not supported by this version; use 1")
-            }
-        }
-        return problems
     }
 }

@@ -25,11 +25,15 @@ public struct VMStatus: Sendable, Equatable, Encodable {
     /// What is to be known about it: why it failed, or that its golden image changed.
     public var note: String?
     public var disks: [Disk]
+    /// How often the guest has restarted since the VM started.
+    public var resets: Int
     public var stateFolder: String
     public var consoleSocket: String?
     public var monitorSocket: String?
     /// Whether the lab file has it.
     public var isInLabFile: Bool
+    /// What of the sandbox holds for a running VM, in words; only where statistics were asked for.
+    public var sandbox: String?
 }
 
 /// A lab as `ls` shows it.
@@ -49,7 +53,17 @@ public struct LabSummary: Sendable, Equatable, Encodable {
 
 extension LabOrchestrator {
     /// The lab's VMs as they are now. Takes no lock and changes nothing.
-    public func status(_ names: [String]) throws(OrchestratorError) -> [VMStatus] {
+    /// - Parameter withStatistics: asks running VMs for what only they know.
+    public func status(_ names: [String], withStatistics: Bool = false) throws(OrchestratorError) -> [VMStatus] {
+        var statuses = try plainStatus(names)
+        guard withStatistics else { return statuses }
+        for index in statuses.indices where statuses[index].processID != nil {
+            statuses[index].sandbox = SandboxReport.words(folder.vm(statuses[index].name))
+        }
+        return statuses
+    }
+
+    private func plainStatus(_ names: [String]) throws(OrchestratorError) -> [VMStatus] {
         var statuses: [VMStatus] = []
         for instance in try instances(names) {
             statuses.append(
@@ -76,7 +90,8 @@ extension LabOrchestrator {
             name: vm.name, state: phase, memoryBytes: memoryBytes ?? run?.description.memoryBytes ?? 0, since: since,
             readyAfterSeconds: run.flatMap { run in run.readyAt.map { $0 - run.startedAt } },
             processID: found.isRunning ? run?.processID : nil, note: note(found, phase, isInFile), disks: disks,
-            stateFolder: vm.path, consoleSocket: found.isRunning ? vm.consoleSocket : nil,
+            resets: found.condition?.resets ?? 0, stateFolder: vm.path,
+            consoleSocket: found.isRunning ? vm.consoleSocket : nil,
             monitorSocket: found.isRunning ? vm.qmpSocket : nil, isInLabFile: isInFile)
     }
 
@@ -91,7 +106,10 @@ extension LabOrchestrator {
         case .killed: notes.append("its process was killed or the host went down; 'up' starts it again")
         case .failed: notes.append(found.exit?.message ?? "no reason given")
         case .stopped: if let exit = found.exit { notes.append(exit.reason.words) }
-        case .absent, .ready, .running, .unknown: break
+        case .absent, .ready, .running, .paused, .unknown: break
+        }
+        if let condition = found.condition {
+            notes += condition.sentences(isReady: found.record?.run?.readyAt != nil)
         }
         notes += found.drift.values.sorted()
         if !isInFile { notes.append("no longer in the lab file; 'labctl destroy' with its name removes it") }

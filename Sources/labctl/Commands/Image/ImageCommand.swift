@@ -94,6 +94,7 @@ struct ImageSourceOptions: ParsableArguments {
             path = parsed.path
             options.format = parsed.driver
             options.keySecret = parsed.keySecret
+            options.overlapCheck = parsed.overlapCheck
             if parsed.isReadOnly, !readOnly { throw fail("Could not open '\(name)': Block node is read-only") }
             if let id = parsed.keySecret, options.secrets[id] == nil {
                 throw fail("Could not open '\(name)': No secret with id '\(id)'")

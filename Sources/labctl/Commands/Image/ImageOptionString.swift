@@ -8,12 +8,13 @@ struct ImageOptionString {
     var driver: String?
     var keySecret: String?
     var isReadOnly = false
+    var overlapCheck = OverlapCheck.cached
 
     /// Options that change neither bytes nor results here; those of the file begin with `file.`.
     private static let withoutEffect: Set<String> = [
         "node-name", "auto-read-only", "force-share", "discard", "detect-zeroes", "cache.direct", "cache.no-flush",
         "locking", "aio", "aio-max-batch", "x-check-cache-dropped", "drop-cache", "lazy-refcounts",
-        "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "overlap-check", "l2-cache-size",
+        "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "l2-cache-size",
         "l2-cache-entry-size", "refcount-cache-size", "cache-size", "cache-clean-interval", "encrypt.format",
     ]
 
@@ -37,6 +38,16 @@ struct ImageOptionString {
         path = file
         keySecret = fields.removeValue(forKey: "encrypt.key-secret") ?? fields.removeValue(forKey: "key-secret")
         isReadOnly = fields.removeValue(forKey: "read-only") == "on"
+        // QEMU has the mode under two names.
+        for key in ["overlap-check", "overlap-check.template"] {
+            guard let value = fields.removeValue(forKey: key) else { continue }
+            guard let mode = OverlapCheck(rawValue: value) else {
+                throw fail(
+                    "Could not open '\(text)': Unsupported value '\(value)' for qcow2 option 'overlap-check'. Allowed are "
+                        + "any of the following: none, constant, cached, all")
+            }
+            overlapCheck = mode
+        }
         var part = ""
         for key in ["offset", "size"] where driver == "raw" && !isFile {
             guard let value = fields.removeValue(forKey: key) else { continue }

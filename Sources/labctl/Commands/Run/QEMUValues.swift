@@ -9,11 +9,15 @@ enum QEMUValues {
         if let size = try keyList(text.contains("=") ? text : "size=\(text)", known: ["size"])["size"] { value = size }
         let bytes: UInt64
         if let mebibytes = UInt64(value) {
-            bytes = mebibytes.multipliedReportingOverflow(by: 1 << 20).partialValue
-        } else if case .success(let size) = ByteSize.parse(value) {
-            bytes = size.bytes
+            let (product, overflow) = mebibytes.multipliedReportingOverflow(by: 1 << 20)
+            if overflow { throw QEMUOptionError("too large: memory is 1 MiB to 1 TiB") }
+            bytes = product
         } else {
-            throw QEMUOptionError("not a size; write MiB, or a number with K, M or G")
+            switch ByteSize.parse(value) {
+            case .success(let size): bytes = size.bytes
+            case .failure(.tooLarge): throw QEMUOptionError("too large: memory is 1 MiB to 1 TiB")
+            case .failure: throw QEMUOptionError("not a size; write MiB, or a number with K, M or G")
+            }
         }
         guard bytes >= 1 << 20, bytes <= 1 << 40 else { throw QEMUOptionError("memory is 1 MiB to 1 TiB") }
         return bytes
@@ -46,6 +50,16 @@ enum QEMUValues {
             throw QEMUOptionError("not supported: jit, interp or verify")
         }
         return engine
+    }
+
+    /// QEMU's `on` and `off`, and our `auto`; QEMU's finer settings have nothing to set here.
+    static func sandbox(_ text: String) throws(QEMUOptionError) -> VMDescription.Sandbox {
+        switch text.split(separator: ",").first ?? "" {
+        case "on", "required": return .required
+        case "auto": return .auto
+        case "off": return .off
+        default: throw QEMUOptionError("not supported: auto, on or off")
+        }
     }
 
     /// `unix:PATH,server=on,wait=off`: we listen and never wait.
