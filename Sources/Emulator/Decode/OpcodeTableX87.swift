@@ -32,7 +32,7 @@ enum OpcodeTableX87 {
         D9 /0r       fld_sti     STi       x87
         D9 /1r       fxch        STi       x87
         D9 =D0       fnop        -         x87
-        D9 /3r       fstp_sti    STi       x87
+        D9 /3r       fstp_sti    STi       x87 call
         D9 =E0       fchs        -         x87
         D9 =E1       fabs        -         x87
         D9 =E4       ftst        -         x87

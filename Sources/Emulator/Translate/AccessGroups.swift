@@ -60,7 +60,9 @@ enum AccessGroups {
             spans.append((group.members[0].instruction, group.members[group.members.count - 1].instruction))
         }
 
-        func access(_ register: Int, _ i: Int, isStack: Bool, offset: Int64, size: Int, writes: Bool) {
+        func access(
+            _ register: Int, _ i: Int, isStack: Bool, offset: Int64, size: Int, writes: Bool, mayLead: Bool = true
+        ) {
             var group = open[register] ?? Open()
             var from = group.delta + offset
             if group.members.isEmpty {
@@ -71,6 +73,7 @@ enum AccessGroups {
                 from = offset
                 (group.low, group.high) = (from, from + Int64(size))
             }
+            if group.members.isEmpty, !mayLead { return }
             group.low = min(group.low, from)
             group.high = max(group.high, from + Int64(size))
             group.writes = group.writes || writes
@@ -92,7 +95,10 @@ enum AccessGroups {
             }
             if let stack = instruction.stackAccess(wordBytes: wordBytes) {
                 access(
-                    stack.register, i, isStack: true, offset: Int64(stack.offset), size: wordBytes, writes: stack.writes)
+                    stack.register, i, isStack: true, offset: Int64(stack.offset), size: wordBytes, writes: stack.writes,
+                    // When the other operand is not found, the whole instruction is interpreted: nobody would look for the
+                    // group's page.
+                    mayLead: instruction.memoryBytes == 0)
             }
             for register in 0..<16 where instruction.changes(register) {
                 if let delta = instruction.constantChange(of: register, wordBytes: wordBytes), open[register] != nil {

@@ -254,7 +254,10 @@ struct TranslatedInstruction {
         case .bt, .bts, .btr, .btc:
             // A register offset reaches beyond the operand.
             if isMemory, row.pointee.slots[1].method == .register { return setHelper(readsAll: false) }
-        case .rol, .ror, .rcl, .rcr, .shl, .shr, .salAlias, .sar, .shld, .shrd: planShift(row)
+        case .rol, .ror, .rcl, .rcr, .shl, .shr, .salAlias, .sar, .shld, .shrd:
+            // A 16-bit double shift by more than 16 is undefined, and the interpreter has its own mind.
+            if op.code == .doubleShift, op.size == 1 { return setHelper(readsAll: true) }
+            planShift(row)
         default: break
         }
         guard attributes.contains(.hasModRM) else {
@@ -309,8 +312,6 @@ struct TranslatedInstruction {
         let isPlain = count != 0 && row.pointee.code != Mnemonic.rcl.rawValue && row.pointee.code != Mnemonic.rcr.rawValue
         if isPlain, op.size >= 2 { kills = conditional }
         if count == 0 { reads = [] }
-        // A 16-bit double shift by more than 16 is undefined, and the interpreter has its own mind.
-        if op.code == .doubleShift, op.size == 1 { setHelper(readsAll: true) }
     }
 
     private mutating func planBranch(_ mode: UInt32) {

@@ -100,10 +100,11 @@ final class Translator {
         return entry(of: block)
     }
 
-    /// Host code from an entry on, for reports.
-    func code(at entry: UInt64, bytes: Int) -> [UInt8] {
-        let count = min(bytes, memory.byteCount - Int(entry - memory.executable))
-        return [UInt8](UnsafeRawBufferPointer(start: asm.pointer(entry), count: count))
+    /// Host code around an entry, for reports: where the bytes begin, and the bytes.
+    func code(around entry: UInt64, before: UInt64, after: UInt64) -> (start: UInt64, bytes: [UInt8]) {
+        let first = max(memory.executable, entry - before)
+        let last = min(memory.executable + UInt64(memory.byteCount), entry + after)
+        return (first, [UInt8](UnsafeRawBufferPointer(start: asm.pointer(first), count: Int(last - first))))
     }
 
     deinit { munmap(paths, Self.pathLimit * MemoryLayout<SlowPath>.stride) }

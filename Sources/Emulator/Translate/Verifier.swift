@@ -8,6 +8,8 @@ final class Verifier {
     private static let blockLimit = 8
     /// A block is compared each of the first times, then now and then.
     private static let firstTimes: Int32 = 256, nowAndThen: Int32 = 32
+    /// Bytes of host code that a report shows: the bodies lie before the entries.
+    private static let codeBefore: UInt64 = 16384, codeAfter: UInt64 = 256
     /// Instructions that run without comparison before the next block is looked at.
     private static let stride = 256
 
@@ -298,9 +300,9 @@ final class Verifier {
                 lines.append("  +\(hex(op.offset, 3))  \(array.map { hex($0, 2) }.joined(separator: " "))  \(line)")
             }
         }
-        lines.append("host code from the entry at \(hex(entry, 1)):")
-        lines.append(translator.code(at: entry - 16384, bytes: 16384).map { hex($0, 2) }.joined(separator: " "))
-        lines.append(translator.code(at: entry, bytes: 256).map { hex($0, 2) }.joined(separator: " "))
+        let code = translator.code(around: entry, before: Self.codeBefore, after: Self.codeAfter)
+        lines.append("entered at \(hex(entry, 1)); host code from \(hex(code.start, 1)):")
+        lines.append(code.bytes.map { hex($0, 2) }.joined(separator: " "))
         cpu.enginesDiffer(lines.joined(separator: "\n"))
     }
 }
