@@ -90,7 +90,9 @@
             return nil
         }
 
-        @Test("every row gives the same registers, memory and flags", arguments: rows.indices, [Engine.interpreter, .translator])
+        @Test(
+            "every row gives the same registers, memory and flags", arguments: rows.indices,
+            [Engine.interpreter, .translator])
         func row(_ index: Int, engine: Engine) throws {
             let difference = try Self.difference(Self.rows[index], rounds: 200, engine: engine)
             #expect(difference == nil)

@@ -106,7 +106,9 @@
                 + "\nhost   \(describe(r.host)) memory \(r.hostMemory[0..<10]) flags \(String(r.host.flags & 0x8D5, radix: 16))"
         }
 
-        @Test("every row gives the same stack, status and memory", arguments: rows.indices, [Engine.interpreter, .translator])
+        @Test(
+            "every row gives the same stack, status and memory", arguments: rows.indices,
+            [Engine.interpreter, .translator])
         func row(_ index: Int, engine: Engine) throws {
             let difference = try Self.difference(Self.rows[index], rounds: 400, engine: engine)
             #expect(difference == nil)

@@ -95,7 +95,8 @@ enum AccessGroups {
             }
             if let stack = instruction.stackAccess(wordBytes: wordBytes) {
                 access(
-                    stack.register, i, isStack: true, offset: Int64(stack.offset), size: wordBytes, writes: stack.writes,
+                    stack.register, i, isStack: true, offset: Int64(stack.offset), size: wordBytes,
+                    writes: stack.writes,
                     // When the other operand is not found, the whole instruction is interpreted: nobody would look for the
                     // group's page.
                     mayLead: instruction.memoryBytes == 0)
@@ -183,7 +184,8 @@ extension TranslatedInstruction {
             case .register: Self.index(encoding.reg, isByte: operand.size == .b, encoding) == register
             case .general: !isMemory && Self.index(encoding.rm, isByte: operand.size == .b, encoding) == register
             case .opcodeRegister:
-                Self.index(encoding.opcode & 7 | (encoding.rex & 1) << 3, isByte: operand.size == .b, encoding) == register
+                Self.index(encoding.opcode & 7 | (encoding.rex & 1) << 3, isByte: operand.size == .b, encoding)
+                    == register
             case .accumulator: register == Register.rax
             default: false
             }
@@ -209,7 +211,9 @@ extension TranslatedInstruction {
         case .addRI64 where wordBytes == 8, .addRI32 where wordBytes == 4: return op.immediate
         case .subRI64 where wordBytes == 8, .subRI32 where wordBytes == 4: return -op.immediate
         case .lea64 where wordBytes == 8, .lea32 where wordBytes == 4:
-            let isPlain = Int(op.base) == register && op.index == UInt8(Register.zero) && op.addressShift == (wordBytes == 8 ? 0 : 32)
+            let isPlain =
+                Int(op.base) == register && op.index == UInt8(Register.zero)
+                && op.addressShift == (wordBytes == 8 ? 0 : 32)
             return isPlain ? op.displacement : nil
         default: return nil
         }

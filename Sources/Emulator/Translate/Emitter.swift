@@ -186,7 +186,8 @@ final class Emitter {
         return translator.addPath(
             SlowPath(
                 first: instruction.place, count: Int32(last - index + 1), remaining: block.count - Int32(index),
-                start: block.linear, resume: 0, bytes: Int32(bytes), writes: writes, touchesFlags: touches, seesX87: seesX87,
+                start: block.linear, resume: 0, bytes: Int32(bytes), writes: writes, touchesFlags: touches,
+                seesX87: seesX87,
                 needsXMM: region.usesXMM, needsX87: region.usesX87, groupBlock: isGroup ? block.block : nil))
     }
 

@@ -35,7 +35,8 @@ extension Emitter {
             if hasIndex, hostIndex == nil { asm.load(to, StateOffset.gpr(index)) }
             let register = hasIndex ? hostIndex ?? to : -1
             asm.op(
-                0x8D, to, .memory(base: hostBase, index: register, scale: scale, displacement: displacement), wide: wide)
+                0x8D, to, .memory(base: hostBase, index: register, scale: scale, displacement: displacement), wide: wide
+            )
         } else if !hasIndex {
             asm.load(to, StateOffset.gpr(base))
             if displacement != 0 || !wide { asm.lea(to, base: to, displacement, wide: wide) }
@@ -122,7 +123,8 @@ extension Emitter {
             // No translation helps here: the interpreter raises #GP.
             interpretIf(HostCondition.notEqual, path)
         }
-        let isDirect = op.base < 16 && HostRegister.of(guest: Int(op.base)) != nil && op.index == UInt8(Register.zero)
+        let isDirect =
+            op.base < 16 && HostRegister.of(guest: Int(op.base)) != nil && op.index == UInt8(Register.zero)
             && op.segment == SegmentIndex.flat && op.addressShift == 0
         if isDirect, let base = HostRegister.of(guest: Int(op.base)) {
             asm.lea(r11, base: base, Int32(truncatingIfNeeded: op.displacement &+ low &+ Int64(bytes - 1)))
@@ -146,7 +148,9 @@ extension Emitter {
     /// The operand once R10 holds the page: R10 plus the guest's address.
     private func addressed(_ op: DecodedOp, keepR11: Bool) -> HostOperand {
         let r10 = HostRegister.r10, r11 = HostRegister.r11
-        if op.segment == SegmentIndex.flat, op.addressShift == 0, op.base < 16, let base = HostRegister.of(guest: Int(op.base)) {
+        if op.segment == SegmentIndex.flat, op.addressShift == 0, op.base < 16,
+            let base = HostRegister.of(guest: Int(op.base))
+        {
             if op.index == UInt8(Register.zero) {
                 return .memory(base: r10, index: base, displacement: Int32(truncatingIfNeeded: op.displacement))
             }

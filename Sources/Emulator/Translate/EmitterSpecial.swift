@@ -55,7 +55,8 @@ extension Emitter {
         // A 32-bit result is the low half of the sum; a 32-bit address is extended with zeros either way.
         if op.size == 2 { op.addressShift = 32 }
         let base = Int(op.base), index = Int(op.index)
-        let isInPlace = (base >= Register.zero || HostRegister.of(guest: base) != nil)
+        let isInPlace =
+            (base >= Register.zero || HostRegister.of(guest: base) != nil)
             && (index == Register.zero || HostRegister.of(guest: index) != nil)
         let register = isInPlace ? home(to) : HostRegister.r11
         address(register, op, 0, scratch: HostRegister.r10, withSegment: false)

@@ -5,7 +5,9 @@ enum StateOffset {
         return offset
     }
     private static func native<T>(_ path: KeyPath<NativeState, T>) -> Int {
-        guard let offset = MemoryLayout<NativeState>.offset(of: path) else { fatalError("a computed field has no place") }
+        guard let offset = MemoryLayout<NativeState>.offset(of: path) else {
+            fatalError("a computed field has no place")
+        }
         return of(\.native) + offset
     }
     private static func fpu<T>(_ path: KeyPath<FPUState, T>) -> Int {
@@ -33,5 +35,7 @@ enum StateOffset {
         CPUArena.tlbOffset + ((user ? 2 : 0) + (write ? 1 : 0)) * TLBTables.entryCount * MemoryLayout<TLBEntry>.stride
     }
     /// Entry of the jump cache for a linear address.
-    static func jump(_ linear: UInt64) -> Int { CPUArena.jumpOffset + Int(linear & UInt64(CPUArena.jumpCount - 1)) * 16 }
+    static func jump(_ linear: UInt64) -> Int {
+        CPUArena.jumpOffset + Int(linear & UInt64(CPUArena.jumpCount - 1)) * 16
+    }
 }

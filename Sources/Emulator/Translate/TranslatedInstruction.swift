@@ -249,7 +249,13 @@ struct TranslatedInstruction {
             if isMemory { memoryBytes = 1 << Int(op.size) }
             return
         case .xchg where !attributes.contains(.hasModRM):
-            if op.code == .nop { kind = .nothing } else if op.size >= 2 { kind = .special } else { setHelper(readsAll: false) }
+            if op.code == .nop {
+                kind = .nothing
+            } else if op.size >= 2 {
+                kind = .special
+            } else {
+                setHelper(readsAll: false)
+            }
             return
         case .bt, .bts, .btr, .btc:
             // A register offset reaches beyond the operand.
@@ -309,7 +315,8 @@ struct TranslatedInstruction {
         let count = Int(op.immediate) & (op.size == 3 ? 63 : 31)
         touchesFlags = count != 0
         // A rotate through carry by the operand's width and one more is one by nothing.
-        let isPlain = count != 0 && row.pointee.code != Mnemonic.rcl.rawValue && row.pointee.code != Mnemonic.rcr.rawValue
+        let isPlain =
+            count != 0 && row.pointee.code != Mnemonic.rcl.rawValue && row.pointee.code != Mnemonic.rcr.rawValue
         if isPlain, op.size >= 2 { kills = conditional }
         if count == 0 { reads = [] }
     }

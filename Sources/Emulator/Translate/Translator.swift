@@ -417,7 +417,8 @@ final class Translator {
     private func resume(_ path: UnsafeMutablePointer<SlowPath>, _ converts: Bool) -> UInt64 {
         let s = cpu.state
         let last = path.pointee.first + Int(path.pointee.count - 1)
-        let isPlain = (!path.pointee.needsXMM || mayUseXMM)
+        let isPlain =
+            (!path.pointee.needsXMM || mayUseXMM)
             && (!path.pointee.needsX87 || s.pointee.native.x87Live != 0 || mayUseX87)
         guard path.pointee.resume != 0, isPlain else {
             s.pointee.rip = path.pointee.start &+ UInt64(last.pointee.offset) &+ UInt64(last.pointee.length)

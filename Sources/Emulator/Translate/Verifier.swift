@@ -199,7 +199,9 @@ final class Verifier {
         if let row {
             columns = (row.pointee.flagsWritten, row.pointee.flagsUndefined)
             // OF is defined for counts of 1 only, AF never.
-            if row.pointee.flagsConditional != 0, op.pointee.code != .string { columns.undefined |= RFLAGS.of | RFLAGS.af }
+            if row.pointee.flagsConditional != 0, op.pointee.code != .string {
+                columns.undefined |= RFLAGS.of | RFLAGS.af
+            }
         }
         flagColumns[op] = columns
         return columns
@@ -287,7 +289,9 @@ final class Verifier {
     ) {
         let after = cpu.dump()
         cpu.state.pointee = before
-        var lines = ["translation and interpreter differ: \(text)", "before:", cpu.dump(), "after the translation:", after]
+        var lines = [
+            "translation and interpreter differ: \(text)", "before:", cpu.dump(), "after the translation:", after,
+        ]
         let disassembler = Disassembler(mode: Decoder.Mode(key: block.pointee.mode))
         for block in blocks {
             let source = InstructionSource(cpu, block)

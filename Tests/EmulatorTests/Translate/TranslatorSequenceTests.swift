@@ -9,13 +9,21 @@
     @Suite("translated code against the interpreter") struct TranslatorSequenceTests {
         /// Rows whose operands are registers, immediates and ModRM memory.
         private static func rows(is64: Bool) -> [OpcodeRow] {
-            let others: Set<String> = ["enter", "loop", "loope", "loopne", "jcxz", "call", "jmp", "ret", "xlat", "ins", "outs"]
+            // Control flow and ports, and what reads AF, which so many instructions leave undefined.
+            let others: Set<String> = [
+                "enter", "loop", "loope", "loopne", "jcxz", "call", "jmp", "ret", "xlat", "ins", "outs", "daa", "das",
+                "aaa",
+                "aas",
+            ]
             return OpcodeTable.shared.rows.filter { row in
                 if row.attributes.contains(is64 ? .invalidIn64 : .onlyIn64) { return false }
                 switch row.family {
                 case .integer: return !others.contains(row.mnemonic) && !row.mnemonic.hasPrefix("j")
                 case .sse: return !["fxsave", "fxrstor", "ldmxcsr", "maskmovdqu", "maskmovq"].contains(row.mnemonic)
-                case .x87: return !row.attributes.contains(.called) && !row.mnemonic.hasPrefix("fn")
+                // FCOMI's C1 is one thing on Intel's processors and another on AMD's.
+                case .x87:
+                    return !row.attributes.contains(.called) && !row.mnemonic.hasPrefix("fn")
+                        && !row.mnemonic.contains("comi")
                 case .system: return row.mnemonic == "pushf"
                 }
             }
@@ -54,7 +62,8 @@
                 }
             }
             bytes += (0..<8).map { _ in UInt8(random.below(256)) }
-            let key = is64 ? ModeKey.code64 | ModeKey.flat | ModeKey.stack32 : ModeKey.code32 | ModeKey.flat | ModeKey.stack32
+            let key =
+                is64 ? ModeKey.code64 | ModeKey.flat | ModeKey.stack32 : ModeKey.code32 | ModeKey.flat | ModeKey.stack32
             let length = bytes.withUnsafeBufferPointer { buffer in
                 guard let base = buffer.baseAddress else { return 0 }
                 var decoder = Decoder(bytes: base, available: buffer.count, mode: Decoder.Mode(key: key))
@@ -109,7 +118,9 @@
                 bare.s.pointee.fpu.status = 0
                 bare.s.flags = UInt32(truncatingIfNeeded: random.next()) & 0x8D5
                 // Here and there across a page.
-                let start = BareCPU.codeAddress + (random.oneIn(4) ? 0xFF0 - UInt64(random.below(32)) : UInt64(random.below(64)) * 8)
+                let start =
+                    BareCPU.codeAddress
+                    + (random.oneIn(4) ? 0xFF0 - UInt64(random.below(32)) : UInt64(random.below(64)) * 8)
                 bare.write(code + [0xEB, 0xFE], at: start)
                 bare.s.pointee.rip = start
                 bare.s.pointee.fault.isPending = false
