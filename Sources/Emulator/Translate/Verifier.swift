@@ -23,13 +23,18 @@ final class Verifier {
         var hasFault: Bool
     }
 
+    /// What an operation reads of flags, writes with a defined value, and leaves undefined.
+    private struct FlagColumns {
+        var read: UInt32 = 0, written: UInt32 = 0, undefined: UInt32 = 0
+    }
+
     private unowned(unsafe) let cpu: CPU
     private unowned(unsafe) let translator: Translator
     private let journal = StoreJournal()
     /// A store TLB without entries: every store takes the slow path, which notes it.
     private let noStores: UnsafeMutablePointer<TLBEntry>
     /// What an operation does to flags, by its place: defined and undefined ones that it writes.
-    private var flagColumns: [UnsafePointer<DecodedOp>: (written: UInt32, undefined: UInt32)] = [:]
+    private var flagColumns: [UnsafePointer<DecodedOp>: FlagColumns] = [:]
     private var epoch: UInt64 = 0
     /// Runs that were compared, and found equal.
     private(set) var comparisons: UInt64 = 0
@@ -152,10 +157,10 @@ final class Verifier {
         for i in 0..<Int(block.pointee.count) {
             let op = UnsafePointer(block.ops + i)
             guard canRepeat(op) else { return nil }
-            // Flags that the manual leaves undefined would come into a register.
-            if undefined != 0, op.pointee.readsAllFlags { return nil }
-            let step = cpu.performOne(op, start)
             let columns = flagColumns(op, block)
+            // What the manual leaves undefined would come into a register, or decide a branch.
+            if undefined & columns.read != 0 { return nil }
+            let step = cpu.performOne(op, start)
             if step != .fault { undefined = undefined & ~columns.written | columns.undefined }
             switch step {
             case .done: continue
@@ -188,16 +193,14 @@ final class Verifier {
         }
     }
 
-    private func flagColumns(
-        _ op: UnsafePointer<DecodedOp>, _ block: BlockCache.Pointer
-    ) -> (written: UInt32, undefined: UInt32) {
+    private func flagColumns(_ op: UnsafePointer<DecodedOp>, _ block: BlockCache.Pointer) -> FlagColumns {
         if let known = flagColumns[op] { return known }
         let source = InstructionSource(cpu, block)
         let bytes = source.bytes(of: block, offset: Int(op.pointee.offset), length: Int(op.pointee.length))
-        let row = TranslatedInstruction(op, bytes: bytes, mode: block.pointee.mode).row
-        var columns: (written: UInt32, undefined: UInt32) = (0, 0)
-        if let row {
-            columns = (row.pointee.flagsWritten, row.pointee.flagsUndefined)
+        var columns = FlagColumns()
+        if let row = TranslatedInstruction(op, bytes: bytes, mode: block.pointee.mode).row {
+            columns = FlagColumns(
+                read: row.pointee.flagsRead, written: row.pointee.flagsWritten, undefined: row.pointee.flagsUndefined)
             // OF is defined for counts of 1 only, AF never.
             if row.pointee.flagsConditional != 0, op.pointee.code != .string {
                 columns.undefined |= RFLAGS.of | RFLAGS.af
@@ -308,12 +311,5 @@ final class Verifier {
         lines.append("entered at \(hex(entry, 1)); host code from \(hex(code.start, 1)):")
         lines.append(code.bytes.map { hex($0, 2) }.joined(separator: " "))
         cpu.enginesDiffer(lines.joined(separator: "\n"))
-    }
-}
-
-extension DecodedOp {
-    /// PUSHF and LAHF.
-    fileprivate var readsAllFlags: Bool {
-        code == .lahf || code == .system && sub == SystemCode.pushf.rawValue
     }
 }

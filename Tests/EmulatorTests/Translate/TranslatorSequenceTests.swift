@@ -142,7 +142,7 @@
 
         @Test("random sequences leave the same registers, flags, memory and faults", arguments: [true, false])
         func sequences(is64: Bool) throws {
-            let budget = FuzzBudget(rounds: 40)
+            let budget = FuzzBudget(rounds: 24)
             var compared: UInt64 = 0
             try budget.run("sequences") { seed in
                 let result = try Self.run(seed: seed, is64: is64, sequences: 50)
