@@ -33,6 +33,14 @@ public struct ImageError: Error, Sendable, Hashable, CustomStringConvertible {
 
     public var description: String { message }
 
+    /// The message; where it is about what a file holds and does not name the file, with its name before it. `file` is the
+    /// file meant where the error does not know.
+    public func naming(_ file: String) -> String {
+        let file = path ?? file
+        guard kind == .corrupt || kind == .io || offset != nil, !message.contains(file) else { return message }
+        return "'\(file)': \(message)"
+    }
+
     /// The error for a failed system call; `what` says what was being done ("Could not open 'x'").
     public static func system(_ code: Int32, _ what: String, path: String? = nil, offset: UInt64? = nil) -> ImageError {
         let kind: Kind

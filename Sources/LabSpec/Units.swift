@@ -144,8 +144,10 @@ private struct Quantity {
     var mantissa: UInt64 = 0
     var divisor: UInt64 = 1
     var unit = ""
+    /// More before the point than 64 bits hold.
+    private var isTooLarge = false
 
-    /// Nil when the text does not start with a number, or has more digits than 64 bits hold.
+    /// Nil when the text does not start with a number, or has more digits behind the point than 64 bits hold.
     init?(_ text: String) {
         var digits = 0
         var inFraction = false
@@ -156,8 +158,10 @@ private struct Quantity {
             } else if character.isASCII, let digit = character.wholeNumberValue {
                 let (scaled, overflow) = mantissa.multipliedReportingOverflow(by: 10)
                 let (sum, carry) = scaled.addingReportingOverflow(UInt64(digit))
-                guard !overflow, !carry, !inFraction || divisor <= UInt64.max / 10 else { return nil }
-                mantissa = sum
+                let isBeyond = overflow || carry
+                guard !inFraction || (!isBeyond && divisor <= UInt64.max / 10) else { return nil }
+                isTooLarge = isTooLarge || isBeyond
+                mantissa = isTooLarge ? 0 : sum
                 if inFraction { divisor *= 10 }
                 digits += 1
             } else {
@@ -172,7 +176,7 @@ private struct Quantity {
     /// The number times `factor`, rounded down; nil on overflow.
     func scaled(by factor: UInt64) -> UInt64? {
         let (high, low) = mantissa.multipliedFullWidth(by: factor)
-        guard high < divisor else { return nil }
+        guard !isTooLarge, high < divisor else { return nil }
         return divisor.dividingFullWidth((high, low)).quotient
     }
 

@@ -7,13 +7,12 @@ enum QEMUValues {
     static func memory(_ text: String) throws(QEMUOptionError) -> UInt64 {
         var value = text
         if let size = try keyList(text.contains("=") ? text : "size=\(text)", known: ["size"])["size"] { value = size }
+        let isPlain = !value.isEmpty && value.utf8.allSatisfy { (48...57).contains($0) }
         let bytes: UInt64
-        if let mebibytes = UInt64(value) {
-            bytes = mebibytes.multipliedReportingOverflow(by: 1 << 20).partialValue
-        } else if case .success(let size) = ByteSize.parse(value) {
-            bytes = size.bytes
-        } else {
-            throw QEMUOptionError("not a size; write MiB, or a number with K, M or G")
+        switch ByteSize.parse(isPlain ? value + "M" : value) {
+        case .success(let size): bytes = size.bytes
+        case .failure(.tooLarge): throw QEMUOptionError("'\(value)' is too large: memory is 1 MiB to 1 TiB")
+        case .failure: throw QEMUOptionError("not a size; write MiB, or a number with K, M or G")
         }
         guard bytes >= 1 << 20, bytes <= 1 << 40 else { throw QEMUOptionError("memory is 1 MiB to 1 TiB") }
         return bytes
@@ -59,9 +58,16 @@ enum QEMUValues {
         return path
     }
 
+    /// A number that is not negative.
+    static func number(_ text: String, key: String) throws(QEMUOptionError) -> Int {
+        if let value = Int(text), value >= 0 { return value }
+        let isNumber = !text.isEmpty && text.utf8.allSatisfy { (48...57).contains($0) }
+        throw QEMUOptionError("\(key)=\(text) is \(isNumber ? "too large" : "not a number")")
+    }
+
     static func port(_ text: String) throws(QEMUOptionError) -> UInt16 {
         let value = text.hasPrefix("0x") ? UInt16(text.dropFirst(2), radix: 16) : UInt16(text)
-        guard let value else { throw QEMUOptionError("'\(text)' is not an I/O port") }
+        guard let value else { throw QEMUOptionError("'\(text)' is not an I/O port: 0 to 0xffff") }
         return value
     }
 
