@@ -65,6 +65,13 @@ public final class Machine: @unchecked Sendable {
             cpu.state.pointee.nmiRequest = true
             cpu.kick()
         }
+        // What takes long ends the slice, so that messages are heard soon whatever a guest does.
+        board.scheduler.longWork = { [unowned cpu] in cpu.kick() }
+        let dropTranslations = board.memory.layoutChanged
+        board.memory.layoutChanged = { [unowned cpu] in
+            dropTranslations()
+            cpu.kick()
+        }
         cpu.acknowledgeInterrupt = { [unowned apic] in apic.acknowledgeInterrupt() }
         cpu.readTaskPriority = { [unowned apic] in apic.taskPriority }
         cpu.writeTaskPriority = { [unowned apic] in apic.taskPriority = $0 }
@@ -114,6 +121,7 @@ public final class Machine: @unchecked Sendable {
     }
 
     private func powerOn() throws(MachineError) {
+        cpu.tracer?.line(.cpuReset, "CPU Reset (CPU 0)\n" + cpu.dump())
         try board.reset()
         cpu.reset()
         if let entry = board.bootEntry { cpu.start(at: entry) }

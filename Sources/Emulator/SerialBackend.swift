@@ -4,4 +4,10 @@
 public protocol SerialBackend: AnyObject, Sendable {
     /// One character from the guest. Called on the CPU thread; must not block.
     func transmit(_ byte: UInt8)
+    /// The guest's receiver took bytes that the host had sent: there is room for as many more. Called on the CPU thread.
+    func inputTaken(_ count: Int)
+}
+
+extension SerialBackend {
+    public func inputTaken(_ count: Int) {}
 }

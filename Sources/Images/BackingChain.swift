@@ -36,7 +36,7 @@ public enum DiskImage {
         chosen.keySecret = parsed.keySecret ?? options.keySecret
         let storage = try FileStorage.open(
             path, readOnly: options.readOnly, lock: options.lock, unsafeCache: options.unsafeCache,
-            syncsAtEnd: options.syncsAtEnd)
+            syncsAtEnd: options.syncsAtEnd, protectedFiles: options.protectedFiles)
         guard visited.insert(storage.identity).inserted else {
             throw ImageError(.corrupt, "Backing file '\(path)' creates an infinite loop.", path: path)
         }

@@ -13,6 +13,8 @@ public protocol BlockDevice: AnyObject, Sendable {
     var isReadOnly: Bool { get }
     /// Allocation unit in bytes, nil for formats without one.
     var clusterSize: Int? { get }
+    /// The host files of this layer: image, external data file, extents.
+    var hostFiles: [FileStorage] { get }
 
     /// Fills `buffer` from `offset`. Throws `.invalidArgument` when the range leaves the disk.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError)

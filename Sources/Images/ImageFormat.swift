@@ -94,6 +94,8 @@ public struct OpenOptions: Sendable {
     public var confinedTo: String?
     /// Files outside that folder that may be named all the same.
     public var declaredFiles: Set<String> = []
+    /// Files that must not be opened for writing, whatever names them: the image, its data file or one of its extents.
+    public var protectedFiles: Set<FileStorage.FileIdentity> = []
 
     public init(
         format: String? = nil, readOnly: Bool = true, lock: LockMode = .normal, openBacking: Bool = true,

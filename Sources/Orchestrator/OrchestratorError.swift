@@ -11,6 +11,10 @@ public struct OrchestratorError: Error, Sendable, Equatable, CustomStringConvert
         case image
         /// A host call failed.
         case host
+        /// The disk is full.
+        case noSpace
+        /// What labctl knows of a lab or VM cannot be read.
+        case state
         /// The lab file asks for something that this version cannot do.
         case unsupported
         /// A VM is not there, not running, or did not do what it was asked.

@@ -12,7 +12,7 @@ public final class Descriptor: Sendable {
 
     /// Opens a file, close-on-exec.
     public static func open(_ path: String, _ flags: Int32, mode: mode_t = 0o600) throws(HostError) -> Descriptor {
-        let raw = Glibc.open(path, flags | O_CLOEXEC, mode)
+        let raw = HostCall.open(path, flags, mode: mode)
         guard raw >= 0 else { throw HostError("open", path) }
         return Descriptor(owning: raw)
     }
@@ -55,11 +55,7 @@ public final class Descriptor: Sendable {
     /// Writes once.
     /// - Returns: how many bytes the system took; 0 when it would block; nil when it failed (`errno` says why).
     public func write(_ bytes: ArraySlice<UInt8>) -> Int? {
-        let count = bytes.withUnsafeBytes { buffer in
-            var count: Int
-            repeat { count = Glibc.write(raw, buffer.baseAddress, buffer.count) } while count < 0 && errno == EINTR
-            return count
-        }
+        let count = HostCall.write(raw, bytes)
         if count >= 0 { return count }
         return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : nil
     }

@@ -18,7 +18,8 @@ public struct HostError: Error, Sendable, Equatable, CustomStringConvertible {
         self.reason = reason
     }
 
-    public var description: String {
-        "cannot \(operation) \(path): \(reason.isEmpty ? String(cString: strerror(code)) : reason)"
-    }
+    /// Why, in the system's words or the caller's.
+    public var cause: String { reason.isEmpty ? String(cString: strerror(code)) : reason }
+
+    public var description: String { "cannot \(operation) \(path): \(cause)" }
 }

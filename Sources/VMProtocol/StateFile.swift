@@ -9,21 +9,16 @@ public enum StateFile {
     public static func replace(_ path: String, with bytes: [UInt8]) throws(HostError) {
         let temporary = "\(path).\(getpid()).tmp"
         let file = try Descriptor.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
-        guard file.writeAll(bytes), fsync(file.raw) == 0 else {
+        guard file.writeAll(bytes), HostCall.sync(file.raw), HostCall.rename(temporary, to: path) else {
             let code = errno
-            unlink(temporary)
-            throw HostError("write", path, code: code)
-        }
-        guard rename(temporary, path) == 0 else {
-            let code = errno
-            unlink(temporary)
+            HostCall.unlink(temporary)
             throw HostError("write", path, code: code)
         }
     }
 
     /// The whole file; nil when there is none.
     public static func read(_ path: String) throws(HostError) -> [UInt8]? {
-        let raw = open(path, O_RDONLY | O_CLOEXEC)
+        let raw = HostCall.open(path, O_RDONLY)
         guard raw >= 0 else {
             if errno == ENOENT { return nil }
             throw HostError("read", path)
@@ -80,7 +75,7 @@ public final class FileLock: Sendable {
 
     /// Replaces the file's text (who holds it, for people to read).
     public func annotate(_ text: String) {
-        guard ftruncate(descriptor.raw, 0) == 0 else { return }
+        guard HostCall.truncate(descriptor.raw, to: 0) else { return }
         _ = Array(text.utf8).withUnsafeBytes { pwrite(descriptor.raw, $0.baseAddress, $0.count, 0) }
     }
 }

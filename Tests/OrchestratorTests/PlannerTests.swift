@@ -69,9 +69,43 @@ import VMProtocol
         #expect(digest == same)
     }
 
-    @Test func anOverlayWithoutARecordIsMadeAgain() throws {
-        let plan = try decide(vm(), VMObservation(overlays: [.hda]))
-        #expect(plan.missingOverlays == [.hda])
+    private func refusal(_ instance: VMInstance, _ found: VMObservation) throws -> String {
+        let plan = try decide(instance, found)
+        #expect(plan.missingOverlays.isEmpty)
+        guard case .refuse(let reason) = plan.decision else {
+            Issue.record("expected a refusal, got \(plan.decision)")
+            return ""
+        }
+        return reason
+    }
+
+    @Test func anOverlayThatNoRecordKnowsIsKept() throws {
+        let reason = try refusal(vm(), VMObservation(overlays: [.hda]))
+        #expect(reason.contains("does not know hda.qcow2"))
+        #expect(reason.contains("labctl up --adopt alpha"))
+        #expect(reason.contains("labctl reset alpha"))
+    }
+
+    @Test(arguments: [false, true])
+    func aRecordThatCannotBeReadStopsNothingAndOverwritesNothing(isRunning: Bool) throws {
+        for overlays in [[.hda], []] as [Set<DiskSlot>] {
+            let fault = RecordFault(path: "/state/vm.json", kind: .damaged, reason: "it is empty")
+            let reason = try refusal(vm(), VMObservation(isRunning: isRunning, fault: fault, overlays: overlays))
+            #expect(reason.contains("/state/vm.json cannot be used: it is empty"))
+            #expect(reason.contains("overlays are kept"))
+        }
+    }
+
+    @Test func aRecordOfANewerLabctlIsLeftToIt() throws {
+        let fault = RecordFault(path: "/state/vm.json", kind: .newer, reason: "it has format version 9")
+        let reason = try refusal(vm(), VMObservation(fault: fault, overlays: [.hda]))
+        #expect(reason.contains("format version 9"))
+        #expect(!reason.contains("reset"))
+    }
+
+    @Test func aVMThatRunsWithoutARecordIsNotStopped() throws {
+        let reason = try refusal(vm { $0.disks = [:] }, VMObservation(isRunning: true))
+        #expect(reason.contains("labctl down alpha"))
     }
 
     @Test func aChangedGoldenImageRefusesTheVMAndShowsTheWayOut() throws {

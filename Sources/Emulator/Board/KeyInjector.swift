@@ -9,6 +9,8 @@ final class KeyInjector {
 
     /// Pause between one chord's release and the next one's press; guests that poll by timer need it.
     private static let gapNanoseconds: UInt64 = 5_000_000
+    /// Chords that may wait; more than a person types ahead, few enough for a client that never stops.
+    static let queueLimit = 1024
     private let keyboard: PS2Keyboard
     private let scheduler: Scheduler
     private var waiting: [Chord] = []
@@ -22,13 +24,15 @@ final class KeyInjector {
     }
 
     /// Queues one chord such as `["ctrl", "alt", "delete"]`.
-    /// - Returns: the first name that is no key; nothing is queued then. Nil when all are known.
+    /// - Returns: the first name that is no key; nothing is queued then. Nil when all are known, also when the queue is
+    ///   full and the chord is lost.
     func press(_ names: [String], holdMilliseconds: Int = 100) -> String? {
         var keys: [ScanCodes.Key] = []
         for name in names {
             guard let key = ScanCodes.key(named: name) else { return name }
             keys.append(key)
         }
+        guard waiting.count < Self.queueLimit else { return nil }
         let hold = UInt64(max(1, min(holdMilliseconds, 60_000))) * 1_000_000
         waiting.append(Chord(keys: keys, holdNanoseconds: hold))
         if held == nil, waiting.count == 1, let timer { scheduler.arm(timer, at: scheduler.nowNanoseconds) }

@@ -103,7 +103,7 @@ final class PCBoard {
             : FDC82077(
                 drives: config.floppies.prefix(2).map { FloppyDrive(kind: .highDensity, disk: $0) },
                 irq: wires.line(6), dma: FloppyDMAChannel(dma), scheduler: scheduler)
-        fwCfg = FwCfg(memory: memory)
+        fwCfg = FwCfg(memory: memory, scheduler: scheduler)
 
         // PCI: the bridge's configuration ports first, so that CF9 inside them goes to the reset register.
         ports.claim(0xCF8, count: 8, by: pci)

@@ -1,3 +1,11 @@
+extension FixedWidthInteger where Self: UnsignedInteger {
+    /// The low `size` bytes: what fits on the wires of an access. The buses cut every device's answer with this, so that
+    /// nobody who asks for a byte has to expect more.
+    @inline(__always) func clipped(toBytes size: Int) -> Self {
+        size * 8 >= Self.bitWidth ? self : self & (1 << Self(truncatingIfNeeded: size * 8) &- 1)
+    }
+}
+
 /// A device that answers I/O port accesses. Ports are absolute; `size` is 1, 2 or 4 bytes.
 ///
 /// The bus never splits an access: a device that only knows bytes answers wider ones through
@@ -5,6 +13,10 @@
 protocol PortDevice: AnyObject {
     func portRead(_ port: UInt16, size: Int) -> UInt32
     func portWrite(_ port: UInt16, size: Int, value: UInt32)
+
+    /// Whether the two calls below take a whole page at once. Only ports that do nothing but move data may: on others each
+    /// access may take long or change the machine, and the processor looks around between them.
+    func movesInBulk(_ port: UInt16) -> Bool
 
     /// `rep ins`: fills `count` elements of `size` bytes from one port. The default reads one by one;
     /// a device with a data FIFO (IDE) overrides it with a bulk copy.
@@ -14,6 +26,8 @@ protocol PortDevice: AnyObject {
 }
 
 extension PortDevice {
+    func movesInBulk(_ port: UInt16) -> Bool { false }
+
     func portReadBulk(_ port: UInt16, size: Int, count: Int, into buffer: UnsafeMutableRawPointer) {
         for i in 0..<count {
             let value = portRead(port, size: size)

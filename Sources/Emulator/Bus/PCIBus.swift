@@ -157,7 +157,7 @@ final class PCIBus: PortDevice {
 
     func portRead(_ port: UInt16, size: Int) -> UInt32 {
         if port == 0xCF8, size == 4 { return address }
-        guard port >= 0xCFC, let (device, offset) = selected(port) else { return ones(size) }
+        guard port >= 0xCFC, let (device, offset) = selected(port) else { return ~0 }
         return device.configRead(offset, size: size)
     }
 
@@ -175,6 +175,4 @@ final class PCIBus: PortDevice {
         else { return nil }
         return (device, Int(address & 0xFC) + Int(port & 3))
     }
-
-    private func ones(_ size: Int) -> UInt32 { size == 4 ? ~0 : (1 << UInt32(size * 8)) - 1 }
 }

@@ -12,6 +12,10 @@ final class Scheduler {
         fileprivate init(_ fire: @escaping (UInt64) -> Void) { self.fire = fire }
     }
 
+    /// A device did something that takes the host longer than some microseconds: the machine looks for messages and
+    /// timers before the guest goes on. So no guest can fill a slice of time with costly operations.
+    var longWork: () -> Void = {}
+
     private var clock: () -> UInt64
     /// Few timers exist (a dozen devices), so an unsorted list with a cached minimum beats a heap.
     private var timers: [Timer] = []

@@ -9,6 +9,7 @@ extension CPU {
     func deliver(vector: UInt8, kind: EventKind, errorCode: UInt32?) -> Bool {
         let s = state
         s.pointee.stepArmed = false
+        tracer?.line(.int, eventLine(vector: vector, kind: kind, errorCode: errorCode))
         let delivered: Bool
         if !s.pointee.isProtected {
             delivered = deliverReal(vector: vector, tableBase: s.pointee.idtr.base, limit: UInt32(s.pointee.idtr.limit))

@@ -24,6 +24,19 @@ public struct TraceItems: OptionSet, Sendable {
     ]
 }
 
+extension CPU {
+    /// `int`: what is about to be delivered, in the order of QEMU's line: vector, error code, whether an instruction asked
+    /// for it, privilege, where, stack, the accumulator; for page faults the address.
+    func eventLine(vector: UInt8, kind: EventKind, errorCode: UInt32?) -> String {
+        let s = state.pointee
+        let code = s.segments[SegmentIndex.cs].selector, stack = s.segments[SegmentIndex.ss].selector
+        var line = "v=\(hex(vector, 2)) e=\(hex(errorCode ?? 0, 4)) i=\(kind == .software ? 1 : 0) cpl=\(s.cpl)"
+        line += " IP=\(hex(code, 4)):\(hex(s.rip, 16)) SP=\(hex(stack, 4)):\(hex(s.gpr[Register.rsp], 16))"
+        line += vector == Vector.pf ? " CR2=\(hex(s.cr2, 16))" : " EAX=\(hex(s.gpr[Register.rax], 16))"
+        return line
+    }
+}
+
 /// Writes the logs that are asked for, a line at a time.
 final class Tracer {
     let items: TraceItems

@@ -94,7 +94,11 @@ final class APICTimer {
         case .tscDeadline:
             guard deadlineTicks != 0 else { return nil }
             let tsc = tscNow()
-            return deadlineTicks <= tsc ? now : now &+ ClockRates.nanoseconds(at: deadlineTicks - tsc, hertz: tscHertz)
+            guard deadlineTicks > tsc else { return now }
+            // A deadline in some hundred years is none; wrapped round, it would be due at once, again and again.
+            let (deadline, isNever) = now.addingReportingOverflow(
+                ClockRates.nanoseconds(at: deadlineTicks - tsc, hertz: tscHertz))
+            return isNever ? nil : deadline
         case .oneShot:
             let deadline = startedAt + UInt64(storedCount) << shift
             return storedCount != 0 && deadline > now ? deadline : nil

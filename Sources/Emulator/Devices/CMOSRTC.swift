@@ -62,10 +62,11 @@ final class CMOSRTC: PortDevice, ResettableDevice {
 
     private var isSetting: Bool { ram[Register.b] & 0x80 != 0 }
     private var dividerRuns: Bool { ram[Register.a] & 0x70 < 0x60 }
-    private func clockSeconds(_ now: UInt64) -> Int64 { epochSeconds + Int64(now / Self.second) }
+    private func clockSeconds(_ now: UInt64) -> Int64 { epochSeconds &+ Int64(clamping: now / Self.second) }
 
+    /// A byte has no room for a century above 255, or above 159 in BCD, which a guest may have set: its low bits are kept.
     private func encode(_ value: Int) -> UInt8 {
-        ram[Register.b] & 4 != 0 ? UInt8(value) : UInt8(value / 10) << 4 | UInt8(value % 10)
+        UInt8(truncatingIfNeeded: ram[Register.b] & 4 != 0 ? value : (value / 10) << 4 | value % 10)
     }
 
     private func decode(_ value: UInt8) -> Int {
@@ -101,7 +102,7 @@ final class CMOSRTC: PortDevice, ResettableDevice {
         let date = CalendarDate(
             year: decode(ram[Register.century]) * 100 + decode(ram[0x09]), month: decode(ram[0x08]),
             day: decode(ram[0x07]), hour: decodeHour(ram[0x04]), minute: decode(ram[0x02]), second: decode(ram[0x00]))
-        epochSeconds = date.secondsSince1970 - Int64(now / Self.second)
+        epochSeconds = date.secondsSince1970 &- Int64(clamping: now / Self.second)
     }
 
     // MARK: Interrupts

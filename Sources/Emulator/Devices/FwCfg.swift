@@ -31,7 +31,12 @@ final class FwCfg: PortDevice, ResettableDevice {
         static let error: UInt32 = 1, read: UInt32 = 2, skip: UInt32 = 4, select: UInt32 = 8, write: UInt32 = 16
     }
 
+    /// The longest transfer. Items are far smaller; what lies beyond an item's end is filled with zeros at the guest's
+    /// word.
+    private static let longestTransfer = 16 << 20
+
     private let memory: PhysicalMap
+    private let scheduler: Scheduler
     private var items: [UInt16: [UInt8]] = [:]
     /// Names and contents in the directory's order.
     private var files: [(name: String, contents: [UInt8])] = []
@@ -40,8 +45,9 @@ final class FwCfg: PortDevice, ResettableDevice {
     private var position = 0
     private var dmaHigh: UInt32 = 0
 
-    init(memory: PhysicalMap) {
+    init(memory: PhysicalMap, scheduler: Scheduler) {
         self.memory = memory
+        self.scheduler = scheduler
         set(.signature, Array("QEMU".utf8))
         // Bit 0: the ports; bit 1: DMA.
         set(.interfaces, UInt32(3))
@@ -115,6 +121,8 @@ final class FwCfg: PortDevice, ResettableDevice {
         }
     }
 
+    func movesInBulk(_ port: UInt16) -> Bool { port == 0x510 || port == 0x511 }
+
     func portReadBulk(_ port: UInt16, size: Int, count: Int, into buffer: UnsafeMutableRawPointer) {
         for index in 0..<size * count {
             // SAFETY: the caller hands size * count bytes. Only byte reads carry data.
@@ -129,13 +137,13 @@ final class FwCfg: PortDevice, ResettableDevice {
     }
 
     private func transfer(_ descriptor: UInt64) {
-        let control = UInt32(readBigEndian(descriptor, size: 4))
-        let length = Int(readBigEndian(descriptor &+ 4, size: 4))
+        scheduler.longWork()
+        let control = UInt32(truncatingIfNeeded: readBigEndian(descriptor, size: 4))
+        let length = Int(truncatingIfNeeded: readBigEndian(descriptor &+ 4, size: 4) & 0xFFFF_FFFF)
         let address = readBigEndian(descriptor &+ 8, size: 8)
-        if control & Control.select != 0 { select(UInt16(control >> 16)) }
+        if control & Control.select != 0 { select(UInt16(truncatingIfNeeded: control >> 16)) }
         var result: UInt32 = 0
-        if control & (Control.read | Control.write) != 0, length > Int(memory.ramSizeBytes) {
-            // Longer than all memory: nobody means that, and zeroing it would take seconds.
+        if control & (Control.read | Control.write) != 0, length > Self.longestTransfer {
             result = Control.error
         } else if control & Control.read != 0 {
             copy(to: address, length: length)

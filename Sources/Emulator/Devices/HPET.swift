@@ -110,7 +110,7 @@ final class HPET: MMIODevice, ResettableDevice {
                 comparators[index].value = next & 0xFFFF_FFFF
             } else {
                 let behind = count &- comparators[index].value
-                comparators[index].value &+= (behind / period + 1) &* period
+                comparators[index].value &+= (behind / period &+ 1) &* period
             }
         }
         arm(index)
@@ -164,8 +164,7 @@ final class HPET: MMIODevice, ResettableDevice {
     }
 
     func mmioRead(_ offset: UInt64, size: Int) -> UInt64 {
-        let value = read(offset & ~7) >> ((offset & 7) * 8)
-        return size == 8 ? value : value & (1 << UInt64(size * 8) - 1)
+        read(offset & ~7) >> ((offset & 7) * 8)
     }
 
     func mmioWrite(_ offset: UInt64, size: Int, value: UInt64) {

@@ -32,7 +32,10 @@ final class KBC8042: PortDevice, ResettableDevice {
     private var lastWriteWasCommand = true
     /// The command that the next write to port 60h completes.
     private var pendingCommand: UInt8?
+    /// Answers that wait for the output buffer. A real controller has room for the one in the buffer only; a guest that
+    /// asks without reading loses what comes when all of these are taken.
     private var replies: [(byte: UInt8, isMouse: Bool)] = []
+    private static let replyLimit = 16
     private var output: UInt8 = 0
     private var source: Source?
     /// The translator saw F0h: the next code is a release.
@@ -102,7 +105,7 @@ final class KBC8042: PortDevice, ResettableDevice {
     }
 
     private func reply(_ byte: UInt8, isMouse: Bool = false) {
-        replies.append((byte, isMouse))
+        if replies.count < Self.replyLimit { replies.append((byte, isMouse)) }
         fill()
     }
 

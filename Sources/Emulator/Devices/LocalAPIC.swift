@@ -238,7 +238,7 @@ final class LocalAPIC: MMIODevice, ResettableDevice {
     // MARK: Memory-mapped registers
 
     func mmioRead(_ offset: UInt64, size: Int) -> UInt64 {
-        guard isGloballyEnabled else { return size == 8 ? ~0 : (1 << UInt64(size * 8)) - 1 }
+        guard isGloballyEnabled else { return ~0 }
         // Registers are 32 bits on 16-byte boundaries; parts of one can be read, what lies between is zero.
         guard offset & 0xF < 4 else { return 0 }
         return UInt64(readRegister(Int(offset >> 4)) >> UInt32((offset & 3) * 8))

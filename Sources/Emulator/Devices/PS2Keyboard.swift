@@ -16,9 +16,10 @@ final class PS2Keyboard {
     }
     /// A real keyboard's buffer; more keys than that are lost with an overrun code.
     private static let bufferBytes = 16
-    /// Answers to commands come before keys.
-    private var answers = ByteQueue()
-    private var codes = ByteQueue()
+    /// Answers to commands come before keys. A guest that sends commands and reads nothing loses the later answers.
+    private var answers = ByteQueue(capacity: PS2Keyboard.bufferBytes)
+    /// One byte more than the buffer: the overrun code.
+    private var codes = ByteQueue(capacity: PS2Keyboard.bufferBytes + 1)
     private var isScanning = true
     private var codeSet: UInt8 = 2
     private var pendingCommand: UInt8?
@@ -45,7 +46,7 @@ final class PS2Keyboard {
         guard isScanning else { return }
         let sequence = ScanCodes.sequence(key, isDown: isDown, set: codeSet)
         if codes.count + sequence.count > Self.bufferBytes {
-            if codes.count <= Self.bufferBytes { codes.append(codeSet == 1 ? 0xFF : 0x00) }
+            codes.append(codeSet == 1 ? 0xFF : 0x00)
         } else {
             sequence.forEach { codes.append($0) }
         }

@@ -7,7 +7,8 @@ final class PS2Mouse {
     private static let acknowledge: UInt8 = 0xFA
     private static let queueBytes = 64
 
-    private var queue = ByteQueue()
+    /// Packets stop short of the end; what a guest makes the mouse echo and does not read is lost beyond it.
+    private var queue = ByteQueue(capacity: PS2Mouse.queueBytes)
     private var identity: UInt8 = 0
     private var sampleRate: UInt8 = 100
     private var resolution: UInt8 = 2

@@ -20,6 +20,8 @@ final class UART16550: PortDevice, ResettableDevice {
     }
     private enum MCR { static let dtr: UInt8 = 1, rts: UInt8 = 2, out1: UInt8 = 4, out2: UInt8 = 8, loop: UInt8 = 0x10 }
     private static let fifoDepth = 16
+    /// Bytes from the host that may wait; what a host sends beyond that without waiting is lost, as on a real line.
+    static let waitingLimit = 1 << 20
     /// CTS, DSR and DCD of a connected peer.
     private static let connected: UInt8 = 0xB0
 
@@ -40,9 +42,9 @@ final class UART16550: PortDevice, ResettableDevice {
     private var transmitPending = false
     /// Received data sat below the trigger level for four character times.
     private var timedOut = false
-    private var received = ByteQueue()
-    /// What the host has sent and the receiver has no room for yet.
-    private var waiting = ByteQueue()
+    private var received = ByteQueue(capacity: UART16550.fifoDepth)
+    /// What the host has sent and the receiver has no room for yet. Hosts wait for `inputTaken` long before it is full.
+    private var waiting = ByteQueue(capacity: UART16550.waitingLimit)
     private var timeout: Scheduler.Timer?
 
     init(base: UInt16, scheduler: Scheduler, irq: IRQLine, backend: (any SerialBackend)?) {
@@ -80,7 +82,7 @@ final class UART16550: PortDevice, ResettableDevice {
     /// The peer holds the line in break condition.
     func receiveBreak() {
         lineErrors |= LSR.breakReceived
-        received.append(0)
+        if received.isFull { lineErrors |= LSR.overrun } else { received.append(0) }
         updateIRQ()
     }
 
@@ -89,9 +91,12 @@ final class UART16550: PortDevice, ResettableDevice {
     private var trigger: Int { usesFIFO ? [1, 4, 8, 14][Int(fifoControl >> 6)] : 1 }
 
     private func refill() {
+        var taken = 0
         while received.count < capacity, modemControl & MCR.loop == 0, let byte = waiting.popFirst() {
             received.append(byte)
+            taken += 1
         }
+        if taken > 0 { backend?.inputTaken(taken) }
         armTimeout()
         updateIRQ()
     }

@@ -12,7 +12,8 @@ extension CPU {
         let s = state
         s.pointee.budget = budget
         while true {
-            if s.pointee.fault.isPending { deliverPendingFault() }
+            // Counted, because a handler that faults at its first byte would keep the processor in this loop for good.
+            if s.pointee.fault.isPending { deliverPendingFault(); s.pointee.budget &-= 1 }
             if needsService, s.pointee.interruptShadow == 0 { serviceInterrupts() }
             if s.pointee.halted { return .halted }
             if s.pointee.budget <= 0 { return .budget }

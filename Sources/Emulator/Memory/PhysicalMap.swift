@@ -165,8 +165,10 @@ final class PhysicalMap {
             default: return at.loadUnaligned(as: UInt64.self)
             }
         }
-        if let device = target.device { return device.mmioRead(target.deviceOffset + inPage, size: size) }
-        return size == 8 ? ~0 : (1 << UInt64(size * 8)) - 1
+        if let device = target.device {
+            return device.mmioRead(target.deviceOffset + inPage, size: size).clipped(toBytes: size)
+        }
+        return UInt64.max.clipped(toBytes: size)
     }
 
     func write(_ address: UInt64, size: Int, value: UInt64) {

@@ -23,6 +23,8 @@ public final class FileStorage: Storage, @unchecked Sendable {
     private let lock: LockMode
     /// What this file was made with; its companions are too.
     private var attributes = FileAttributes()
+    /// Files that neither this one nor a companion may be, should it be written.
+    private let protectedFiles: Set<FileIdentity>
     /// Device and inode: tells whether two paths are one file.
     public let identity: FileIdentity
 
@@ -30,12 +32,27 @@ public final class FileStorage: Storage, @unchecked Sendable {
     public struct FileIdentity: Hashable, Sendable {
         public let device: UInt64
         public let inode: UInt64
+
+        init(_ status: stat) {
+            device = UInt64(status.st_dev)
+            inode = UInt64(status.st_ino)
+        }
+
+        /// What a path leads to, symbolic links followed; nil where there is nothing.
+        init?(of path: String) {
+            var status = stat()
+            guard stat(path, &status) == 0 else { return nil }
+            self.init(status)
+        }
     }
 
-    /// Opens an existing file and takes the image lock that `lock` asks for.
+    /// Opens an existing file and takes the image lock that `lock` asks for. One of `protectedFiles` is not opened for
+    /// writing, nor is it as a companion of this one.
     public static func open(
-        _ path: String, readOnly: Bool, lock: LockMode = .normal, unsafeCache: Bool = false, syncsAtEnd: Bool = false
+        _ path: String, readOnly: Bool, lock: LockMode = .normal, unsafeCache: Bool = false, syncsAtEnd: Bool = false,
+        protectedFiles: Set<FileIdentity> = []
     ) throws(ImageError) -> FileStorage {
+        if !readOnly { try protect(protectedFiles, FileIdentity(of: path), path) }
         // A pipe of that name must not keep us waiting; files and devices do not mind.
         let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK
         let descriptor = Glibc.open(path, flags)
@@ -46,26 +63,39 @@ public final class FileStorage: Storage, @unchecked Sendable {
         }
         return try FileStorage(
             adopting: descriptor, path: path, readOnly: readOnly, lock: lock, unsafeCache: unsafeCache,
-            syncsAtEnd: syncsAtEnd)
+            syncsAtEnd: syncsAtEnd, protectedFiles: protectedFiles)
+    }
+
+    private static func protect(
+        _ files: Set<FileIdentity>, _ identity: FileIdentity?, _ path: String
+    ) throws(ImageError) {
+        guard let identity, files.contains(identity) else { return }
+        throw ImageError(
+            .permission, "'\(path)' is a file of a golden image, which is never opened for writing", path: path)
     }
 
     /// Makes an empty file, or empties an existing one after its lock has been had.
     public static func create(
-        _ path: String, exclusive: Bool = false, unsafeCache: Bool = false
+        _ path: String, exclusive: Bool = false, unsafeCache: Bool = false, protectedFiles: Set<FileIdentity> = []
     ) throws(ImageError) -> FileStorage {
-        try create(path, exclusive: exclusive, unsafeCache: unsafeCache, attributes: FileAttributes())
+        try create(
+            path, exclusive: exclusive, unsafeCache: unsafeCache, protectedFiles: protectedFiles,
+            attributes: FileAttributes())
     }
 
     /// The same, with what the file system is to be told about the file.
     static func create(
-        _ path: String, exclusive: Bool = false, unsafeCache: Bool, attributes: FileAttributes
+        _ path: String, exclusive: Bool = false, unsafeCache: Bool, protectedFiles: Set<FileIdentity> = [],
+        attributes: FileAttributes
     ) throws(ImageError) -> FileStorage {
         try FilePath.checkEncoding(path)
+        try protect(protectedFiles, FileIdentity(of: path), path)
         let flags = O_RDWR | O_CREAT | O_CLOEXEC | (exclusive ? O_EXCL : 0)
         let descriptor = Glibc.open(path, flags, 0o644)
         guard descriptor >= 0 else { throw .system(errno, "Could not create '\(path)'", path: path) }
         let storage = try FileStorage(
-            adopting: descriptor, path: path, readOnly: false, lock: .normal, unsafeCache: unsafeCache)
+            adopting: descriptor, path: path, readOnly: false, lock: .normal, unsafeCache: unsafeCache,
+            protectedFiles: protectedFiles)
         if !storage.isDevice {
             try storage.resize(to: 0)
             attributes.apply(to: descriptor)
@@ -76,7 +106,7 @@ public final class FileStorage: Storage, @unchecked Sendable {
 
     private init(
         adopting descriptor: Int32, path: String, readOnly: Bool, lock: LockMode, unsafeCache: Bool,
-        syncsAtEnd: Bool = false
+        syncsAtEnd: Bool = false, protectedFiles: Set<FileIdentity>
     ) throws(ImageError) {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else {
@@ -96,7 +126,8 @@ public final class FileStorage: Storage, @unchecked Sendable {
         skipSync = unsafeCache
         writesBackEarly = unsafeCache && syncsAtEnd
         self.lock = lock
-        identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+        self.protectedFiles = protectedFiles
+        identity = FileIdentity(status)
         var bytes = UInt64(status.st_size)
         if isDevice {
             let end = lseek(descriptor, 0, Int32(SEEK_END))
@@ -105,6 +136,8 @@ public final class FileStorage: Storage, @unchecked Sendable {
         length = Atomic(bytes)
         if type == S_IFREG {
             do throws(ImageError) {
+                // The path may lead elsewhere by now than when it was looked at.
+                if !readOnly { try Self.protect(protectedFiles, identity, path) }
                 try ImageLock.take(descriptor: descriptor, path: path, readOnly: readOnly, mode: lock)
             } catch {
                 close()
@@ -129,6 +162,7 @@ public final class FileStorage: Storage, @unchecked Sendable {
         Glibc.close(descriptor)
     }
 
+    public var hostFiles: [FileStorage] { [self] }
     public var byteCount: UInt64 { length.load(ordering: .acquiring) }
 
     public var allocatedBytes: UInt64? {
@@ -276,8 +310,12 @@ public final class FileStorage: Storage, @unchecked Sendable {
     }
 
     public func openSibling(_ path: String, create: Bool) throws(ImageError) -> any Storage {
-        if create { return try FileStorage.create(path, unsafeCache: skipSync, attributes: attributes) }
-        return try FileStorage.open(path, readOnly: isReadOnly, lock: lock, unsafeCache: skipSync)
+        if create {
+            return try FileStorage.create(
+                path, unsafeCache: skipSync, protectedFiles: protectedFiles, attributes: attributes)
+        }
+        return try FileStorage.open(
+            path, readOnly: isReadOnly, lock: lock, unsafeCache: skipSync, protectedFiles: protectedFiles)
     }
 }
 

@@ -14,6 +14,7 @@ final class OverlayStorage: UnwritableStorage, @unchecked Sendable {
 
     var path: String { below.path }
     var allocatedBytes: UInt64? { below.allocatedBytes }
+    var hostFiles: [FileStorage] { below.hostFiles }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
         try below.read(into: buffer, at: offset)

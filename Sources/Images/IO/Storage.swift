@@ -28,9 +28,13 @@ public protocol Storage: AnyObject, Sendable {
     func close()
     /// Opens a companion file (external data, extents) with this one's access mode.
     func openSibling(_ path: String, create: Bool) throws(ImageError) -> any Storage
+    /// The files of the host that the bytes lie in; none for memory.
+    var hostFiles: [FileStorage] { get }
 }
 
 extension Storage {
+    public var hostFiles: [FileStorage] { [] }
+
     /// Reads `count` bytes into a fresh array. `count` has been bounded by the caller.
     func readBytes(at offset: UInt64, count: Int) throws(ImageError) -> [UInt8] {
         let buffer = HeapBuffer(count, zeroed: false)

@@ -20,6 +20,7 @@ final class StorageWindow: UnwritableStorage, @unchecked Sendable {
     }
 
     var allocatedBytes: UInt64? { byteCount }
+    var hostFiles: [FileStorage] { below.hostFiles }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
         let count = offset < byteCount ? Int(min(UInt64(buffer.count), byteCount - offset)) : 0

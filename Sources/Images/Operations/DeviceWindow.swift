@@ -14,6 +14,7 @@ public final class DeviceWindow: BlockDevice {
     public var formatName: String { device.formatName }
     public var path: String { device.path }
     public var isReadOnly: Bool { true }
+    public var hostFiles: [FileStorage] { device.hostFiles }
     public var summary: ImageSummary { device.summary }
 
     public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {

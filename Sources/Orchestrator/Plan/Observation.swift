@@ -6,6 +6,8 @@ public struct VMObservation: Sendable, Equatable {
     /// Its process lives.
     public var isRunning: Bool
     public var record: VMRecord?
+    /// Why its record, which is there, cannot be used.
+    public var fault: RecordFault?
     /// How its latest run ended, by its own account.
     public var exit: ExitRecord?
     /// Slots whose overlay file exists.
@@ -14,18 +16,23 @@ public struct VMObservation: Sendable, Equatable {
     public var drift: [DiskSlot: String]
 
     public init(
-        isRunning: Bool = false, record: VMRecord? = nil, exit: ExitRecord? = nil, overlays: Set<DiskSlot> = [],
-        drift: [DiskSlot: String] = [:]
+        isRunning: Bool = false, record: VMRecord? = nil, fault: RecordFault? = nil, exit: ExitRecord? = nil,
+        overlays: Set<DiskSlot> = [], drift: [DiskSlot: String] = [:]
     ) {
         self.isRunning = isRunning
         self.record = record
+        self.fault = fault
         self.exit = exit
         self.overlays = overlays
         self.drift = drift
     }
 
+    /// Slots with an overlay that the record does not know: what it was made on is not known either.
+    public var strays: Set<DiskSlot> { overlays.filter { record?.overlays[$0.rawValue] == nil } }
+
     /// What it comes down to.
     public var phase: VMPhase {
+        if fault != nil, !isRunning { return .unknown }
         guard let run = record?.run else { return isRunning ? .running : record == nil ? .absent : .stopped }
         if isRunning { return run.readyAt == nil ? .running : .ready }
         guard let exit, exit.endedAt >= run.startedAt else {
@@ -52,4 +59,6 @@ public enum VMPhase: String, Sendable, Codable, CaseIterable {
     case failed
     /// Ended without a word: killed, or the host went down.
     case killed
+    /// Its process does not live, and its record cannot be read.
+    case unknown
 }

@@ -34,14 +34,15 @@ public enum Planner {
         _ instance: VMInstance, _ definition: VMDefinition, bases: [DiskSlot: String], _ observation: VMObservation
     ) -> VMPlan {
         let overlaySlots = instance.spec.disks.filter { $0.value.mode == .overlay }.keys.sorted()
-        // An overlay without a record was being made when its maker died: nothing ever ran on it.
-        let missing = overlaySlots.filter { slot in
-            !observation.overlays.contains(slot) || observation.record?.overlays[slot.rawValue] == nil
-        }
+        // The record is written before an overlay gets its name: an overlay that is there is never made again.
+        let missing = overlaySlots.filter { !observation.overlays.contains($0) }
         func plan(_ decision: VMPlan.Decision) -> VMPlan {
             VMPlan(instance: instance, decision: decision, missingOverlays: missing)
         }
 
+        if let reason = unusableState(instance, overlaySlots, observation) {
+            return VMPlan(instance: instance, decision: .refuse(reason: reason), missingOverlays: [])
+        }
         let isSame = observation.isRunning && observation.record?.run?.definition == definition.digest
         if isSame, missing.isEmpty {
             let awaits = instance.spec.ready != nil && observation.record?.run?.readyAt == nil
@@ -52,7 +53,11 @@ public enum Planner {
         }
         if observation.isRunning {
             guard let old = observation.record?.run?.description else {
-                return plan(.restart(reason: "nothing is known about the process that runs"))
+                let wayOut = "'labctl down \(instance.name)' stops it, 'labctl up' starts it then"
+                return VMPlan(
+                    instance: instance,
+                    decision: .refuse(reason: "it runs, and nothing is known about how it was started; \(wayOut)"),
+                    missingOverlays: [])
             }
             return plan(.restart(reason: VMDefinition.changes(from: old, to: definition.description)))
         }
@@ -60,8 +65,27 @@ public enum Planner {
         case .absent: return plan(.start(reason: "new"))
         case .killed: return plan(.start(reason: "its process was killed or the host went down"))
         case .failed: return plan(.start(reason: "failed: \(observation.exit?.message ?? "no reason given")"))
-        case .stopped, .running, .ready: return plan(.start(reason: "stopped"))
+        case .stopped, .running, .ready, .unknown: return plan(.start(reason: "stopped"))
         }
+    }
+
+    /// Why nothing may be done to a VM: what is known about its overlays cannot be read, or they are not known. Nil where
+    /// all is well.
+    private static func unusableState(
+        _ instance: VMInstance, _ slots: [DiskSlot], _ observation: VMObservation
+    ) -> String? {
+        let found: String
+        if let fault = observation.fault {
+            guard fault.kind == .damaged else { return "\(fault.sentence); use the newer labctl for this lab" }
+            found = fault.sentence
+        } else {
+            let strays = slots.filter { observation.strays.contains($0) }
+            guard !strays.isEmpty else { return nil }
+            found = "its record does not know \(strays.map { "\($0.rawValue).qcow2" }.joined(separator: ", "))"
+        }
+        let running = observation.isRunning ? "it runs on and " : ""
+        return "\(found); \(running)its overlays are kept. 'labctl up --adopt \(instance.name)' goes on with them as "
+            + "they are, 'labctl reset \(instance.name)' throws them away"
     }
 
     /// Why the overlays of a VM cannot be used with the images that the lab names now; nil when they can.

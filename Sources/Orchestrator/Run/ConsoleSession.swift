@@ -20,14 +20,14 @@ public struct ConsoleSession: Sendable {
     /// Connects to the console: what is read is what the guest says from now on, what is written is typed.
     public func connect() throws(OrchestratorError) -> Descriptor {
         guard vm.isRunning else { throw OrchestratorError(.vm, "\(vm.name) is not running") }
-        let runtime = vm.readRecord()?.run?.description.runtimeFolder
+        let runtime = vm.knownRun?.description.runtimeFolder
         return try withHostErrors { () throws(HostError) in
             try UnixSocket.connect(to: runtime.map { VMFile.consoleSocket.path(in: $0) } ?? vm.consoleSocket)
         }
     }
 
     /// Where the current run begins in the log.
-    public var runStart: UInt64 { vm.readRecord()?.run?.consoleStart ?? 0 }
+    public var runStart: UInt64 { vm.knownRun?.consoleStart ?? 0 }
 
     private var cursor: UInt64 {
         let bytes = (try? StateFile.read(vm.cursorPath)) ?? nil

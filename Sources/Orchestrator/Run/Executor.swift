@@ -101,7 +101,7 @@ final class Executor {
             report(index, .unchanged)
             return finish(index, VMOutcome(entry.plan.instance.name, .unchanged))
         case .refuse(let reason): return fail(index, reason)
-        case .awaitReady: return follow(index, process: nil, from: entry.folder.readRecord()?.run?.consoleStart ?? 0)
+        case .awaitReady: return follow(index, process: nil, from: entry.folder.knownRun?.consoleStart ?? 0)
         case .start, .restart: break
         }
         guard dependenciesAreUp(index), mayBoot(index) else { return }
@@ -162,16 +162,24 @@ final class Executor {
                 try FileLock.tryLock(entry.folder.file(.lock))
             })
         else { throw OrchestratorError(.vm, "\(name) was started by somebody else just now") }
-        Overlays.clean(entry.folder)
-        var record = entry.folder.readRecord() ?? VMRecord()
-        try makeOverlays(entry, &record)
+        Overlays.clean(entry.folder.path)
+        // Read again, now that the lock is held: a record that has gone bad since the plan was made stops the start.
+        var record = try entry.folder.recordReading.required() ?? VMRecord()
+        let overlays = try prepareOverlays(entry, record)
+        for overlay in overlays { record.overlays[overlay.slot.rawValue] = overlay.overlay }
         let consoleStart = rotateConsole(entry.folder)
         record.run = VMRecord.Run(
             description: entry.definition.description, definition: entry.definition.digest,
             startedAt: WallClock.now, consoleStart: consoleStart)
-        unlink(entry.folder.file(.exitRecord))
-        unlink(entry.folder.cursorPath)
-        try entry.folder.write(record)
+        do throws(OrchestratorError) {
+            try entry.folder.write(record)
+        } catch {
+            for overlay in overlays { overlay.discard() }
+            throw error
+        }
+        for overlay in overlays { try overlay.commit() }
+        HostCall.unlink(entry.folder.file(.exitRecord))
+        HostCall.unlink(entry.folder.cursorPath)
         let process = try withHostErrors { () throws(HostError) in
             try VMProcess(
                 executable: options.executable, description: entry.definition.description, lock: lock,
@@ -183,18 +191,36 @@ final class Executor {
     }
 
     /// Overlays of one base differ in nothing but their name; what is recorded of the base is found out once.
-    private func makeOverlays(_ entry: Entry, _ record: inout VMRecord) throws(OrchestratorError) {
+    private func prepareOverlays(
+        _ entry: Entry, _ record: VMRecord
+    ) throws(OrchestratorError) -> [Overlays.Prepared] {
         let overlays = Overlays(images: orchestrator.images)
-        for slot in entry.plan.missingOverlays {
-            guard let disk = entry.plan.instance.spec.disks[slot], let base = survey.images[disk.image] else {
-                continue
+        var prepared: [Overlays.Prepared] = []
+        do throws(OrchestratorError) {
+            for slot in entry.plan.missingOverlays {
+                guard let disk = entry.plan.instance.spec.disks[slot], let base = survey.images[disk.image] else {
+                    continue
+                }
+                // The plan is older than the lock.
+                guard !Folder.exists(entry.folder.overlay(slot)) else {
+                    throw OrchestratorError(.vm, "\(entry.folder.overlay(slot)) was made by somebody else just now")
+                }
+                if record.run != nil, record.overlays[slot.rawValue] != nil {
+                    orchestrator.progress(
+                        .warning(
+                            "\(entry.folder.name): its overlay \(slot.rawValue).qcow2 was gone, it gets a fresh one"))
+                }
+                let overlay = try overlays.prepare(
+                    slot, of: entry.folder, on: base, label: disk.image.label,
+                    golden: overlayBases[disk.image]?.golden)
+                overlayBases[disk.image] = overlay.overlay
+                prepared.append(overlay)
             }
-            let known = overlayBases[disk.image]
-            let overlay = try overlays.make(
-                slot, of: entry.folder, on: base, label: disk.image.label, golden: known?.golden)
-            overlayBases[disk.image] = overlay
-            record.overlays[slot.rawValue] = overlay
+        } catch {
+            for overlay in prepared { overlay.discard() }
+            throw error
         }
+        return prepared
     }
 
     /// Logs larger than this are put aside when a VM starts; one old log is kept.
@@ -217,9 +243,8 @@ final class Executor {
             for warning in warnings {
                 orchestrator.progress(.warning("\(entries[index].plan.instance.name): \(warning)"))
             }
-            let start = entries[index].folder.readRecord()?.run?.consoleStart ?? 0
+            let start = entries[index].folder.knownRun?.consoleStart ?? 0
             updateRun(index) { $0.processID = process.processID }
-            orchestrator.folder.record("started", vm: entries[index].plan.instance.name)
             follow(index, process: process, from: start)
         case .failed(let reason): fail(index, reason)
         case .gone:
@@ -229,9 +254,8 @@ final class Executor {
     }
 
     private func follow(_ index: Int, process: VMProcess?, from start: UInt64) {
-        guard let ready = entries[index].plan.instance.spec.ready, options.waitsForReady else {
-            return self.ready(index)
-        }
+        guard let ready = entries[index].plan.instance.spec.ready else { return self.ready(index) }
+        guard options.waitsForReady else { return runs(index) }
         report(index, .booting)
         if entries[index].startedAt == 0 { entries[index].startedAt = WallClock.monotonicNanoseconds }
         let follower = ConsoleFollower(
@@ -245,7 +269,7 @@ final class Executor {
         let entry = entries[index]
         let isGone: Bool
         if let process, case .gone = process.news() { isGone = true } else { isGone = !entry.folder.isRunning }
-        let start = entry.folder.readRecord()?.run?.consoleStart ?? 0
+        let start = entry.folder.knownRun?.consoleStart ?? 0
         if isGone {
             // It may have said its last words after the latest look.
             let exit = entry.folder.readExitRecord()
@@ -279,9 +303,16 @@ final class Executor {
         finish(index, VMOutcome(entry.plan.instance.name, result, seconds: seconds))
     }
 
+    /// It runs, and nobody waits for more: whether it becomes ready is the next verb's to find out.
+    private func runs(_ index: Int) {
+        let plan = entries[index].plan
+        report(index, .running)
+        finish(index, VMOutcome(plan.instance.name, plan.decision == .awaitReady ? .unchanged : .started))
+    }
+
     private func updateRun(_ index: Int, _ change: (inout VMRecord.Run) -> Void) {
         let folder = entries[index].folder
-        guard var record = folder.readRecord(), var run = record.run else { return }
+        guard var record = folder.recordReading.known, var run = record.run else { return }
         change(&run)
         record.run = run
         do {

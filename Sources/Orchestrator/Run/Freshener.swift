@@ -12,10 +12,14 @@ final class Freshener {
         self.images = images
     }
 
-    /// Ends the VM if it runs and replaces every overlay. Each is made beside the old one and renamed over it, so that
-    /// a crash leaves the one or the other.
+    /// Ends the VM if it runs and replaces every overlay.
+    ///
+    /// The fresh ones are made first, so that an image that cannot be used costs nothing. Then the old ones go, the record
+    /// is written and the fresh ones get their names: at no moment does the record speak of another image than the one
+    /// that an overlay in its place was made on. A crash in between leaves no overlay, and the next `up` makes it.
     func reset(_ instance: VMInstance) throws(OrchestratorError) {
         let vm = orchestrator.folder.vm(instance.name)
+        try refuseNewer(vm)
         // What is about to be thrown away needs no orderly shutdown.
         try Stopper(orchestrator).stopNow(vm, powerDownFor: 0)
         if let error = Folder.make(vm.path) { throw OrchestratorError(error) }
@@ -23,17 +27,72 @@ final class Freshener {
             throw OrchestratorError(.vm, "\(vm.name) was started by somebody else just now")
         }
         defer { withExtendedLifetime(lock) {} }
-        Overlays.clean(vm)
-        var record = vm.readRecord() ?? VMRecord()
-        record.overlays = [:]
-        let overlays = Overlays(images: orchestrator.images)
-        for (slot, disk) in instance.spec.disks.sorted(by: { $0.key < $1.key }) where disk.mode == .overlay {
-            guard let base = images[disk.image] else { continue }
-            let overlay = try overlays.make(
-                slot, of: vm, on: base, label: disk.image.label, golden: golden[disk.image])
-            golden[disk.image] = overlay.golden
-            record.overlays[slot.rawValue] = overlay
+        Overlays.clean(vm.path)
+        var record = try usableRecord(vm)
+        let fresh = try prepare(instance, vm)
+        do throws(OrchestratorError) {
+            try removeOverlays(vm)
+            record.overlays = [:]
+            for overlay in fresh { record.overlays[overlay.slot.rawValue] = overlay.overlay }
+            try vm.write(record)
+        } catch {
+            for overlay in fresh { overlay.discard() }
+            throw error
         }
-        try vm.write(record)
+        for overlay in fresh { try overlay.commit() }
+    }
+
+    private func refuseNewer(_ vm: VMFolder) throws(OrchestratorError) {
+        guard let fault = vm.recordReading.fault, fault.kind == .newer else { return }
+        throw OrchestratorError(.state, "\(fault.sentence); use the newer labctl for this lab")
+    }
+
+    /// The record, or a new one in place of one that is damaged.
+    private func usableRecord(_ vm: VMFolder) throws(OrchestratorError) -> VMRecord {
+        let reading = vm.recordReading
+        if let fault = reading.fault {
+            let kept = try fault.putAside()
+            orchestrator.progress(.warning("\(fault.sentence); it is kept as \(kept) and written anew"))
+        }
+        return reading.known ?? VMRecord()
+    }
+
+    /// Makes the fresh overlays. A disk too full for both has the old ones removed first: they are what is to go.
+    private func prepare(_ instance: VMInstance, _ vm: VMFolder) throws(OrchestratorError) -> [Overlays.Prepared] {
+        do throws(OrchestratorError) {
+            return try prepareOnce(instance, vm)
+        } catch {
+            guard error.kind == .noSpace, DiskSlot.allCases.contains(where: { Folder.exists(vm.overlay($0)) }) else {
+                throw error
+            }
+            try removeOverlays(vm)
+            return try prepareOnce(instance, vm)
+        }
+    }
+
+    private func prepareOnce(_ instance: VMInstance, _ vm: VMFolder) throws(OrchestratorError) -> [Overlays.Prepared] {
+        let overlays = Overlays(images: orchestrator.images)
+        var prepared: [Overlays.Prepared] = []
+        do throws(OrchestratorError) {
+            for (slot, disk) in instance.spec.disks.sorted(by: { $0.key < $1.key }) where disk.mode == .overlay {
+                guard let base = images[disk.image] else { continue }
+                let overlay = try overlays.prepare(
+                    slot, of: vm, on: base, label: disk.image.label, golden: golden[disk.image])
+                golden[disk.image] = overlay.overlay.golden
+                prepared.append(overlay)
+            }
+        } catch {
+            for overlay in prepared { overlay.discard() }
+            throw error
+        }
+        return prepared
+    }
+
+    private func removeOverlays(_ vm: VMFolder) throws(OrchestratorError) {
+        for slot in DiskSlot.allCases {
+            guard HostCall.unlink(vm.overlay(slot)) else {
+                throw OrchestratorError(HostError("remove", vm.overlay(slot)))
+            }
+        }
     }
 }

@@ -64,8 +64,9 @@ public struct LabOrchestrator: Sendable {
     /// Looks at a VM on the host.
     /// - Parameter checksGolden: whether golden images are compared, reading them where their times differ.
     func observe(_ vm: VMFolder, checksGolden: Bool) throws(OrchestratorError) -> VMObservation {
+        let reading = vm.recordReading
         var observation = VMObservation(
-            isRunning: vm.isRunning, record: vm.readRecord(), exit: vm.readExitRecord())
+            isRunning: vm.isRunning, record: reading.known, fault: reading.fault, exit: vm.readExitRecord())
         for slot in DiskSlot.allCases where Folder.exists(vm.overlay(slot)) { observation.overlays.insert(slot) }
         for (name, overlay) in observation.record?.overlays ?? [:] {
             guard let slot = DiskSlot(rawValue: name) else { continue }
@@ -88,11 +89,16 @@ public struct LabOrchestrator: Sendable {
     }
 
     /// Looks at images and VMs and decides what `up` has to do.
-    func survey(_ instances: [VMInstance]) throws(OrchestratorError) -> Survey {
+    /// - Parameter adopting: whether overlays without a usable record get one first.
+    func survey(_ instances: [VMInstance], adopting: Bool = false) throws(OrchestratorError) -> Survey {
         let problems = Support.problems(of: instances)
         guard problems.isEmpty else { throw OrchestratorError(.unsupported, problems.joined(separator: "\n")) }
         let graph = try ImageGraph(lab: lab, needing: lab.imageReferences(of: instances))
         let resolved = try images.survey(graph)
+        if adopting {
+            let adoption = Adoption(self, resolved)
+            for instance in instances { try adoption.adopt(instance) }
+        }
         var definitions: [String: VMDefinition] = [:]
         var bases: [String: [DiskSlot: String]] = [:]
         var observations: [String: VMObservation] = [:]

@@ -43,6 +43,8 @@ public struct LabSummary: Sendable, Equatable, Encodable {
     /// Host bytes of overlays, logs and records.
     public var allocatedBytes: UInt64
     public var stateFolder: String
+    /// What is to be known about it: that its record cannot be read.
+    public var note: String?
 }
 
 extension LabOrchestrator {
@@ -80,11 +82,16 @@ extension LabOrchestrator {
 
     private func note(_ found: VMObservation, _ phase: VMPhase, _ isInFile: Bool) -> String? {
         var notes: [String] = []
+        if let fault = found.fault {
+            notes.append("\(fault.sentence); its overlays are kept, 'up' says how to go on")
+        } else if !found.strays.isEmpty {
+            notes.append("its record does not know all of its overlays; they are kept, 'up' says how to go on")
+        }
         switch phase {
         case .killed: notes.append("its process was killed or the host went down; 'up' starts it again")
         case .failed: notes.append(found.exit?.message ?? "no reason given")
         case .stopped: if let exit = found.exit { notes.append(exit.reason.words) }
-        case .absent, .ready, .running: break
+        case .absent, .ready, .running, .unknown: break
         }
         notes += found.drift.values.sorted()
         if !isInFile { notes.append("no longer in the lab file; 'labctl destroy' with its name removes it") }
@@ -96,12 +103,17 @@ extension StateDirectory {
     /// All labs of this user that were brought up and not destroyed.
     public func summaries() -> [LabSummary] {
         allLabs().compactMap { folder in
-            guard let record = folder.readRecord() else { return nil }
+            let reading = folder.recordReading
             let vms = folder.vmNames.map { folder.vm($0) }
+            // A lab without record and VMs was never brought up.
+            if case .absent = reading, vms.isEmpty { return nil }
+            let note = reading.known == nil ? reading.fault?.sentence ?? "\(folder.recordPath) is gone" : nil
+            let file = reading.known?.file ?? ""
             return LabSummary(
-                name: record.name, file: record.file, fileExists: Folder.exists(record.file), vms: vms.count,
+                name: reading.known?.name ?? folder.nameInPath, file: file,
+                fileExists: !file.isEmpty && Folder.exists(file), vms: vms.count,
                 running: vms.filter(\.isRunning).count, allocatedBytes: Folder.allocatedBytes(folder.path),
-                stateFolder: folder.path)
+                stateFolder: folder.path, note: note)
         }
     }
 }

@@ -8,6 +8,8 @@ public struct StartOptions: Sendable {
     public var parallelBoots: Int
     /// Whether to wait for `ready`.
     public var waitsForReady: Bool
+    /// Whether overlays whose record is lost or damaged are taken as they are.
+    public var adoptsOverlays = false
 
     public init(parallelBoots: Int? = nil, waitsForReady: Bool = true) {
         self.parallelBoots = parallelBoots ?? max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
@@ -21,7 +23,7 @@ extension LabOrchestrator {
     public func up(_ names: [String], options: StartOptions = StartOptions()) throws(OrchestratorError) -> [VMOutcome] {
         let executable = try VMExecutable.find()
         let chosen = try withDependencies(instances(names))
-        let lock = try LabLock.take(folder, verb: "up")
+        let lock = try lock("up")
         defer { withExtendedLifetime(lock) {} }
         return try start(chosen, executable: executable, options: options)
     }
@@ -30,7 +32,7 @@ extension LabOrchestrator {
     private func start(
         _ chosen: [VMInstance], executable: String, options: StartOptions
     ) throws(OrchestratorError) -> [VMOutcome] {
-        var survey = try survey(chosen)
+        var survey = try survey(chosen, adopting: options.adoptsOverlays)
         for warning in survey.plan.warnings { progress(.warning(warning)) }
         noteKilled(chosen)
         try recordLab(builtImages: survey.plan.images.compactMap { survey.images[$0.reference]?.path })
@@ -46,7 +48,7 @@ extension LabOrchestrator {
     private func noteKilled(_ chosen: [VMInstance]) {
         for instance in chosen {
             let vm = folder.vm(instance.name)
-            guard !vm.isRunning, let record = vm.readRecord() else { continue }
+            guard !vm.isRunning, let record = vm.recordReading.known else { continue }
             let found = VMObservation(record: record, exit: vm.readExitRecord())
             guard found.phase == .killed else { continue }
             progress(
@@ -55,14 +57,29 @@ extension LabOrchestrator {
         }
     }
 
+    /// Locks the lab for a verb that changes it; refuses one that a newer labctl keeps.
+    private func lock(_ verb: String) throws(OrchestratorError) -> LabLock {
+        let lock = try LabLock.take(folder, verb: verb)
+        if let fault = folder.recordReading.fault, fault.kind == .newer {
+            throw OrchestratorError(.state, "\(fault.sentence); use the newer labctl for this lab")
+        }
+        Overlays.clean(folder.path)
+        return lock
+    }
+
     private func recordLab(builtImages: [String]) throws(OrchestratorError) {
-        var record =
-            folder.readRecord() ?? LabRecord(name: lab.name, file: lab.path, createdAt: WallClock.now)
+        let reading = folder.recordReading
+        if let fault = reading.fault {
+            // All that is in it stands in the lab file and the VMs' records too.
+            let kept = try fault.putAside()
+            progress(.warning("\(fault.sentence); it is kept as \(kept) and written anew"))
+        }
+        var record = reading.known ?? LabRecord(name: lab.name, file: lab.path, createdAt: WallClock.now)
         let known = Set(record.builtImages)
         record.name = lab.name
         record.file = lab.path
         record.builtImages += builtImages.filter { !known.contains($0) }
-        if record != folder.readRecord() { try folder.write(record) }
+        if record != reading.known { try folder.write(record) }
     }
 
     /// Stops VMs: asks the guests to power off, then ends what has not done so in time. VMs that others depend on go
@@ -84,7 +101,7 @@ extension LabOrchestrator {
         -> [VMOutcome]
     {
         let chosen = try instances(names)
-        let lock = try LabLock.take(folder, verb: "reset")
+        let lock = try lock("reset")
         defer { withExtendedLifetime(lock) {} }
         let running = Set(chosen.filter { folder.vm($0.name).isRunning }.map(\.name))
         let executable = running.isEmpty ? "" : try VMExecutable.find()
@@ -130,12 +147,16 @@ extension LabOrchestrator {
             ? inFile + left.sorted()
             : names.filter { left.contains($0) } + (names.allSatisfy { left.contains($0) } ? [] : inFile)
         guard Folder.isFolder(folder.path) else { return [] }
-        let lock = try LabLock.take(folder, verb: "destroy")
+        let lock = try lock("destroy")
         defer { withExtendedLifetime(lock) {} }
         var outcomes = PowerOff(self, chosen, limitMilliseconds: 0).run()
         for (index, name) in chosen.enumerated() where outcomes[index].isGood {
             let vm = folder.vm(name)
-            if let error = Folder.remove(vm.runtime) ?? Folder.remove(vm.path) {
+            if let fault = vm.recordReading.fault, fault.kind == .newer {
+                outcomes[index] = VMOutcome(
+                    name, .failed, message: "\(fault.sentence); use the newer labctl for this lab")
+                progress(.vm(name: name, .failed(fault.sentence)))
+            } else if let error = Folder.remove(vm.runtime) ?? Folder.remove(vm.path) {
                 outcomes[index] = VMOutcome(name, .failed, message: error.description)
                 progress(.vm(name: name, .failed(error.description)))
             } else {

@@ -26,6 +26,8 @@ public enum VMProgress: Sendable, Equatable {
     case booting
     /// Up: `ready` was seen, or the VM has none and runs.
     case ready(seconds: Double)
+    /// The guest runs and nobody waits for more.
+    case running
     /// Was up already.
     case unchanged
     /// Asked to power off.

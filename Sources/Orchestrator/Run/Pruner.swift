@@ -1,4 +1,5 @@
 import Glibc
+import LabSpec
 import VMProtocol
 
 /// Something that nobody needs any more.
@@ -27,32 +28,54 @@ extension StateDirectory {
             found.append(Prunable(kind: kind, path: path, allocatedBytes: Folder.allocatedBytes(path)))
         }
         var used: Set<String> = []
+        // What a record that cannot be read may need is not known: then no image goes.
+        let mayRemoveImages = pruneHindrances().isEmpty
         for folder in allLabs() {
-            guard let record = folder.readRecord() else { continue }
+            guard let record = folder.recordReading.known else { continue }
             let vms = folder.vmNames.map { folder.vm($0) }
-            if !Folder.exists(record.file), !vms.contains(where: \.isRunning) {
+            // A record that cannot be read is a reason to look, not to remove.
+            let isWhole = vms.allSatisfy { $0.recordReading.fault == nil }
+            if !Folder.exists(record.file), isWhole, !vms.contains(where: \.isRunning) {
                 add(.lab, folder.path)
                 continue
             }
             used.formUnion(record.builtImages)
-            for vm in vms { used.formUnion((vm.readRecord()?.overlays.values).map { $0.map(\.basePath) } ?? []) }
+            for vm in vms {
+                used.formUnion((vm.recordReading.known?.overlays.values).map { $0.map(\.basePath) } ?? [])
+            }
         }
         for name in Folder.names(in: imagesFolder) {
             let path = "\(imagesFolder)/\(name)"
             if name.hasSuffix(".tmp") {
                 if !isBeingMade(path) { add(.leftover, path) }
-            } else if !name.hasSuffix(".lock"), !used.contains(path) {
+            } else if !name.hasSuffix(".lock"), mayRemoveImages, !used.contains(path) {
                 add(.image, path)
             }
         }
         for name in Folder.names(in: "\(cache)/digests") {
             let path = "\(cache)/digests/\(name)"
-            let bytes = (try? StateFile.read(path)) ?? nil
-            let record = bytes.flatMap { JSONCoding.decode(GoldenFile.self, from: $0) }
+            let record = RecordFile.read(GoldenFile.self, from: path).known
             let stamp = record.flatMap { (try? FileStamp.of($0.stamp.path)) ?? nil }
             if record == nil || stamp != record?.stamp { add(.digest, path) }
         }
         return found
+    }
+
+    /// Why no made image can be removed, in sentences: records that cannot be read, which may need any of them.
+    public func pruneHindrances() -> [String] {
+        allLabs().flatMap { folder in
+            let vms = folder.vmNames.map { folder.vm($0) }
+            var faults = ([folder.recordReading.fault] + vms.map(\.recordReading.fault)).compactMap { $0?.sentence }
+            if case .absent = folder.recordReading, !vms.isEmpty { faults.append("\(folder.recordPath) is gone") }
+            for vm in vms {
+                let known = vm.recordReading.known?.overlays ?? [:]
+                for slot in DiskSlot.allCases
+                where Folder.exists(vm.overlay(slot)) && known[slot.rawValue] == nil && vm.recordReading.fault == nil {
+                    faults.append("\(vm.overlay(slot)) is in no record")
+                }
+            }
+            return faults
+        }
     }
 
     /// `NAME.qcow2.PID.tmp` belongs to a maker that holds `NAME.qcow2.lock`.

@@ -14,7 +14,7 @@ public final class QMPClient {
     public init(_ folder: VMFolder, limitMilliseconds: UInt64 = 5000) throws(OrchestratorError) {
         name = folder.name
         self.limitMilliseconds = limitMilliseconds
-        let path = folder.readRecord()?.run?.description.runtimeFolder.map { VMFile.qmpSocket.path(in: $0) }
+        let path = folder.knownRun?.description.runtimeFolder.map { VMFile.qmpSocket.path(in: $0) }
         do {
             socket = try UnixSocket.connect(to: path ?? folder.qmpSocket)
         } catch {

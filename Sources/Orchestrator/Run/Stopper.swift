@@ -80,7 +80,7 @@ struct Stopper {
 
     /// So that the end of the process is not taken for an accident.
     func markStopRequested(_ vm: VMFolder) {
-        guard var record = vm.readRecord(), record.run != nil else { return }
+        guard var record = vm.recordReading.known, record.run != nil else { return }
         record.run?.stopRequested = true
         do {
             try vm.write(record)

@@ -71,30 +71,23 @@ public struct VMRecord: Codable, Sendable, Equatable {
 }
 
 extension LabFolder {
-    /// The lab's record; nil for a lab that was never brought up, or whose record cannot be read.
-    public func readRecord() -> LabRecord? {
-        guard let bytes = try? StateFile.read(recordPath) else { return nil }
-        return JSONCoding.decode(LabRecord.self, from: bytes)
-    }
+    /// The lab's record as it is on the disk.
+    public var recordReading: RecordReading<LabRecord> { RecordFile.read(LabRecord.self, from: recordPath) }
 
     func write(_ record: LabRecord) throws(OrchestratorError) {
-        try withHostErrors { () throws(HostError) in
-            try StateFile.replace(recordPath, with: JSONCoding.encode(record, pretty: true))
-        }
+        try withHostErrors { () throws(HostError) in try RecordFile.write(record, to: recordPath) }
     }
 }
 
 extension VMFolder {
-    /// The VM's record; nil for a VM that was never made, or whose record cannot be read.
-    public func readRecord() -> VMRecord? {
-        guard let bytes = try? StateFile.read(recordPath) else { return nil }
-        return JSONCoding.decode(VMRecord.self, from: bytes)
-    }
+    /// The VM's record as it is on the disk.
+    public var recordReading: RecordReading<VMRecord> { RecordFile.read(VMRecord.self, from: recordPath) }
+
+    /// The latest start as far as it is known; for showing things and finding sockets.
+    public var knownRun: VMRecord.Run? { recordReading.known?.run }
 
     func write(_ record: VMRecord) throws(OrchestratorError) {
-        try withHostErrors { () throws(HostError) in
-            try StateFile.replace(recordPath, with: JSONCoding.encode(record, pretty: true))
-        }
+        try withHostErrors { () throws(HostError) in try RecordFile.write(record, to: recordPath) }
     }
 
     /// How the latest run ended by its own account; nil when it did not get to say.

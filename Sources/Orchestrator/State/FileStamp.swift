@@ -55,8 +55,8 @@ public struct DigestCache: Sendable {
 
     /// The digest of a file whose stamp is known, where it has been computed before.
     public func known(_ stamp: FileStamp) -> String? {
-        guard let bytes = try? StateFile.read(recordPath(stamp.path)),
-            let record = JSONCoding.decode(GoldenFile.self, from: bytes), record.stamp == stamp
+        // A remembered digest that is damaged is computed again.
+        guard let record = RecordFile.read(GoldenFile.self, from: recordPath(stamp.path)).known, record.stamp == stamp
         else { return nil }
         return record.sha256
     }
@@ -78,7 +78,7 @@ public struct DigestCache: Sendable {
             throw OrchestratorError(.image, "\(path) changed while its digest was computed")
         }
         let golden = GoldenFile(stamp: stamp, sha256: sha256)
-        if Folder.make(folder) == nil { try? StateFile.replace(recordPath(path), with: JSONCoding.encode(golden)) }
+        if Folder.make(folder) == nil { try? RecordFile.write(golden, to: recordPath(path)) }
         return golden
     }
 }

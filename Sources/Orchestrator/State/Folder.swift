@@ -7,13 +7,13 @@ public enum Folder {
     /// - Returns: what went wrong, if anything.
     @discardableResult
     public static func make(_ path: String, mode: mode_t = 0o700) -> HostError? {
-        if mkdir(path, mode) == 0 { return nil }
+        if HostCall.makeFolder(path, mode: mode) { return nil }
         if errno == EEXIST { return isFolder(path) ? nil : HostError("make folder", path, code: ENOTDIR) }
         guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else {
             return HostError("make folder", path)
         }
         if let error = make(String(path[..<slash]), mode: mode) { return error }
-        if mkdir(path, mode) == 0 || errno == EEXIST { return nil }
+        if HostCall.makeFolder(path, mode: mode) || errno == EEXIST { return nil }
         return HostError("make folder", path)
     }
 
@@ -58,7 +58,7 @@ public enum Folder {
         var status = stat()
         guard lstat(path, &status) == 0 else { return errno == ENOENT ? nil : HostError("remove", path) }
         guard status.st_mode & S_IFMT == S_IFDIR else {
-            return unlink(path) == 0 || errno == ENOENT ? nil : HostError("remove", path)
+            return HostCall.unlink(path) ? nil : HostError("remove", path)
         }
         for name in names(in: path) {
             if let error = remove("\(path)/\(name)") { return error }

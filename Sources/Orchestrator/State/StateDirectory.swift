@@ -95,6 +95,12 @@ public struct LabFolder: Sendable, Equatable {
         self.runtime = runtime
     }
 
+    /// The lab's name as the folder's name has it, before the hash.
+    var nameInPath: String {
+        let name = path.split(separator: "/").last.map(String.init) ?? path
+        return name.lastIndex(of: "-").map { String(name[..<$0]) } ?? name
+    }
+
     public var lockPath: String { "\(path)/lock" }
     public var recordPath: String { "\(path)/lab.json" }
     public var eventsPath: String { "\(path)/events.jsonl" }

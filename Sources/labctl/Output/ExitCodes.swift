@@ -19,7 +19,7 @@ extension ExitCode {
         case .locked: self = .labLocked
         case .interrupted: self = ExitCode(128 + (interruption?.signalNumber ?? SIGINT))
         case .timeout: self = .notReady
-        case .image, .host, .unsupported, .vm: self = .failure
+        case .image, .host, .noSpace, .state, .unsupported, .vm: self = .failure
         }
     }
 

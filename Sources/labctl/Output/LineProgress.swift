@@ -82,6 +82,7 @@ enum ProgressWords {
         case .starting: ("starting", nil)
         case .booting: ("booting", nil)
         case .ready: ("ready", nil)
+        case .running: ("running", nil)
         case .unchanged: ("unchanged", nil)
         case .stopping: ("stopping", nil)
         case .stopped(let forced): ("stopped", forced ? "by force" : nil)

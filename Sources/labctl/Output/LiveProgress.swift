@@ -92,7 +92,7 @@ final class LiveProgress: ProgressDisplay {
         switch progress {
         case .waiting: (style, isEnd) = (.dim, false)
         case .starting, .booting, .stopping: (style, isEnd) = (.cyan, false)
-        case .ready, .reset: style = .green
+        case .ready, .reset, .running: style = .green
         case .unchanged, .removed, .stopped: style = .dim
         case .failed: style = .red
         case .skipped: style = .yellow

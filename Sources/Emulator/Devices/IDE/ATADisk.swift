@@ -3,6 +3,8 @@ final class ATADisk: IDEDrive {
     static let sectorBytes = 512
     /// Most sectors per interrupt that SET MULTIPLE accepts; a power of two.
     static let maximumMultiple = 16
+    /// Ranges of a TRIM list that are discarded in one step, 32 MiB each at most.
+    private static let rangesAtOnce = 16
 
     let backend: any DiskBackend
     let serial: String
@@ -319,10 +321,20 @@ final class ATADisk: IDEDrive {
             }
             ranges.append((lba, count))
         }
+        discard(ranges[...])
+    }
+
+    /// A list of 16,384 ranges can name a whole large disk: it is worked off a few at a time, with the machine looking
+    /// around in between.
+    private func discard(_ ranges: ArraySlice<(lba: UInt64, count: UInt64)>) {
         let bytes = UInt64(Self.sectorBytes)
         channel.submit(after: IDETiming.command) { () throws(DiskBackendError) in
-            for range in ranges { try backend.discard(at: range.lba * bytes, length: range.count * bytes) }
+            for range in ranges.prefix(Self.rangesAtOnce) {
+                try backend.discard(at: range.lba * bytes, length: range.count * bytes)
+            }
         } then: { [unowned self] failure in
+            let rest = ranges.dropFirst(Self.rangesAtOnce)
+            if failure == nil, !rest.isEmpty { return discard(rest) }
             channel.busMaster.stop(leavingActive: channel.busMaster.hasMore)
             failure == nil ? finish() : fail(IDEError.abort)
         }

@@ -80,6 +80,7 @@ final class IDEChannel: PortDevice {
         after nanoseconds: UInt64, _ io: () throws(DiskBackendError) -> Void,
         then complete: @escaping (DiskBackendError?) -> Void
     ) {
+        scheduler.longWork()
         var failure: DiskBackendError?
         do { try io() } catch { failure = error }
         later(nanoseconds) { [failure] in complete(failure) }
@@ -118,6 +119,8 @@ final class IDEChannel: PortDevice {
             PortBus.splitWrite(port, size: size, value: value, writeRegister)
         }
     }
+
+    func movesInBulk(_ port: UInt16) -> Bool { port == commandBase }
 
     func portReadBulk(_ port: UInt16, size: Int, count: Int, into buffer: UnsafeMutableRawPointer) {
         let total = size * count

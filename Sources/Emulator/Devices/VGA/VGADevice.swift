@@ -139,6 +139,7 @@ final class VGADevice: PCIDevice, PortDevice, MMIODevice, ResettableDevice {
         let switched = vbe.write(register, value)
         if register == 4 { registers.dac.has8Bits = vbe.has8BitDAC }
         if switched, vbe.isEnabled {
+            scheduler.longWork()
             if !vbe.keepsMemory { memset(video.base, 0, vbe.lineBytes * vbe.height) }
             registers.programForVBE(vbe)
         }
@@ -157,7 +158,7 @@ final class VGADevice: PCIDevice, PortDevice, MMIODevice, ResettableDevice {
             return size <= 2 ? low : low | UInt64(vbe.read(UInt16(offset - 0x500) / 2 + 1)) << 16
         case 0x600: return 8
         case 0x604: return 0x1E1E_1E1E
-        default: return size == 8 ? ~0 : (1 << UInt64(8 * size)) - 1
+        default: return ~0
         }
     }
 

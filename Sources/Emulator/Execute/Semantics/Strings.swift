@@ -21,13 +21,14 @@ extension CPU {
 
         let shift = UInt64(op.pointee.addressShift)
         var done = 0
+        // Repetitions count as well: a slice ends after about as much work, whatever it is made of.
+        defer { state.pointee.budget &-= done / 16 }
         while true {
             let count = (state.gpr64(UInt8(Register.rcx)) << shift) >> shift
             if count == 0 { return .next }
-            if done >= Self.burst {
+            if done >= Self.burst || done > 0 && state.pointee.budget <= 0 {
                 // Not finished: come back to the same instruction after interrupts were looked at.
                 state.pointee.rip = state.pointee.rip &- UInt64(op.pointee.length)
-                state.pointee.budget -= done / 16
                 return .leave
             }
             let moved = bulk(kind, op, count: count)
@@ -157,6 +158,10 @@ extension CPU {
         guard kind == .movs || kind == .stos || kind == .ins || kind == .outs, count > 1,
             state.pointee.flagsRest & RFLAGS.df == 0
         else { return 0 }
+        if kind == .ins || kind == .outs {
+            let port = UInt16(truncatingIfNeeded: state.gpr64(UInt8(Register.rdx)))
+            guard ports.device(at: port).movesInBulk(port) else { return 0 }
+        }
         let size = 1 << Int(op.pointee.size)
         var elements = min(Int(clamping: count), Self.burst)
         var from: UnsafeMutableRawPointer?

@@ -114,6 +114,7 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
     var path: String { storage.path }
     var size: UInt64 { diskSize }
     var isReadOnly: Bool { storage.isReadOnly }
+    var hostFiles: [FileStorage] { storage.hostFiles }
 
     private func unsupported(_ what: String) -> ImageError {
         ImageError(.unsupported, "'\(path)': this \(formatName) image \(what)", format: formatName, path: path)

@@ -7,6 +7,7 @@ final class DecodedStorage: UnwritableStorage, @unchecked Sendable {
     var path: String { layer.path }
     var byteCount: UInt64 { layer.stream.byteCount }
     var allocatedBytes: UInt64? { layer.storage.allocatedBytes }
+    var hostFiles: [FileStorage] { layer.storage.hostFiles }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
         let count = offset < byteCount ? Int(min(UInt64(buffer.count), byteCount - offset)) : 0

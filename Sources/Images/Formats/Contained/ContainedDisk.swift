@@ -11,6 +11,7 @@ extension ContainedDisk {
     var path: String { storage.path }
     var size: UInt64 { disk.size }
     var isReadOnly: Bool { true }
+    var hostFiles: [FileStorage] { storage.hostFiles }
     var clusterSize: Int? { disk.clusterSize }
 
     var summary: ImageSummary {

@@ -81,6 +81,9 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     public var path: String { storage.path }
     public var size: UInt64 { header.size }
     public var isReadOnly: Bool { storage.isReadOnly }
+    public var hostFiles: [FileStorage] {
+        storage.hostFiles + (dataStorage === storage ? [] : dataStorage.hostFiles)
+    }
     public var clusterSize: Int? { layout.clusterSize }
 
     public var backingReference: BackingReference? {

@@ -15,6 +15,7 @@ final class RawImage: BlockDevice, @unchecked Sendable {
     var path: String { storage.path }
     var size: UInt64 { (storage.byteCount + 511) & ~511 }
     var isReadOnly: Bool { storage.isReadOnly }
+    var hostFiles: [FileStorage] { storage.hostFiles }
 
     var summary: ImageSummary {
         var summary = ImageSummary()

@@ -181,6 +181,7 @@ final class ZeroDevice: BlockDevice {
     }
     var formatName: String { "vmdk" }
     var isReadOnly: Bool { true }
+    var hostFiles: [FileStorage] { [] }
     var summary: ImageSummary { ImageSummary() }
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) { buffer.zero(from: 0) }
     func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) { try checkWritable() }

@@ -32,6 +32,7 @@ final class VMDKImage: BlockDevice, @unchecked Sendable {
     var formatName: String { "vmdk" }
     var path: String { storage.path }
     var isReadOnly: Bool { storage.isReadOnly || parts.contains { $0.device.isReadOnly } }
+    var hostFiles: [FileStorage] { storage.hostFiles + parts.flatMap(\.device.hostFiles) }
     var clusterSize: Int? { parts.compactMap(\.device.clusterSize).max() }
     var needsCompressedWrites: Bool { parts.contains { $0.device.needsCompressedWrites } }
     var cid: UInt32 { descriptor.cid }

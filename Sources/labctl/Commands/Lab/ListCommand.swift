@@ -23,7 +23,7 @@ struct ListCommand: ParsableCommand {
                     StyledText(lab.name), StyledText("\(lab.vms)"),
                     StyledText("\(lab.running)", lab.running > 0 ? .green : .dim),
                     StyledText(Humanized.bytes(lab.allocatedBytes)),
-                    StyledText(lab.file + (lab.fileExists ? "" : " (gone)")),
+                    StyledText(lab.note ?? lab.file + (lab.fileExists ? "" : " (gone)")),
                 ])
             }
             print(table.rendered(usesColor: color.isOn(for: STDOUT_FILENO)), terminator: "")

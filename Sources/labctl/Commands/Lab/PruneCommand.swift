@@ -20,6 +20,9 @@ struct PruneCommand: ParsableCommand {
     func run() throws {
         try LabSession.reporting(color: color) { _ in
             let state = try StateDirectory()
+            for hindrance in state.pruneHindrances() {
+                StandardError.line("warning: \(hindrance); no made image is removed as long as that is so")
+            }
             let found = state.prunable()
             if format == .json {
                 JSONOutput.write(found)

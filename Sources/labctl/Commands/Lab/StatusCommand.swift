@@ -37,7 +37,7 @@ extension VMPhase {
         case .ready: .green
         case .running: .cyan
         case .absent, .stopped: .dim
-        case .failed, .killed: .red
+        case .failed, .killed, .unknown: .red
         }
     }
 }

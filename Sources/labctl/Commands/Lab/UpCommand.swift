@@ -17,12 +17,17 @@ struct UpCommand: ParsableCommand {
     @OptionGroup var progress: ProgressOptions
     @OptionGroup var start: StartArguments
 
+    @Flag(help: "Goes on with overlays whose record is lost or damaged, and the golden images as they are now.")
+    var adopt = false
+
     @Option(help: "How the result is printed on standard output: text (nothing) or json.")
     var format: TableFormat = .text
 
     func run() throws {
         try LabSession.run(lab, progress: progress.progress, checksFiles: true) { session in
-            let outcomes = try session.orchestrator.up(lab.vmNames, options: try start.options())
+            var options = try start.options()
+            options.adoptsOverlays = adopt
+            let outcomes = try session.orchestrator.up(lab.vmNames, options: options)
             try session.conclude(outcomes, format: format) { good in
                 good == outcomes.count && outcomes.allSatisfy { $0.result == .unchanged }
                     ? "nothing to do: \(good) VM\(good == 1 ? "" : "s") up" : "\(good) VM\(good == 1 ? "" : "s") up"
