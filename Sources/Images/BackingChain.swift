@@ -217,13 +217,14 @@ extension DiskImage {
                 .invalidArgument,
                 "Backing file specified without backing format\nNothing but raw fits '\(file)'; "
                     + "say -F raw if that is what it is"
-                    + (isFixedVHD(path) ? ", or -F vpc: it ends in the footer of a fixed VHD" : ""))
+                    + (endsLikeFixedVHD(path) ? ", or -F vpc: it ends in the footer of a fixed VHD" : ""))
         }
         warn("Backing file specified without backing format; recording the detected format of \(found).")
         return found
     }
 
-    private static func isFixedVHD(_ path: String) -> Bool {
+    /// Whether a file ends in the footer of a fixed VHD that takes all of it but the footer.
+    public static func endsLikeFixedVHD(_ path: String) -> Bool {
         guard let storage = try? FileStorage.open(path, readOnly: true, lock: .none) else { return false }
         defer { storage.close() }
         return (try? VHDFooter.endsFixedDisk(storage)) ?? false

@@ -35,9 +35,9 @@ public struct ImageError: Error, Sendable, Hashable, CustomStringConvertible {
 
     /// The message; where it is about what a file holds and does not name the file, with its name before it. `file` is the
     /// file meant where the error does not know.
-    public func naming(_ file: String) -> String {
-        let file = path ?? file
-        guard kind == .corrupt || kind == .io || offset != nil, !message.contains(file) else { return message }
+    public func naming(_ file: String? = nil) -> String {
+        guard let file = path ?? file, kind == .corrupt || kind == .io || offset != nil, !message.contains(file)
+        else { return message }
         return "'\(file)': \(message)"
     }
 

@@ -92,7 +92,7 @@ enum Launch {
     private static func sentence(for error: any Error) -> String {
         switch error {
         case let error as HostError: error.description
-        case let error as ImageError: error.message
+        case let error as ImageError: error.naming()
         case let error as MachineError: error.description
         default: String(describing: error)
         }

@@ -91,7 +91,7 @@ struct ImageStore: Sendable {
             for layer in DiskImage.chain(of: top) { try layer.close() }
         } catch {
             guard error.kind == .permission else { return }
-            throw OrchestratorError(.image, "image '\(label)': \(error.message)")
+            throw OrchestratorError(.image, "image '\(label)': \(error.naming(image.path))")
         }
     }
 
@@ -231,7 +231,7 @@ extension ImageStore {
             if interruption.isRequested {
                 throw OrchestratorError(.interrupted, "interrupted while image '\(label)' was made")
             }
-            throw OrchestratorError(.image, "image '\(label)': \(error.message)")
+            throw OrchestratorError(.image, "image '\(label)': \(error.naming())")
         }
     }
 }
