@@ -94,7 +94,8 @@ struct SeedRecipe {
             SeedRecipe(
                 name: "zst-qcow2", format: "zst",
                 content: .shell(
-                    "qemu-img convert -O qcow2 data.raw d.qcow2 && zstd -q --no-check -c d.qcow2 > image && rm d.qcow2")),
+                    "qemu-img convert -O qcow2 data.raw d.qcow2 && zstd -q --no-check -c d.qcow2 > image && rm d.qcow2")
+            ),
             SeedRecipe(name: "raw", format: "raw", size: 200_000),
         ]
 
