@@ -15,6 +15,7 @@ private final class CountedDisk: BlockDevice {
     var formatName: String { "raw" }
     var path: String { "counted" }
     var isReadOnly: Bool { true }
+    var hostFiles: [FileStorage] { [] }
     var summary: ImageSummary { ImageSummary() }
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
         for index in buffer.indices { buffer[index] = kind == .data ? UInt8(truncatingIfNeeded: index | 1) : 0 }
