@@ -61,6 +61,10 @@ public enum DiskImage {
             )
         }
         let device = try format.open(storage: try parsed.window(of: storage), options: chosen)
+        if let option = parsed.backingOption, !options.openBacking {
+            throw ImageError(
+                .unsupported, "Block format '\(format.name)' does not support the option '\(option)'", path: path)
+        }
         guard options.openBacking, let (named, written) = try backingName(parsed.backing, of: device, at: path)
         else { return device }
         try options.confine(written, namedBy: path, as: "Backing file")

@@ -27,6 +27,8 @@ public struct ImageName: Sendable {
     public internal(set) var keySecret: String?
     public internal(set) var isReadOnly = false
     var backing = Backing.recorded
+    /// The first option of the layer below, for a complaint that nothing below is opened.
+    private(set) var backingOption: String?
     var offset: UInt64 = 0
     /// Length of the part; nil goes to the end.
     var length: UInt64?
@@ -105,6 +107,7 @@ public struct ImageName: Sendable {
         if fields.removeValue(forKey: "backing")?.isEmpty == true { backing = .none }
         let below = options.filter { $0.key.hasPrefix("backing.") }
         if !below.isEmpty {
+            backingOption = below.keys.min()
             let named = below.map { (String($0.key.dropFirst("backing.".count)), $0.value) }
             backing = .named(try ImageName(options: Dictionary(uniqueKeysWithValues: named), isBacking: true))
         }

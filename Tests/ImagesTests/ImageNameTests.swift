@@ -136,6 +136,14 @@ import Testing
             #expect(throws: ImageError.self) { _ = try bytes("top", wrong) }
         }
         #expect(throws: ImageError.self) { _ = try bytes("alone", ["backing.driver": "qcow2"]) }
+        // Where nothing below is opened its options would be lost silently.
+        let name = try ImageName(options: [
+            "driver": "qcow2", "file.filename": scratch.path("top"), "backing.file.filename": scratch.path("b"),
+        ])
+        let error = #expect(throws: ImageError.self) {
+            _ = try DiskImage.open(name, options: OpenOptions(openBacking: false))
+        }
+        #expect(error?.message.contains("'backing.file.filename'") == true)
     }
 
     @Test func namesOfFileAndDeviceMeanRawOfThatKind() throws {
