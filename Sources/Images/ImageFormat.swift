@@ -80,6 +80,8 @@ public struct OpenOptions: Sendable {
     public var metadataOnly = false
     /// Set when the format was recognised rather than named: protects a raw disk from turning into another format.
     public var wasProbed = false
+    /// qcow2: metadata that guest data must not be written onto.
+    public var overlapCheck = OverlapCheck.cached
     /// Secrets by id, for encrypted images.
     public var secrets: [String: [UInt8]] = [:]
     /// Id of the secret that opens this image.

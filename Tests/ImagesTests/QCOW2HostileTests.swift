@@ -43,8 +43,10 @@ import Testing
         var bytes = try Self.sample()
         let field = Self.fields[index]
         bytes.replaceSubrange(field.offset..<field.offset + field.bytes.count, with: field.bytes)
+        // For writing: who only reads needs no refcounts.
+        let options = OpenOptions(readOnly: false)
         let error = #expect(throws: ImageError.self, "\(field.name)") {
-            _ = try QCOW2Format().open(storage: MemoryStorage(content: bytes), options: OpenOptions())
+            _ = try QCOW2Format().open(storage: MemoryStorage(content: bytes), options: options)
         }
         #expect(error?.kind == .corrupt || error?.kind == .unsupported)
         #expect(error?.message.isEmpty == false)

@@ -156,6 +156,7 @@ extension QCOW2Image {
     func takeBitmapsForResize() throws(ImageError) -> [(bitmap: QCOW2Bitmap, bits: [UInt8])] {
         access.lockExclusive()
         defer { access.unlock() }
+        try guardMetadata()
         if isPreparedForWriting { try finishTracking() }
         guard hasConsistentBitmaps else { return [] }
         let directory = try QCOW2Bitmap.readDirectory(self)

@@ -162,6 +162,7 @@ extension QCOW2Image {
         access.lockExclusive()
         defer { access.unlock() }
         try checkWritable()
+        try guardMetadata()
         func failure(_ message: String) -> ImageError {
             ImageError(.invalidArgument, message, format: "qcow2", path: path)
         }
@@ -276,6 +277,7 @@ extension QCOW2Image {
         try settle()
         try writeHeader()
         try storage.sync()
+        metadata = nil
         if let old { try freeNow(old.directoryOffset, old.directorySize) }
         for range in freeing { try freeNow(range.0, range.1) }
         try settle()

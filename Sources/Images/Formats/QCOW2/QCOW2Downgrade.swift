@@ -24,8 +24,7 @@ extension QCOW2Image {
         try replaceZeroClusters(l1)
         var seen: Set<UInt64> = []
         for snapshot in snapshots where seen.insert(snapshot.l1Offset).inserted {
-            try replaceZeroClusters(
-                try Self.readTable(storage, at: snapshot.l1Offset, entries: Int(snapshot.l1Size)))
+            try replaceZeroClusters(try l1Table(of: snapshot))
         }
         l2Cache.dropAll()
         header.version = 2

@@ -44,7 +44,9 @@ public struct QCOW2Format: ImageFormat {
     }
 
     public func open(storage: any Storage, options: OpenOptions) throws(ImageError) -> any BlockDevice {
-        let header = try QCOW2Header(parsing: storage)
+        // Reading and checking bear with what only writers need.
+        let forWriting = !options.readOnly && !options.forCheck
+        let header = try QCOW2Header(parsing: storage, forWriting: forWriting)
         if header.incompatible & QCOW2Header.Incompatible.corrupt != 0, !options.readOnly, !options.forCheck {
             throw ImageError(
                 .corrupt, "qcow2: Image is corrupt; cannot be opened read/write", format: name, path: storage.path)
@@ -61,14 +63,22 @@ public struct QCOW2Format: ImageFormat {
             let looksOnly = options.readOnly && options.forCheck && !options.openBacking
             dataStorage = looksOnly ? UnopenedStorage(path: path) : try storage.openSibling(path, create: false)
         }
-        let image = try QCOW2Image(storage: storage, dataStorage: dataStorage, header: header)
+        let image = try QCOW2Image(
+            storage: storage, dataStorage: dataStorage, header: header, forWriting: forWriting)
+        image.overlapCheck = options.overlapCheck
         if header.cryptMethod != 0, !options.metadataOnly {
             image.cipher = try unlock(header, storage, options)
             image.passphrase = options.passphrase()
         }
         if header.incompatible & QCOW2Header.Incompatible.dirty != 0, !options.readOnly, !options.forCheck {
             var checker = try QCOW2Check(image)
-            _ = try checker.run(repair: .all, verifyData: false)
+            let result = try checker.run(repair: .all, verifyData: false)
+            guard result.corruptions == 0 else {
+                throw ImageError(
+                    .corrupt,
+                    "Could not repair dirty image: \(result.corruptions) errors cannot be mended; opened read-only it "
+                        + "can still be read", format: name, path: storage.path)
+            }
         }
         return image
     }

@@ -60,8 +60,12 @@ struct QCOW2Header: Sendable {
     var l1Offset: UInt64 = 0
     var refcountTableOffset: UInt64 = 0
     var refcountTableClusters: UInt32 = 0
+    /// Why the image's refcount table is of no use; it is not looked at then, and the image can only be read or repaired.
+    var refcountTableProblem: String?
     var snapshotCount: UInt32 = 0
     var snapshotsOffset: UInt64 = 0
+    /// Snapshots that the header counts above what the format allows; they are not looked at.
+    var surplusSnapshots: UInt32 = 0
     var incompatible: UInt64 = 0
     var compatible: UInt64 = 0
     var autoclear: UInt64 = 0

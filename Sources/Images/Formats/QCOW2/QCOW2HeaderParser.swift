@@ -1,8 +1,9 @@
 /// Reading and judging a qcow2 header. Nothing in it is trusted: sizes, offsets and counts are checked against the
 /// format's limits and the file's length before anything is allocated or followed.
 extension QCOW2Header {
-    /// Parses the header in `storage`. Throws `.corrupt` or `.unsupported` with field and value.
-    init(parsing storage: any Storage) throws(ImageError) {
+    /// Parses the header in `storage`. Throws `.corrupt` or `.unsupported` with field and value. `forWriting` false bears
+    /// with what only writers need: then contents can be saved, and the image repaired.
+    init(parsing storage: any Storage, forWriting: Bool = true) throws(ImageError) {
         let path = storage.path
         func bad(_ kind: ImageError.Kind, _ message: String, _ offset: UInt64) -> ImageError {
             ImageError(kind, message, format: "qcow2", path: path, offset: offset)
@@ -75,7 +76,7 @@ extension QCOW2Header {
             throw bad(.unsupported, "Unsupported qcow2 feature(s): \(names.joined(separator: ", "))", 72)
         }
         try parseBackingName(storage, offset: raw.be64(8), length: raw.be32(16), clusterSize: clusterSize)
-        try validate(storage)
+        try validate(storage, forWriting: forWriting)
     }
 
     /// Reads the extensions; returns the incompatible features that the image names itself.
@@ -139,7 +140,7 @@ extension QCOW2Header {
     }
 
     /// Tables must be aligned, within the limits, and inside what a file can hold.
-    private func validate(_ storage: any Storage) throws(ImageError) {
+    private mutating func validate(_ storage: any Storage, forWriting: Bool) throws(ImageError) {
         let layout = layout
         func bad(_ message: String, _ offset: UInt64) -> ImageError {
             ImageError(.corrupt, message, format: "qcow2", path: storage.path, offset: offset)
@@ -164,10 +165,16 @@ extension QCOW2Header {
                 .unsupported, "Unsupported encryption method \(cryptMethod)", format: "qcow2", path: storage.path,
                 offset: 32)
         }
-        guard refcountTableClusters > 0 else { throw bad("Image does not contain a reference count table", 56) }
-        try checkTable(
-            "Reference count table", refcountTableOffset, UInt64(refcountTableClusters) << UInt64(clusterBits),
-            limit: QCOW2Layout.maximumRefcountTableBytes, field: 48)
+        do throws(ImageError) {
+            guard refcountTableClusters > 0 else { throw bad("Image does not contain a reference count table", 56) }
+            try checkTable(
+                "Reference count table", refcountTableOffset, UInt64(refcountTableClusters) << UInt64(clusterBits),
+                limit: QCOW2Layout.maximumRefcountTableBytes, field: 48)
+        } catch {
+            if forWriting { throw error }
+            refcountTableProblem = error.message
+            (refcountTableOffset, refcountTableClusters) = (0, 0)
+        }
         try checkTable(
             "Active L1 table", l1Offset, UInt64(l1Size) * 8, limit: QCOW2Layout.maximumL1Bytes, field: 36)
         guard layout.l1Entries(forSize: size) <= UInt64(l1Size) else {
@@ -175,8 +182,10 @@ extension QCOW2Header {
                 "L1 table is too small: \(l1Size) entries, \(layout.l1Entries(forSize: size)) needed for \(size) bytes",
                 36)
         }
-        guard snapshotCount <= QCOW2Layout.maximumSnapshots else {
-            throw bad("Snapshot table too large: \(snapshotCount) snapshots, at most 65536", 60)
+        if snapshotCount > QCOW2Layout.maximumSnapshots {
+            if forWriting { throw bad("Snapshot table too large: \(snapshotCount) snapshots, at most 65536", 60) }
+            surplusSnapshots = snapshotCount - QCOW2Layout.maximumSnapshots
+            snapshotCount = QCOW2Layout.maximumSnapshots
         }
         try checkTable(
             "Snapshot table", snapshotsOffset, UInt64(snapshotCount) * 40, limit: 65536 * 40, field: 64)

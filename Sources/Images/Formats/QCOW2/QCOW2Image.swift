@@ -27,13 +27,16 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     /// No free cluster lies below this cluster number.
     var freeHint: UInt64 = 0
     /// Host ranges to be given up once the tables that named them are on disk.
-    var pendingFrees: [(offset: UInt64, count: UInt64)] = []
+    var pendingFrees: [(offset: UInt64, count: UInt64, isData: Bool)] = []
     /// The next compressed cluster may start at this byte, behind the previous one.
     var compressedTail: UInt64 = 0
     /// End of the last cluster handed out: the file is brought to this length when it is flushed.
     var highestAllocated: UInt64 = 0
 
     var snapshots: [QCOW2Snapshot] = []
+    /// Length of the snapshot table in the file, and what is wrong with it.
+    var snapshotTableBytes: UInt64 = 0
+    var snapshotFindings: [(message: String, isRepairable: Bool)] = []
     public private(set) var backing: (any BlockDevice)?
     let clusterPool: BufferPool
     /// Encrypted images: nil when no secret was given (for `info` and `check`).
@@ -42,6 +45,16 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     var passphrase: [UInt8]?
     let decompressed: DecompressedClusters
     var isPreparedForWriting = false
+    /// Which clusters hold metadata; nil until somebody asks, and after whole tables have moved.
+    var metadata: QCOW2MetadataMap?
+    /// How much of that is looked at before data is written in place.
+    var overlapCheck = OverlapCheck.cached
+    /// A change was refused because it would have spread damage: no more changes.
+    var isCorrupt = false
+    /// The references have been compared with the refcounts.
+    var isAudited = false
+    /// The file's length when it was opened.
+    let openedByteCount: UInt64
     /// The refcounts have moved to another object: this one must not change them.
     var isSuperseded = false
     /// Whether clusters lie in holes of the file; nil until somebody asks.
@@ -52,7 +65,9 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     var trackingBudget = 64 << 20
     private var isClosed = false
 
-    init(storage: any Storage, dataStorage: (any Storage)?, header: QCOW2Header) throws(ImageError) {
+    init(
+        storage: any Storage, dataStorage: (any Storage)?, header: QCOW2Header, forWriting: Bool = true
+    ) throws(ImageError) {
         self.storage = storage
         self.dataStorage = dataStorage ?? storage
         self.header = header
@@ -65,8 +80,12 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
         refcountTable = try Self.readTable(
             storage, at: header.refcountTableOffset,
             entries: Int(header.refcountTableClusters) * layout.clusterSize / 8)
+        openedByteCount = storage.byteCount
         highestAllocated = storage.byteCount
-        snapshots = try QCOW2Snapshot.readTable(storage, header: header)
+        let table = try QCOW2Snapshot.readTable(storage, header: header, forWriting: forWriting)
+        snapshots = table.snapshots
+        snapshotTableBytes = table.byteCount
+        snapshotFindings = table.findings
     }
 
     /// A table of big-endian 64-bit entries as numbers.
@@ -191,9 +210,10 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     /// Before the first change: features that only hold while every writer keeps them are given up, and bitmaps that
     /// record writes are marked as in use, so that nobody trusts them should this be the end.
     func prepareForWriting() throws(ImageError) {
-        if isPreparedForWriting { return }
+        if isPreparedForWriting, !isCorrupt { return }
         try checkWritable()
         guard !isSuperseded else { throw corrupt("the image was changed through another object", 0) }
+        try guardMetadata()
         let keepsBitmaps = try startTracking()
         var kept = header.autoclear & QCOW2Header.autoclearRawData
         if keepsBitmaps { kept |= header.autoclear & QCOW2Header.autoclearBitmaps }

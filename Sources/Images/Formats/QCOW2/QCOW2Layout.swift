@@ -20,6 +20,9 @@ struct QCOW2Layout: Sendable {
     static let compressed: UInt64 = 1 << 62
     static let zeroFlag: UInt64 = 1
     static let offsetMask: UInt64 = 0x00ff_ffff_ffff_fe00
+    /// Bits of L1 entries, and of L2 entries of standard clusters, that mean nothing and must be clear.
+    static let l1Reserved: UInt64 = 0x7f00_0000_0000_01ff
+    static let l2Reserved: UInt64 = 0x3f00_0000_0000_01fe
     static let refcountOffsetMask: UInt64 = 0xffff_ffff_ffff_fe00
     static let subclustersPerCluster = 32
 

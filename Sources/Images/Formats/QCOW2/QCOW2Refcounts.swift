@@ -53,9 +53,11 @@ extension QCOW2Image {
         if let slot = try loadRefblock(index) { return slot }
         let cluster = UInt64(index) * UInt64(layout.refblockEntries)
         let offset = cluster << UInt64(layout.clusterBits)
+        try checkUnclaimed(cluster)
         let slot = try claimRefblock(index, hostOffset: offset)
         refblockCache.bytes(slot).zero(from: 0)
         layout.setRefcount(refblockCache.table(slot), 0, 1)
+        metadata?.insert(.refcountBlock, at: offset, bytes: UInt64(layout.clusterSize))
         refblockCache.markDirty(slot)
         refcountTable[index] = offset
         refcountTableDirty.insert(index)
@@ -96,6 +98,7 @@ extension QCOW2Image {
         }
         try writeMetadata()
         let used = blockCount + tableClusters
+        for step in 0..<UInt64(used) { try checkUnclaimed(firstCluster + step) }
         let block = HeapBuffer(layout.clusterSize)
         var table = refcountTable + [UInt64](repeating: 0, count: tableClusters * perCluster - refcountTable.count)
         for number in 0..<blockCount {
@@ -120,7 +123,8 @@ extension QCOW2Image {
         header.refcountTableClusters = UInt32(tableClusters)
         refcountTable = table
         highestAllocated = max(highestAllocated, tableOffset + UInt64(bytes.count))
-        pendingFrees.append((old.0, old.1))
+        metadata = nil
+        freeLater(old.0, old.1)
     }
 
     // MARK: Allocating
@@ -167,6 +171,7 @@ extension QCOW2Image {
         if firstBlock + blocks > refcountTable.count { try growRefcountTable(toHold: firstBlock + blocks) }
         let start = UInt64(firstBlock) * UInt64(entries)
         guard (start + UInt64(blocks + count)) << UInt64(layout.clusterBits) < 1 << 56 else { throw noRoom }
+        for step in 0..<UInt64(blocks + count) { try checkUnclaimed(start + step) }
         for number in 0..<blocks {
             let offset = (start + UInt64(number)) << UInt64(layout.clusterBits)
             let slot = try claimRefblock(firstBlock + number, hostOffset: offset)
@@ -174,6 +179,7 @@ extension QCOW2Image {
             refblockCache.markDirty(slot)
             refcountTable[firstBlock + number] = offset
             refcountTableDirty.insert(firstBlock + number)
+            metadata?.insert(.refcountBlock, at: offset, bytes: UInt64(layout.clusterSize))
         }
         try take(start, blocks + count)
         return (start + UInt64(blocks)) << UInt64(layout.clusterBits)
@@ -198,9 +204,12 @@ extension QCOW2Image {
         let index = Int(cluster / entries)
         if !hasRefblock(index) {
             // With a single refcount per block every cluster would be a block: such layouts do not exist.
-            return cluster % entries != 0 && cluster << UInt64(layout.clusterBits) < 1 << 56
+            guard cluster % entries != 0, cluster << UInt64(layout.clusterBits) < 1 << 56 else { return false }
+        } else if try refcount(cluster) != 0 {
+            return false
         }
-        return try refcount(cluster) == 0
+        try checkUnclaimed(cluster)
+        return true
     }
 
     private func nextFree(from start: UInt64) throws(ImageError) -> UInt64 {
@@ -217,24 +226,25 @@ extension QCOW2Image {
 
     // MARK: Freeing
 
-    /// Gives host bytes up once the tables that named them are on disk.
-    func freeLater(_ offset: UInt64, _ count: UInt64) {
-        pendingFrees.append((offset, count))
+    /// Gives host bytes up once the tables that named them are on disk. `isData`: an L2 entry named them.
+    func freeLater(_ offset: UInt64, _ count: UInt64, isData: Bool = false) {
+        pendingFrees.append((offset, count, isData))
     }
 
     /// Lowers the refcounts of clusters that no table on disk or in memory names any more.
-    func freeNow(_ offset: UInt64, _ count: UInt64) throws(ImageError) {
+    func freeNow(_ offset: UInt64, _ count: UInt64, isData: Bool = false) throws(ImageError) {
         guard count > 0 else { return }
         let first = offset >> UInt64(layout.clusterBits)
         let last = (offset + count - 1) >> UInt64(layout.clusterBits)
         for cluster in first...last {
             let value = try refcount(cluster)
             guard value > 0 else {
-                throw corrupt(
-                    "Refcount of the used cluster at \((cluster << UInt64(layout.clusterBits)).hex) is 0", offset)
+                throw refuse("Preventing invalid freeing of a cluster with the refcount 0", cluster: cluster)
             }
+            if isData, value == 1, !mayFreeData(cluster) { continue }
             try setRefcount(cluster, value - 1)
             if value == 1 {
+                metadata?.remove(cluster)
                 freeHint = min(freeHint, cluster)
                 let start = cluster << UInt64(layout.clusterBits)
                 if layout.clusterStart(compressedTail) == start { compressedTail = 0 }
@@ -248,6 +258,6 @@ extension QCOW2Image {
         pendingFrees.removeAll(keepingCapacity: true)
         if frees.isEmpty { return }
         decompressed.removeAll()
-        for range in frees { try freeNow(range.offset, range.count) }
+        for range in frees { try freeNow(range.offset, range.count, isData: range.isData) }
     }
 }

@@ -33,6 +33,13 @@ final class QCOW2ReferenceCounts {
         counters[cluster] = UInt16(min(Int(counters[cluster]) + times, Int(UInt16.max)))
     }
 
+    /// Takes `times` references back, except from a counter at its limit.
+    func subtract(_ times: Int, from cluster: Int) {
+        precondition(cluster >= 0 && cluster < count, "cluster out of range")
+        guard counters[cluster] < UInt16.max else { return }
+        counters[cluster] = UInt16(max(Int(counters[cluster]) - times, 0))
+    }
+
     /// Whether no cluster of the range is referenced.
     func isUnreferenced(_ range: Range<Int>) -> Bool {
         precondition(range.lowerBound >= 0 && range.upperBound <= count, "clusters out of range")

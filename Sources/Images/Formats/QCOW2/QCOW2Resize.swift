@@ -84,6 +84,7 @@ extension QCOW2Image: BackingChangeable {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
+        try auditReferences()
         let first = (size + layout.clusterMask) & ~layout.clusterMask
         let end = UInt64(l1.count) << UInt64(layout.clusterBits + layout.l2Bits)
         // What is cut off goes first: a disk that grows again must not find it.
@@ -133,7 +134,10 @@ extension QCOW2Image: BackingChangeable {
     /// Cuts free clusters off the end of the file.
     private func truncateFile() throws(ImageError) {
         var cluster = layout.clusters(storage.byteCount)
-        while cluster > 1, try refcount(cluster - 1) == 0 { cluster -= 1 }
+        while cluster > 1, try refcount(cluster - 1) == 0 {
+            try checkUnclaimed(cluster - 1)
+            cluster -= 1
+        }
         let end = cluster << UInt64(layout.clusterBits)
         if end < storage.byteCount {
             try storage.resize(to: end)
@@ -145,6 +149,7 @@ extension QCOW2Image: BackingChangeable {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
+        try auditReferences()
         try unmapAll(from: 0, to: UInt64(l1.count) << UInt64(layout.clusterBits + layout.l2Bits))
         try settle()
         try truncateFile()

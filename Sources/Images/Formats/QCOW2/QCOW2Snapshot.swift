@@ -16,54 +16,142 @@ struct QCOW2Snapshot: Sendable {
     /// Extra data past the fields we know, kept.
     var trailingExtra: [UInt8] = []
 
+    /// Whether offset and size of the L1 table are possible ones.
+    var isL1Valid = true
+    /// More extra data than the format allows is left out.
+    var hasExcessExtra = false
+    /// Whether there is an L1 table that can be followed.
+    var hasUsableL1: Bool { l1Size > 0 && isL1Valid }
+
     static let fixedBytes = 40
     static let maximumExtra = 1024
     /// Of new snapshots: QEMU compares no more.
     static let maximumName = 255
 
-    /// Reads the whole table, bounded by the format's limits.
-    static func readTable(_ storage: any Storage, header: QCOW2Header) throws(ImageError) -> [QCOW2Snapshot] {
+    /// What of a table could be read.
+    struct Table {
         var snapshots: [QCOW2Snapshot] = []
-        var position = header.snapshotsOffset
-        func bad(_ message: String) -> ImageError {
-            ImageError(.corrupt, message, format: "qcow2", path: storage.path, offset: position)
+        /// Length in the file of the entries that were read.
+        var byteCount: UInt64 = 0
+        /// What is wrong with it, and whether writing `snapshots` anew mends that.
+        var findings: [(message: String, isRepairable: Bool)] = []
+    }
+
+    /// Reads the whole table, bounded by the format's limits. `forWriting` false bears with entries that cannot be read.
+    static func readTable(
+        _ storage: any Storage, header: QCOW2Header, forWriting: Bool
+    ) throws(ImageError) -> Table {
+        var table = Table()
+        for index in 0..<Int(header.snapshotCount) {
+            do throws(ImageError) {
+                try table.readEntry(index, storage, header: header)
+            } catch {
+                if forWriting { throw error }
+                table.findings.append((error.message, false))
+                return table
+            }
+            guard table.byteCount <= UInt64(QCOW2Layout.maximumSnapshotTableBytes) else {
+                let message = "Snapshot table is larger than \(QCOW2Layout.maximumSnapshotTableBytes) bytes"
+                if forWriting { throw header.badSnapshots(message, storage, table.byteCount) }
+                table.findings.append((message + ": discarding \(Int(header.snapshotCount) - index) snapshots", true))
+                table.snapshots.removeLast()
+                return table
+            }
+        }
+        if header.surplusSnapshots > 0 {
+            table.findings.append(
+                (
+                    "Snapshot table too large: discarding \(header.surplusSnapshots) snapshots above "
+                        + "\(QCOW2Layout.maximumSnapshots)", true
+                ))
+        }
+        let tooMuch = table.snapshots.contains { $0.hasExcessExtra }
+        if forWriting, tooMuch, let index = table.snapshots.firstIndex(where: \.hasExcessExtra) {
+            throw header.badSnapshots(
+                "Too much extra metadata in snapshot table entry \(index); 'check -r all' removes it", storage, 0)
+        }
+        return table
+    }
+}
+
+extension QCOW2Snapshot.Table {
+    /// Reads the entry that lies behind those read before.
+    fileprivate mutating func readEntry(
+        _ index: Int, _ storage: any Storage, header: QCOW2Header
+    ) throws(ImageError) {
+        let position = header.snapshotsOffset + byteCount
+        let fixedBytes = QCOW2Snapshot.fixedBytes
+        guard position + UInt64(fixedBytes) <= storage.byteCount else {
+            throw header.badSnapshots(
+                "Snapshot table entry \(index) at \(position.hex) lies beyond the file", storage, byteCount)
+        }
+        let fixed = try storage.readBytes(at: position, count: fixedBytes)
+        let idLength = Int(fixed.be16(12)), nameLength = Int(fixed.be16(14)), extraLength = Int(fixed.be32(36))
+        guard UInt64(extraLength) <= storage.byteCount else {
+            throw header.badSnapshots(
+                "Snapshot table entry \(index) has \(extraLength) bytes of extra metadata, more than the file",
+                storage, byteCount)
+        }
+        let kept = min(extraLength, QCOW2Snapshot.maximumExtra)
+        let extra = try storage.readBytes(at: position + UInt64(fixedBytes), count: kept)
+        let names = try storage.readBytes(
+            at: position + UInt64(fixedBytes + extraLength), count: idLength + nameLength)
+        var info = SnapshotInfo(
+            id: String(decoding: names[..<idLength], as: UTF8.self),
+            name: String(decoding: names[idLength...], as: UTF8.self),
+            vmStateSize: UInt64(fixed.be32(32)), dateSeconds: fixed.be32(16), dateNanoseconds: fixed.be32(20),
+            vmClockNanoseconds: fixed.be64(24), icount: nil, diskSize: header.size)
+        if extraLength >= 8 { info.vmStateSize = extra.be64(0) }
+        if extraLength >= 16 { info.diskSize = extra.be64(8) }
+        if extraLength >= 24, extra.be64(16) != UInt64.max { info.icount = extra.be64(16) }
+        var snapshot = QCOW2Snapshot(
+            l1Offset: fixed.be64(0), l1Size: fixed.be32(8), info: info,
+            trailingExtra: extraLength > 24 ? [UInt8](extra[24..<kept]) : [])
+        judge(&snapshot, index, extraLength: extraLength, header)
+        snapshots.append(snapshot)
+        byteCount += UInt64(fixedBytes + extraLength + idLength + nameLength + 7) & ~7
+    }
+
+    private mutating func judge(
+        _ snapshot: inout QCOW2Snapshot, _ index: Int, extraLength: Int, _ header: QCOW2Header
+    ) {
+        if extraLength > QCOW2Snapshot.maximumExtra {
+            snapshot.hasExcessExtra = true
+            findings.append(
+                ("Discarding too much extra metadata in snapshot table entry \(index) (\(extraLength) bytes)", true))
+        } else if header.version >= 3, extraLength < 16 {
+            findings.append(("snapshot table entry \(index) is incomplete (\(extraLength) bytes of extra data)", true))
         }
         let layout = header.layout
-        for index in 0..<Int(header.snapshotCount) {
-            guard position + UInt64(fixedBytes) <= storage.byteCount else {
-                throw bad("Snapshot table entry \(index) at \(position.hex) lies beyond the file")
-            }
-            let fixed = try storage.readBytes(at: position, count: fixedBytes)
-            let idLength = Int(fixed.be16(12)), nameLength = Int(fixed.be16(14)), extraLength = Int(fixed.be32(36))
-            guard extraLength <= maximumExtra else {
-                throw bad("Too much extra metadata in snapshot table entry \(index): \(extraLength) bytes")
-            }
-            let variable = try storage.readBytes(
-                at: position + UInt64(fixedBytes), count: extraLength + idLength + nameLength)
-            let l1Size = fixed.be32(8), l1Offset = fixed.be64(0)
-            guard UInt64(l1Size) * 8 <= QCOW2Layout.maximumL1Bytes, l1Offset & layout.clusterMask == 0,
-                l1Offset <= UInt64(Int64.max) - QCOW2Layout.maximumL1Bytes
-            else {
-                throw bad("Snapshot \(index) L1 table of \(l1Size) entries at \(l1Offset.hex) is invalid")
-            }
-            var info = SnapshotInfo(
-                id: String(decoding: variable[extraLength..<extraLength + idLength], as: UTF8.self),
-                name: String(decoding: variable[(extraLength + idLength)...], as: UTF8.self),
-                vmStateSize: UInt64(fixed.be32(32)), dateSeconds: fixed.be32(16), dateNanoseconds: fixed.be32(20),
-                vmClockNanoseconds: fixed.be64(24), icount: nil, diskSize: header.size)
-            if extraLength >= 8 { info.vmStateSize = variable.be64(0) }
-            if extraLength >= 16 { info.diskSize = variable.be64(8) }
-            if extraLength >= 24, variable.be64(16) != UInt64.max { info.icount = variable.be64(16) }
-            snapshots.append(
-                QCOW2Snapshot(
-                    l1Offset: l1Offset, l1Size: l1Size, info: info,
-                    trailingExtra: extraLength > 24 ? [UInt8](variable[24..<extraLength]) : []))
-            position += UInt64(fixedBytes + extraLength + idLength + nameLength + 7) & ~7
-            guard position - header.snapshotsOffset <= UInt64(QCOW2Layout.maximumSnapshotTableBytes) else {
-                throw bad("Snapshot table is larger than \(QCOW2Layout.maximumSnapshotTableBytes) bytes")
-            }
+        guard UInt64(snapshot.l1Size) * 8 <= QCOW2Layout.maximumL1Bytes, snapshot.l1Offset & layout.clusterMask == 0,
+            snapshot.l1Offset <= UInt64(Int64.max) - QCOW2Layout.maximumL1Bytes
+        else {
+            snapshot.isL1Valid = false
+            findings.append(
+                (
+                    "snapshot \(snapshot.info.id) (\(snapshot.info.name)): L1 table of \(snapshot.l1Size) entries at "
+                        + "\(snapshot.l1Offset.hex) is invalid", false
+                ))
+            return
         }
-        return snapshots
+    }
+}
+
+extension QCOW2Header {
+    fileprivate func badSnapshots(_ message: String, _ storage: any Storage, _ inside: UInt64) -> ImageError {
+        ImageError(.corrupt, message, format: "qcow2", path: storage.path, offset: snapshotsOffset + inside)
+    }
+}
+
+extension QCOW2Image {
+    /// The L1 table of a snapshot.
+    func l1Table(of snapshot: QCOW2Snapshot) throws(ImageError) -> [UInt64] {
+        guard snapshot.isL1Valid else {
+            throw corrupt(
+                "the L1 table of snapshot '\(snapshot.info.name)', \(snapshot.l1Size) entries at "
+                    + "\(snapshot.l1Offset.hex), is invalid", snapshot.l1Offset)
+        }
+        return try Self.readTable(storage, at: snapshot.l1Offset, entries: Int(snapshot.l1Size))
     }
 }
 
@@ -125,7 +213,7 @@ extension QCOW2Image: SnapshotCapable {
         }
         access.lockExclusive()
         defer { access.unlock() }
-        l1 = try Self.readTable(storage, at: snapshot.l1Offset, entries: Int(snapshot.l1Size))
+        l1 = try l1Table(of: snapshot)
         header.size = snapshot.info.diskSize
         l2Cache.dropAll()
         decompressed.removeAll()

@@ -45,7 +45,7 @@ extension QCOW2Image {
         }
         try settle()
         let gone = snapshots[index]
-        let table = try Self.readTable(storage, at: gone.l1Offset, entries: Int(gone.l1Size))
+        let table = try l1Table(of: gone)
         var rest = snapshots
         rest.remove(at: index)
         try switchTables(
@@ -68,7 +68,7 @@ extension QCOW2Image {
         }
         try settle()
         let snapshot = snapshots[index]
-        let table = try Self.readTable(storage, at: snapshot.l1Offset, entries: Int(snapshot.l1Size))
+        let table = try l1Table(of: snapshot)
         guard layout.l1Entries(forSize: snapshot.info.diskSize) <= UInt64(table.count) else {
             throw corrupt("Snapshot L1 table is too small for \(snapshot.info.diskSize) bytes", snapshot.l1Offset)
         }
@@ -110,14 +110,15 @@ extension QCOW2Image {
         header.size = size
         l1 = table
         l1Dirty = nil
+        metadata = nil
         l2Cache.dropAll()
         decompressed.removeAll()
         try storage.sync()
     }
 
-    /// Calls `body` with every host range that a table reaches: L2 tables and data.
+    /// Calls `body` with every host range that a table reaches: L2 tables (true) and data.
     func forEachReference(
-        _ table: [UInt64], _ body: (UInt64, UInt64) throws(ImageError) -> Void
+        _ table: [UInt64], _ body: (UInt64, UInt64, Bool) throws(ImageError) -> Void
     ) throws(ImageError) {
         let buffer = HeapBuffer(layout.clusterSize, zeroed: false)
         for entry in table {
@@ -131,18 +132,18 @@ extension QCOW2Image {
                 let value = buffer.base.be64(index * layout.entryBytes)
                 if value & QCOW2Layout.compressed != 0 {
                     let (host, bytes) = layout.compressedRange(value)
-                    try body(host & ~511, UInt64(bytes) + host & 511)
+                    try body(host & ~511, UInt64(bytes) + host & 511, false)
                 } else if value & QCOW2Layout.offsetMask != 0 {
-                    try body(value & QCOW2Layout.offsetMask, UInt64(layout.clusterSize))
+                    try body(value & QCOW2Layout.offsetMask, UInt64(layout.clusterSize), false)
                 }
             }
-            try body(l2Offset, UInt64(layout.clusterSize))
+            try body(l2Offset, UInt64(layout.clusterSize), true)
         }
     }
 
     private func checkRoomForReferences(_ table: [UInt64]) throws(ImageError) {
         let limit = layout.maximumRefcount
-        try forEachReference(table) { (offset, count) throws(ImageError) in
+        try forEachReference(table) { (offset, count, _) throws(ImageError) in
             for cluster in self.clusters(offset, count) where try self.refcount(cluster) >= limit {
                 throw ImageError(
                     .outOfSpace,

@@ -43,8 +43,7 @@ extension QCOW2Image {
             try lower(next.lowered, &given)
             try lower(next.freed.offset, next.freed.count, &given)
             try lower(old.header.l1Offset, UInt64(old.header.l1Size) * 8, &given)
-            let oldSnapshotTable = try QCOW2Snapshot.encode(snapshots, version: header.version).count
-            try lower(old.header.snapshotsOffset, UInt64(oldSnapshotTable), &given)
+            try lower(old.header.snapshotsOffset, snapshotTableBytes, &given)
             try renewFlags(&active, copies: room.l2, &given)
             try storage.write(active.bigEndianBytes, at: room.l1)
             try storage.write(snapshotTable, at: room.snapshots)
@@ -67,6 +66,8 @@ extension QCOW2Image {
         l1 = active
         l1Dirty = nil
         snapshots = next.snapshots
+        snapshotTableBytes = UInt64(snapshotTable.count)
+        metadata = nil
         l2Cache.dropAll()
         decompressed.removeAll()
         compressedTail = 0
@@ -154,7 +155,7 @@ extension QCOW2Image {
     }
 
     private func raise(_ table: [UInt64]) throws(ImageError) {
-        try forEachReference(table) { (offset, count) throws(ImageError) in
+        try forEachReference(table) { (offset, count, _) throws(ImageError) in
             for cluster in self.clusters(offset, count) {
                 let value = try self.refcount(cluster)
                 guard value > 0 else { throw self.unusedCluster(cluster) }
@@ -165,25 +166,30 @@ extension QCOW2Image {
 
     private func lower(_ table: [UInt64], _ given: inout GivenUpClusters) throws(ImageError) {
         var freed = given
-        try forEachReference(table) { (offset, count) throws(ImageError) in
-            try self.lower(offset, count, &freed)
+        try forEachReference(table) { (offset, count, isTable) throws(ImageError) in
+            try self.lower(offset, count, isData: !isTable, &freed)
         }
         given = freed
     }
 
-    private func lower(_ offset: UInt64, _ count: UInt64, _ given: inout GivenUpClusters) throws(ImageError) {
+    private func lower(
+        _ offset: UInt64, _ count: UInt64, isData: Bool = false, _ given: inout GivenUpClusters
+    ) throws(ImageError) {
         guard count > 0 else { return }
         for cluster in clusters(offset, count) {
             let value = try refcount(cluster)
             guard value > 0 else { throw unusedCluster(cluster) }
+            if isData, value == 1, let structure = metadata?[cluster] {
+                throw refuse(
+                    "Preventing invalid freeing of the cluster that holds the \(structure.name)", cluster: cluster)
+            }
             try setRefcount(cluster, value - 1)
             if value == 1 { given.append(cluster) }
         }
     }
 
     private func unusedCluster(_ cluster: UInt64) -> ImageError {
-        let offset = cluster << UInt64(layout.clusterBits)
-        return corrupt("Refcount of the used cluster at \(offset.hex) is 0", offset)
+        refuse("Preventing invalid change of a used cluster with the refcount 0", cluster: cluster)
     }
 
     /// Sets COPIED exactly where the refcount is one. An L2 table whose flags change becomes one of `copies`; the ones

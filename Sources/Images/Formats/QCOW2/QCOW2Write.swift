@@ -20,6 +20,7 @@ extension QCOW2Image {
             let inCluster = Int(position & layout.clusterMask)
             if mapping.kind == .normal, mapping.isCopied {
                 let count = Int(mapping.length)
+                try checkInPlace(mapping.hostOffset, mapping.length)
                 try writeData(from: buffer.part(done, count), host: mapping.hostOffset, at: position)
                 done += count
             } else if inCluster == 0, remaining >= layout.clusterSize {
@@ -61,6 +62,7 @@ extension QCOW2Image {
             let mapping = try map(position, limit: rest.count)
             let isWhole = position & layout.clusterMask == 0 && rest.count >= cluster
             if header.cryptMethod == 0, mapping.kind == .normal, mapping.isCopied {
+                try checkInPlace(mapping.hostOffset, mapping.length)
                 try dataStorage.copy(rest.part(0, mapping.length), to: mapping.hostOffset)
                 done += mapping.length
             } else if header.cryptMethod == 0, isWhole {
@@ -96,6 +98,7 @@ extension QCOW2Image {
         let reuses = first.kind == .zeroAllocated && first.isCopied && !layout.isExtended
         if reuses {
             (host, count) = (first.hostOffset, wanted)
+            try checkInPlace(host, UInt64(count * layout.clusterSize))
         } else if dataStorage !== storage {
             (host, count) = (offset, wanted)
         } else {
@@ -142,13 +145,13 @@ extension QCOW2Image {
     private func giveUp(_ old: UInt64, replacedBy new: UInt64) {
         if old & QCOW2Layout.compressed != 0 {
             let (host, byteCount) = layout.compressedRange(old)
-            freeLater(host & ~511, UInt64(byteCount) + host & 511)
+            freeLater(host & ~511, UInt64(byteCount) + host & 511, isData: true)
             return
         }
         let host = old & QCOW2Layout.offsetMask
         if host == 0 || dataStorage !== storage { return }
         if new & QCOW2Layout.compressed == 0, new & QCOW2Layout.offsetMask == host { return }
-        freeLater(host, UInt64(layout.clusterSize))
+        freeLater(host, UInt64(layout.clusterSize), isData: true)
     }
 
     /// The slot of an L2 table that may be changed: made where there is none, copied where a snapshot shares it.
@@ -186,6 +189,7 @@ extension QCOW2Image {
         }
         l2Cache.markDirty(slot)
         l1[l1Index] = newOffset | QCOW2Layout.copied
+        metadata?.insert(.activeL2, at: newOffset, bytes: UInt64(layout.clusterSize))
         markL1Dirty(l1Index)
         return slot
     }
@@ -214,6 +218,8 @@ extension QCOW2Image {
                 host = try allocate(upTo: 1).offset
                 isFresh = host >= storage.byteCount
             }
+        } else {
+            try checkInPlace(host, UInt64(layout.clusterSize))
         }
         do throws(ImageError) {
             if isFresh, !layout.isExtended, header.cryptMethod == 0, try readsAsZeros(cluster.kind, start) {
