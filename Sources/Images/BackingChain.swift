@@ -34,6 +34,7 @@ public enum DiskImage {
             chosen.format = demanded
         }
         chosen.keySecret = parsed.keySecret ?? options.keySecret
+        chosen.overlapCheck = parsed.overlapCheck ?? options.overlapCheck
         let storage = try FileStorage.open(
             path, readOnly: options.readOnly, lock: options.lock, unsafeCache: options.unsafeCache,
             syncsAtEnd: options.syncsAtEnd, protectedFiles: options.protectedFiles)

@@ -7,6 +7,7 @@
 ///     offset, size        with driver raw: the part of the file that is the disk
 ///     encrypt.key-secret  id of the secret that opens this layer (LUKS: key-secret)
 ///     read-only           on: opening for writing is refused
+///     overlap-check       with driver qcow2: none, constant, cached or all
 ///     backing.…           the same of the layer below, instead of what the image records; backing= for none
 ///
 /// An option that is not understood is refused: it might change which bytes are meant.
@@ -26,6 +27,7 @@ public struct ImageName: Sendable {
     public internal(set) var format: String?
     public internal(set) var keySecret: String?
     public internal(set) var isReadOnly = false
+    var overlapCheck: OverlapCheck?
     var backing = Backing.recorded
     /// The first option of the layer below, for a complaint that nothing below is opened.
     private(set) var backingOption: String?
@@ -73,7 +75,7 @@ public struct ImageName: Sendable {
     private static let withoutEffect: Set<String> = [
         "node-name", "auto-read-only", "force-share", "discard", "detect-zeroes", "cache.direct", "cache.no-flush",
         "locking", "aio", "aio-max-batch", "x-check-cache-dropped", "drop-cache", "lazy-refcounts",
-        "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "overlap-check", "l2-cache-size",
+        "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "l2-cache-size",
         "l2-cache-entry-size", "refcount-cache-size", "cache-size", "cache-clean-interval", "encrypt.format",
     ]
 
@@ -100,6 +102,17 @@ public struct ImageName: Sendable {
         let reader = OptionReader(fields)
         isReadOnly = try reader.bool("read-only") ?? false
         fields["read-only"] = nil
+        // QEMU has the mode under two names.
+        for key in ["overlap-check", "overlap-check.template"] {
+            guard let value = fields.removeValue(forKey: key) else { continue }
+            guard let mode = OverlapCheck(rawValue: value) else {
+                throw ImageError(
+                    .invalidArgument,
+                    "Unsupported value '\(value)' for qcow2 option 'overlap-check'. Allowed are any of the following: "
+                        + OverlapCheck.allCases.map(\.rawValue).joined(separator: ", "))
+            }
+            overlapCheck = mode
+        }
         if driver == "raw" {
             (offset, length) = (try reader.size("offset") ?? 0, try reader.size("size"))
             (fields["offset"], fields["size"]) = (nil, nil)

@@ -146,6 +146,17 @@ import Testing
         #expect(error?.message.contains("'backing.file.filename'") == true)
     }
 
+    @Test func theOverlapCheckIsChosenByName() throws {
+        for (value, mode) in [("none", OverlapCheck.none), ("all", .all)] {
+            let name = try ImageName(options: ["driver": "qcow2", "file.filename": "x", "overlap-check": value])
+            #expect(name.overlapCheck == mode)
+        }
+        let error = #expect(throws: ImageError.self) {
+            _ = try ImageName(options: ["driver": "qcow2", "file.filename": "x", "overlap-check.template": "some"])
+        }
+        #expect(error?.message.contains("none, constant, cached, all") == true)
+    }
+
     @Test func namesOfFileAndDeviceMeanRawOfThatKind() throws {
         let scratch = Scratch()
         try DiskImage.create(scratch.path("f"), format: "raw", size: 4096)
