@@ -36,7 +36,7 @@ let package = Package(
                 "CZlib", "CZstd", "CDeflate", "CLZMA", "CBZip2", "CLZ4", "CLZO", "COpenSSL", "CLinux",
             ], swiftSettings: strict),
         .target(name: "Emulator", swiftSettings: strict),
-        .target(name: "VMProtocol", swiftSettings: strict),
+        .target(name: "VMProtocol", dependencies: ["CLinux"], swiftSettings: strict),
         .target(
             name: "Orchestrator", dependencies: ["LabSpec", "Images", "VMProtocol", "COpenSSL"], swiftSettings: strict),
 
@@ -63,7 +63,11 @@ let package = Package(
         .testTarget(
             name: "EmulatorTests", dependencies: ["Emulator", "Seeded"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "OrchestratorTests", dependencies: ["Orchestrator"], swiftSettings: strict),
-        .testTarget(name: "labctlTests", dependencies: ["labctl"], swiftSettings: strict),
+        .testTarget(
+            name: "labctlTests", dependencies: ["labctl", "Orchestrator", "VMProtocol", "Images", "Seeded"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "labvmTests", dependencies: ["labvm", "Orchestrator", "VMProtocol"], swiftSettings: strict),
         .testTarget(name: "GuestTests", dependencies: ["Emulator", "Images"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

@@ -293,7 +293,7 @@ public protocol SnapshotCapable: BlockDevice {
 }
 
 extension OpenOptions {
-    /// Refuses a file that an image names when it lies outside the folder `confinedTo`, symbolic links followed, and is
+    /// Refuses a file that an image names when it lies outside the folders `confinedTo`, symbolic links followed, and is
     /// not among `declaredFiles`.
     func confine(_ path: String, namedBy image: String, as what: String) throws(ImageError) {
         guard let confinedTo else { return }
@@ -304,14 +304,18 @@ extension OpenOptions {
                     + "(image rebase -u -b PATH changes the name)", path: image)
         }
         let real = FilePath.real(path)
-        if let real, let root = FilePath.real(confinedTo), real.hasPrefix(root == "/" ? "/" : root + "/") { return }
+        if let real {
+            let roots = confinedTo.compactMap { FilePath.real($0) }
+            if roots.contains(where: { real.hasPrefix($0 == "/" ? "/" : $0 + "/") }) { return }
+        }
         if let real, declaredFiles.contains(where: { FilePath.real($0) == real }) { return }
         guard real != nil else {
             throw ImageError(.notFound, "\(what) '\(path)', which '\(image)' names, does not exist", path: path)
         }
         throw ImageError(
             .permission,
-            "\(what) '\(path)', which '\(image)' names, lies outside '\(confinedTo)'; if it is meant, name it under 'images' "
-                + "of the lab file too", path: path)
+            "\(what) '\(path)', which '\(image)' names, lies outside of what a lab's images may name "
+                + "(\(confinedTo.isEmpty ? "files under 'images'" : confinedTo.joined(separator: ", "))); if it is meant, "
+                + "name it under 'images' of the lab file too", path: path)
     }
 }

@@ -33,12 +33,17 @@ public struct ImageError: Error, Sendable, Hashable, CustomStringConvertible {
 
     public var description: String { message }
 
-    /// The message; where it is about what a file holds and does not name the file, with its name before it. `file` is the
-    /// file meant where the error does not know.
-    public func naming(_ file: String? = nil) -> String {
-        guard let file = path ?? file, kind == .corrupt || kind == .io || offset != nil, !message.contains(file)
-        else { return message }
-        return "'\(file)': \(message)"
+    /// The message, with the file at fault before it where it does not name it itself.
+    public var sentence: String {
+        guard let path, !path.isEmpty, !message.contains(path) else { return message }
+        return "\(path): \(message)"
+    }
+
+    /// The message in qemu-img's words where it is about the request, and where it is about what a file holds the
+    /// sentence; `file` is the file meant where the error does not know.
+    public func naming(_ file: String) -> String {
+        guard kind == .corrupt || kind == .io || offset != nil else { return message }
+        return ImageError(kind, message, path: path ?? file).sentence
     }
 
     /// The error for a failed system call; `what` says what was being done ("Could not open 'x'").

@@ -92,9 +92,9 @@ public struct OpenOptions: Sendable {
     var containers: [String] = []
     /// Told how much of a file has been decoded, in bytes of the file, where only decoding all of it tells the disk's size.
     public var measuring: (@Sendable (UInt64, UInt64) -> Void)?
-    /// Folder that backing, data and extent files must stay within; nil allows any.
-    public var confinedTo: String?
-    /// Files outside that folder that may be named all the same.
+    /// Folders that backing, data and extent files must stay within; nil allows any.
+    public var confinedTo: [String]?
+    /// Files outside those folders that may be named all the same.
     public var declaredFiles: Set<String> = []
     /// Files that must not be opened for writing, whatever names them: the image, its data file or one of its extents.
     public var protectedFiles: Set<FileStorage.FileIdentity> = []

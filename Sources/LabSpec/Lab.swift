@@ -266,9 +266,15 @@ public struct Disk: Sendable, Equatable {
         case readOnly = "read-only"
     }
 
+    /// What happens when the host cannot write what the VM wrote: QEMU's `werror`.
+    public enum WriteErrors: String, Sendable, Hashable, CaseIterable {
+        case report, ignore, stop, enospc
+    }
+
     /// The image behind the disk.
     public var image: ImageReference
     public var mode: Mode
+    public var writeErrors: WriteErrors = .enospc
     public var spans: SectionSpans
 
     public init(image: ImageReference, mode: Mode = .overlay) {
@@ -302,13 +308,13 @@ public struct KernelBoot: Sendable, Equatable {
 
 /// `ready`: when a VM counts as up.
 public struct Readiness: Sendable, Equatable {
-    /// Text on the serial console.
-    public var console: String
+    /// What the serial console says then.
+    public var console: ConsolePattern
     /// How long it may take from the start of the VM.
     public var timeout: LabDuration
     public var spans: SectionSpans
 
-    public init(console: String = "", timeout: LabDuration = .minutes(2)) {
+    public init(console: ConsolePattern = "", timeout: LabDuration = .minutes(2)) {
         self.console = console
         self.timeout = timeout
         self.spans = SectionSpans()

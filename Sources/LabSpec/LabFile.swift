@@ -9,6 +9,8 @@ public struct LoadedLab: Sendable {
     public var diagnostics: [Diagnostic]
     /// The text that the diagnostics point into.
     public var source: SourceText
+    /// Variables that the text uses, and `HOME`, with their values.
+    public var variables: [String: String] = [:]
 
     /// Whether the lab can be used.
     public var isValid: Bool { lab != nil }
@@ -22,9 +24,10 @@ public enum LabFile {
     ///   - path: the file; diagnostics show it as it is given here.
     ///   - variables: what `${NAME}` means. `~/` in paths is the variable `HOME`.
     ///   - checksFiles: whether files that the lab refers to have to exist. Verbs that start nothing pass false.
+    ///   - checksSupport: whether what this version cannot run is an error.
     /// - Returns: the lab, or what is wrong with it. Nothing is thrown: a file that cannot be read is a diagnostic.
     public static func load(
-        path: String, variables: LabVariables = LabVariables(), checksFiles: Bool = true
+        path: String, variables: LabVariables = LabVariables(), checksFiles: Bool = true, checksSupport: Bool = false
     ) -> LoadedLab {
         do {
             let bytes = try read(path)
@@ -42,7 +45,8 @@ public enum LabFile {
             // A pipe (`/dev/stdin`) has no path of its own: its paths start at the current folder.
             let real = Paths.real(path) ?? Paths.absolute("stdin", in: Paths.real(".") ?? "/")
             return load(
-                text: text, fileName: path, realPath: real, variables: variables, checksFiles: checksFiles)
+                text: text, fileName: path, realPath: real, variables: variables, checksFiles: checksFiles,
+                checksSupport: checksSupport)
         } catch {
             return failed(path, error.diagnostic)
         }
@@ -56,7 +60,7 @@ public enum LabFile {
     ///   - realPath: the absolute path of the file; relative paths in the text start at its folder.
     public static func load(
         text: String, fileName: String, realPath: String, variables: LabVariables = LabVariables(),
-        checksFiles: Bool = true
+        checksFiles: Bool = true, checksSupport: Bool = false
     ) -> LoadedLab {
         let source = SourceText(fileName: fileName, text: text)
         let sink = DiagnosticSink()
@@ -73,12 +77,16 @@ public enum LabFile {
                 sink.report(YAMLParser.emptyFile)
             } else if let draft = LabDraft.table.decode(root, into: LabDraft(), scope) {
                 let decoded = draft.lab(path: realPath)
-                Validator(decoded, declaredImages: draft.images, sink: sink).validate(checksFiles: checksFiles)
+                Validator(decoded, declaredImages: draft.images, sink: sink)
+                    .validate(checksFiles: checksFiles, checksSupport: checksSupport)
                 lab = decoded
             }
             reportUnused(variables.set, used: parser.usedVariables, sink)
         }
-        return LoadedLab(lab: sink.hasErrors ? nil : lab, diagnostics: sink.sorted(in: source), source: source)
+        var used: [String: String] = [:]
+        for name in parser.usedVariables.union(["HOME"]) { used[name] = variables.value(name) }
+        return LoadedLab(
+            lab: sink.hasErrors ? nil : lab, diagnostics: sink.sorted(in: source), source: source, variables: used)
     }
 
     private static func failed(_ fileName: String, _ diagnostic: Diagnostic) -> LoadedLab {

@@ -59,6 +59,23 @@ enum Paths {
             }
             return LabPath(written: written, absolute: normalized(home + written.dropFirst()))
         }
+        if written.hasPrefix("~") {
+            let user = written.dropFirst().prefix { $0 != "/" }
+            scope.report(
+                .wrongType, "'~\(String(user).clippedForMessage)' is not replaced: only '~/' is, by your own home",
+                at: span,
+                help: "write the folder's whole path, or './\(written.clippedForMessage)' for a file of that name")
+            return nil
+        }
+        if written.hasPrefix("$"), !written.hasPrefix("${") {
+            let name = written.dropFirst().prefix { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }
+            if !name.isEmpty {
+                scope.report(
+                    .variable, "'$\(name)' is not replaced: only '${\(name)}' is", at: span,
+                    help: "write `${\(name)}\(String(written.dropFirst(name.count + 1)).clippedForMessage)`")
+                return nil
+            }
+        }
         return LabPath(written: written, absolute: absolute(written, in: scope.folder))
     }
 

@@ -55,6 +55,7 @@ public struct ByteSize: Sendable, Hashable, Comparable, CustomStringConvertible 
         } else if unit.count == 2, unit.hasSuffix("B") {
             unit.removeLast()
         }
+        if quantity.isTooLarge { return .failure(.tooLarge) }
         let shift: Int
         if unit.isEmpty || unit == "B" {
             shift = 0
@@ -126,6 +127,7 @@ public struct LabDuration: Sendable, Hashable, Comparable, CustomStringConvertib
             let unit = rest.dropFirst(digits.count).prefix { !($0.isASCII && $0.isNumber) }
             rest = rest.dropFirst(digits.count + unit.count)
             guard let quantity = Quantity(String(digits)) else { return .failure(.notANumber) }
+            if quantity.isTooLarge { return .failure(.tooLong) }
             let name = unit.filter { $0 != " " }
             guard !name.isEmpty else { return .failure(.missingUnit) }
             guard let row = units.first(where: { $0.name == name }) else { return .failure(.unknownUnit(String(name))) }
@@ -144,10 +146,10 @@ private struct Quantity {
     var mantissa: UInt64 = 0
     var divisor: UInt64 = 1
     var unit = ""
-    /// More before the point than 64 bits hold.
-    private var isTooLarge = false
+    /// The number is larger than 64 bits hold; what else is known of it has no meaning.
+    var isTooLarge = false
 
-    /// Nil when the text does not start with a number, or has more digits behind the point than 64 bits hold.
+    /// Nil when the text does not start with a number.
     init?(_ text: String) {
         var digits = 0
         var inFraction = false
@@ -158,10 +160,13 @@ private struct Quantity {
             } else if character.isASCII, let digit = character.wholeNumberValue {
                 let (scaled, overflow) = mantissa.multipliedReportingOverflow(by: 10)
                 let (sum, carry) = scaled.addingReportingOverflow(UInt64(digit))
-                let isBeyond = overflow || carry
-                guard !inFraction || (!isBeyond && divisor <= UInt64.max / 10) else { return nil }
-                isTooLarge = isTooLarge || isBeyond
-                mantissa = isTooLarge ? 0 : sum
+                isTooLarge = isTooLarge || overflow || carry || inFraction && divisor > UInt64.max / 10
+                guard !isTooLarge else {
+                    digits += 1
+                    rest.removeFirst()
+                    continue
+                }
+                mantissa = sum
                 if inFraction { divisor *= 10 }
                 digits += 1
             } else {
@@ -176,7 +181,7 @@ private struct Quantity {
     /// The number times `factor`, rounded down; nil on overflow.
     func scaled(by factor: UInt64) -> UInt64? {
         let (high, low) = mantissa.multipliedFullWidth(by: factor)
-        guard !isTooLarge, high < divisor else { return nil }
+        guard high < divisor else { return nil }
         return divisor.dividingFullWidth((high, low)).quotient
     }
 

@@ -23,6 +23,8 @@ public indirect enum ValueShape: Sendable {
     case named(SectionShape, minimumCount: Int)
     /// A mapping with exactly one key, of these.
     case oneOf(SectionShape)
+    /// Any of these.
+    case anyOf([ValueShape])
 
     /// For messages and the guide: "a size such as 256M".
     public var description: String {
@@ -40,6 +42,7 @@ public indirect enum ValueShape: Sendable {
         case .list(let item, _): "a list, each item " + item.description
         case .section(let section), .oneOf(let section):
             "a mapping with " + section.keys.prefix(3).map { "'\($0.name)'" }.joined(separator: ", ")
+        case .anyOf(let shapes): shapes.map(\.description).joined(separator: ", or ")
         case .named(let section, _): "a mapping from names to \(section.plural)"
         }
     }

@@ -36,7 +36,7 @@ public struct OrchestratorError: Error, Sendable, Equatable, CustomStringConvert
     public var description: String { message }
 
     init(_ error: HostError) { self.init(.host, error.description) }
-    init(_ error: ImageError) { self.init(.image, error.naming()) }
+    init(_ error: ImageError) { self.init(.image, error.sentence) }
 }
 
 /// Runs `body` with host errors as the library's own.

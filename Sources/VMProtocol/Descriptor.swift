@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// Owns a file descriptor and closes it with its last reference.
@@ -29,6 +30,12 @@ public final class Descriptor: Sendable {
     public func setNonBlocking() {
         let flags = fcntl(raw, F_GETFL)
         _ = fcntl(raw, F_SETFL, flags | O_NONBLOCK)
+    }
+
+    /// Sets room aside behind the end of a file, which does not get longer by it. A file system that cannot does nothing.
+    public func reserve(_ count: off_t) {
+        // FALLOC_FL_KEEP_SIZE of <linux/falloc.h>.
+        _ = fallocate(raw, 1, lseek(raw, 0, SEEK_END), count)
     }
 
     /// What one read said.

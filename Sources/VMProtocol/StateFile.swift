@@ -39,11 +39,6 @@ public enum StateFile {
         }
     }
 
-    /// Adds one line with a single write, so that lines of several processes do not mix.
-    public static func append(line: [UInt8], to path: String) throws(HostError) {
-        let file = try Descriptor.open(path, O_WRONLY | O_CREAT | O_APPEND)
-        guard file.writeAll(line + [UInt8(ascii: "\n")]) else { throw HostError("write", path) }
-    }
 }
 
 /// An advisory lock on a file, held by an open descriptor and whoever inherits it; gone when the last of them is.

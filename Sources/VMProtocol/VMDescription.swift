@@ -13,12 +13,51 @@ public struct VMDescription: Codable, Sendable, Equatable {
         public var readOnly: Bool
         /// Writes go to a temporary overlay that is gone when the VM ends (QEMU's -snapshot).
         public var snapshot: Bool
+        /// What a failed write does; nil: `enospc`.
+        public var writeErrors: WriteErrorPolicy?
         public init(slot: Slot, path: String, format: String? = nil, readOnly: Bool = false, snapshot: Bool = false) {
             self.slot = slot
             self.path = path
             self.format = format
             self.readOnly = readOnly
             self.snapshot = snapshot
+        }
+    }
+
+    /// What a write that the host cannot do does to the guest: QEMU's `werror`.
+    public enum WriteErrorPolicy: String, Codable, Sendable, CaseIterable {
+        /// The guest is told.
+        case report
+        /// The guest is not told.
+        case ignore
+        /// The guest is paused until it is continued; then the write is tried again.
+        case stop
+        /// A full disk pauses the guest until there is room; other errors are reported.
+        case enospc
+    }
+
+    /// A file, whatever path leads to it.
+    public struct FileNumber: Codable, Sendable, Hashable {
+        public var device: UInt64
+        public var inode: UInt64
+        public init(device: UInt64, inode: UInt64) {
+            self.device = device
+            self.inode = inode
+        }
+    }
+
+    /// What the images of a VM may lead to.
+    public struct ImageRules: Codable, Sendable, Equatable {
+        /// Folders that files named by an image must lie in.
+        public var folders: [String]
+        /// Files elsewhere that may be named all the same.
+        public var files: [String]
+        /// Files that are never opened for writing.
+        public var golden: [FileNumber]
+        public init(folders: [String], files: [String], golden: [FileNumber]) {
+            self.folders = folders
+            self.files = files
+            self.golden = golden
         }
     }
 
@@ -67,6 +106,8 @@ public struct VMDescription: Codable, Sendable, Equatable {
     /// QEMU-style `-d` items (in_asm, int, cpu, cpu_reset, ioport, guest_errors …) and the file for them (-D).
     public var debugItems: [String]
     public var debugFile: String?
+    /// Nil: images may name any file (`labctl run`).
+    public var imageRules: ImageRules?
 
     public init(name: String, memoryBytes: UInt64) {
         self.name = name

@@ -3,7 +3,10 @@
 /// | folder | file | written by | content |
 /// | --- | --- | --- | --- |
 /// | state | `lock` | both | flock held for as long as the VM process lives; its text is only for people |
-/// | state | `console.log` | labvm | every byte of serial port 0, over all runs |
+/// | state | `console.log` | labvm | the newest bytes of serial port 0, over all runs |
+/// | state | `console.log.1` | labvm | bytes before those (`ConsoleIndex`) |
+/// | state | `console.index` | labvm | where the bytes of both lie |
+/// | state | `condition.json` | labvm | `VMCondition`, overwritten in place |
 /// | state | `vm.log` | labvm | what the process says on stderr: warnings, host I/O errors |
 /// | state | `events.jsonl` | labvm | lifecycle, one JSON object a line |
 /// | state | `exit.json` | labvm | `ExitRecord`, the last act |
@@ -12,6 +15,9 @@
 public enum VMFile: String, Sendable, CaseIterable {
     case lock
     case consoleLog = "console.log"
+    case olderConsoleLog = "console.log.1"
+    case consoleIndex = "console.index"
+    case condition = "condition.json"
     case processLog = "vm.log"
     case events = "events.jsonl"
     case exitRecord = "exit.json"
@@ -37,7 +43,8 @@ public struct LifecycleEvent: Codable, Sendable, Equatable {
     public var time: Double
     /// The VM, or nil for the lab as a whole.
     public var vm: String?
-    /// What happened: `started`, `reset`, `powerdown`, `stopped`, `exited`, `killed`, `ready`, `up`, `down` …
+    /// What happened: `started`, `reset`, `powerdown`, `paused`, `resumed`, `io-error`, `exited`, `stopped`, `killed`,
+    /// `ready`, `down` …
     public var event: String
     /// More about it, in words.
     public var detail: String?

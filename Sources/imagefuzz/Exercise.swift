@@ -27,7 +27,7 @@ struct Exercise {
             openBacking: !random.oneIn(8), unsafeCache: true, forCheck: random.oneIn(3))
         options.secrets = SeedRecipe.secrets
         options.keySecret = "key"
-        if random.oneIn(2) { options.confinedTo = folder }
+        if random.oneIn(2) { options.confinedTo = [folder] }
         return options
     }
 

@@ -1,4 +1,6 @@
 import ArgumentParser
+import Foundation
+import LabSpec
 
 @main
 struct Labctl: ParsableCommand {
@@ -25,6 +27,43 @@ struct Labctl: ParsableCommand {
 
     static func main() {
         if QEMUImgLink.isActive { QEMUImgLink.run() }
-        main(nil)
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        if let complaint = complaint(about: arguments) { end(complaint, 64) }
+        do {
+            var command = try parseAsRoot(arguments)
+            try command.run()
+            end(nil, 0)
+        } catch {
+            let code = exitCode(for: error).rawValue
+            let text = fullMessage(for: error)
+            if code == 0 {
+                if !text.isEmpty { print(text) }
+                end(nil, 0)
+            }
+            // One spelling for all errors.
+            end(text.hasPrefix("Error: ") ? "error: " + text.dropFirst(7) : text, code)
+        }
+    }
+
+    /// Says the last thing and ends. Data that did not arrive makes a success a failure.
+    private static func end(_ message: String?, _ code: Int32) -> Never {
+        let lost = StandardOutput.finish()
+        if let message, !message.isEmpty { StandardError.line(message) }
+        if let lost {
+            if !lost.isEmpty { StandardError.line("error: " + lost) }
+            Foundation.exit(code == 0 ? 1 : code)
+        }
+        Foundation.exit(code)
+    }
+
+    /// What is wrong with a verb that does not exist; nil for everything else.
+    static func complaint(about arguments: [String]) -> String? {
+        let verbs = configuration.groupedSubcommands.flatMap(\.subcommands).flatMap { command in
+            [command.configuration.commandName].compactMap { $0 } + command.configuration.aliases
+        }
+        let asked = arguments.first == "help" ? arguments.dropFirst().first : arguments.first
+        guard let verb = asked, !verb.hasPrefix("-"), verb != "help", !verbs.contains(verb) else { return nil }
+        let near = Suggestion.nearest(to: verb, among: verbs.sorted()).map { "; did you mean '\($0)'?" } ?? ""
+        return "error: there is no verb '\(verb)'\(near)\n  See 'labctl --help' for what there is."
     }
 }

@@ -11,17 +11,18 @@ enum Launch {
             // Held, not used: the lock says to others that this VM runs.
             let lock = try takeLock(description, inherited: inheritedLock)
             defer { withExtendedLifetime(lock) {} }
-            let (drives, warnings) = try DriveSet.open(description)
             let loop = try IOLoop()
             let holder = SessionHolder()
+            let hold = try GuestHold { trouble in loop.post { holder.session?.guestHeld(trouble) } }
+            let (drives, warnings) = try DriveSet.open(description, hold: hold)
             let output = try ConsoleOutput(
-                logPath: description.stateFolder.map { VMFile.consoleLog.path(in: $0) },
+                logPath: description.stateFolder.map { VMFile.consoleLog.path(in: $0) }, hold: hold,
                 schedule: { loop.post { holder.session?.showOutput() } })
             let machine = try EmulatedPC(
                 description, drives: drives, output: output, onReset: { loop.post { holder.session?.guestReset() } })
             let session = try VMSession(
                 description: description, loop: loop, output: output, machine: machine, drives: drives,
-                holder: holder)
+                hold: hold, holder: holder)
             holder.session = session
             Confinement.apply(endsWithParent: description.console == .stdio)
             reporter.say(.started(warnings: warnings))
@@ -44,16 +45,23 @@ enum Launch {
         var record = ExitRecord(reason: end.reason, message: end.message, endedAt: WallClock.now)
         record.status = end.status
         if let folder = description.stateFolder {
-            do {
+            do throws(HostError) {
                 try StateFile.replace(
                     VMFile.exitRecord.path(in: folder), with: JSONCoding.encode(record, pretty: true))
             } catch {
                 ProcessLog.say(error.description)
+                // A full disk still takes this: its room was set aside.
+                var condition = VMCondition()
+                condition.exit = record
+                try? ConditionFile(in: folder).write(condition)
             }
             let detail = record.message.map { "\(record.reason.rawValue): \($0)" } ?? record.reason.rawValue
-            EventHistory.append(
-                LifecycleEvent(time: record.endedAt, vm: description.name, event: "exited", detail: detail),
-                to: VMFile.events.path(in: folder))
+            do throws(HostError) {
+                try EventHistory(VMFile.events.path(in: folder)).append(
+                    LifecycleEvent(time: record.endedAt, vm: description.name, event: "exited", detail: detail))
+            } catch {
+                ProcessLog.say(error.description)
+            }
         }
         if let folder = description.runtimeFolder {
             unlink(VMFile.consoleSocket.path(in: folder))
@@ -83,7 +91,7 @@ enum Launch {
                 do {
                     try image.close()
                 } catch {
-                    ProcessLog.say("closing \(image.path) failed: \(error.message)")
+                    ProcessLog.say("closing \(image.path) failed: \(error.sentence)")
                 }
             }
         }
@@ -92,7 +100,7 @@ enum Launch {
     private static func sentence(for error: any Error) -> String {
         switch error {
         case let error as HostError: error.description
-        case let error as ImageError: error.naming()
+        case let error as ImageError: error.sentence
         case let error as MachineError: error.description
         default: String(describing: error)
         }

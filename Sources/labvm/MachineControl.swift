@@ -7,6 +7,8 @@ final class MachineControl {
     /// QEMU's words for the state of a machine.
     enum Status: String {
         case running, paused
+        /// The guest is held: the host cannot write what it wrote.
+        case ioError = "io-error"
         /// The guest powered off and the process stays (`-no-shutdown`).
         case shutdown
     }
@@ -19,6 +21,8 @@ final class MachineControl {
     private(set) var isQuitting = false
     /// Tells QMP clients and the event log.
     var announce: (_ event: String, _ data: [String: JSONValue]) -> Void = { _, _ in }
+    /// Asks for what failed to be tried again.
+    var onRetry: () -> Void = {}
     /// Called once when the process shall end.
     var onQuit: () -> Void = {}
 
@@ -37,10 +41,31 @@ final class MachineControl {
 
     func resume() throws(QMPError) {
         guard status != .shutdown else { throw .generic("Resetting the Virtual Machine is required") }
+        if status == .ioError { return onRetry() }
         guard status == .paused else { return }
         machine.resume()
         status = .running
         announce("RESUME", [:])
+    }
+
+    /// The guest is held, or goes on.
+    func held(_ trouble: GuestHold.Trouble?) {
+        guard let trouble else {
+            guard status == .ioError else { return }
+            status = .running
+            return announce("RESUME", [:])
+        }
+        guard status == .running else { return }
+        status = .ioError
+        if let drive = trouble.drive {
+            announce(
+                "BLOCK_IO_ERROR",
+                [
+                    "device": .string(drive), "node-name": .string(drive), "operation": "write", "action": "stop",
+                    "nospace": .bool(trouble.isFull), "reason": .string(trouble.sentence),
+                ])
+        }
+        announce("STOP", [:])
     }
 
     func reset() {

@@ -16,13 +16,28 @@ final class VMSession {
     private var stdio: StdioConsole?
     private var monitors: [QMPServer] = []
     private let holder: SessionHolder
+    private let hold: GuestHold
+    private let events: EventRecorder
+    private let conditionFile: ConditionFile?
+    private var condition = VMCondition()
+    private var isConditionDue = false
+    private var isRetryDue = false
     private var end: MachineEnd?
+
+    /// How late the condition may be written.
+    private static let conditionMilliseconds: UInt64 = 100
+    /// How often a log that did not take its bytes is tried.
+    private static let retryMilliseconds: UInt64 = 1000
 
     /// Opens sockets and terminal; the guest does not run yet.
     init(
         description: VMDescription, loop: IOLoop, output: ConsoleOutput, machine: any GuestMachine, drives: [Drive],
-        holder: SessionHolder
+        hold: GuestHold, holder: SessionHolder
     ) throws(HostError) {
+        self.hold = hold
+        events = try EventRecorder(
+            description.stateFolder.map { VMFile.events.path(in: $0) }, of: description.name, loop: loop)
+        conditionFile = try description.stateFolder.map { folder throws(HostError) in try ConditionFile(in: folder) }
         self.holder = holder
         self.description = description
         self.loop = loop
@@ -46,11 +61,13 @@ final class VMSession {
         }
         control.announce = { [weak self] in self?.announce($0, $1) }
         control.onQuit = { [weak self] in self?.stopMachine() }
+        control.onRetry = { [weak self] in self?.hold.retry() }
     }
 
     /// Runs the guest and serves until it is over.
     func run() throws(HostError) -> MachineEnd {
-        record("started", nil)
+        conditionFile?.write(condition)
+        events.record("started")
         let machine = control.machine
         let loop = loop
         let holder = holder
@@ -60,6 +77,7 @@ final class VMSession {
         }
         loop.run()
         showOutput()
+        events.finish()
         stdio?.close()
         return end ?? .quit
     }
@@ -67,13 +85,17 @@ final class VMSession {
     /// Called on the I/O thread when serial output waits.
     func showOutput() {
         let batch = output.drain()
+        watchTrouble()
         guard !batch.bytes.isEmpty || batch.hasGap else { return }
         console?.show(batch)
         stdio?.show(batch)
     }
 
     /// The guest reset itself or was reset.
-    func guestReset() { announce("RESET", ["guest": true, "reason": "guest-reset"]) }
+    func guestReset() {
+        condition.resets += 1
+        announce("RESET", ["guest": true, "reason": "guest-reset"])
+    }
 
     /// The machine stopped.
     func finish(_ end: MachineEnd) {
@@ -111,6 +133,7 @@ final class VMSession {
             return loop.stop()
         }
         control.machine.requestQuit()
+        hold.end()
         loop.after(milliseconds: Self.quitLimitMilliseconds) { [weak self] in
             guard let self else { return }
             ProcessLog.say("the machine did not stop within \(Self.quitLimitMilliseconds) ms; ending without it")
@@ -123,25 +146,45 @@ final class VMSession {
 
     private func announce(_ event: String, _ data: [String: JSONValue]) {
         for monitor in monitors { monitor.broadcast(event, data) }
-        if let name = Self.recorded[event] { record(name, nil) }
+        if event == "STOP", control.status == .paused { condition.paused = "paused through its control socket" }
+        if event == "RESUME" { condition.paused = nil }
+        saveCondition()
+        if let name = Self.recorded[event] { events.recordOften(name) }
     }
 
-    /// Adds a line to the VM's event history. History is worth less than the guest: a full disk is only reported.
-    private func record(_ event: String, _ detail: String?) {
-        guard let folder = description.stateFolder else { return }
-        EventHistory.append(
-            LifecycleEvent(time: WallClock.now, vm: description.name, event: event, detail: detail),
-            to: VMFile.events.path(in: folder))
+    /// The guest is held as the host cannot write, or goes on.
+    func guestHeld(_ trouble: GuestHold.Trouble?) {
+        if let trouble { events.record("io-error", trouble.sentence) }
+        control.held(trouble)
+        condition.paused = trouble?.sentence ?? (control.status == .paused ? condition.paused : nil)
+        saveCondition()
     }
-}
 
-/// Lines of `events.jsonl`.
-enum EventHistory {
-    static func append(_ event: LifecycleEvent, to path: String) {
-        do {
-            try StateFile.append(line: JSONCoding.encode(event), to: path)
-        } catch {
-            ProcessLog.say(error.description)
+    /// Writes the condition, soon: a guest that resets itself without end does not write at its own pace.
+    private func saveCondition() {
+        guard conditionFile != nil, !isConditionDue else { return }
+        isConditionDue = true
+        loop.after(milliseconds: Self.conditionMilliseconds) { [weak self] in
+            guard let self else { return }
+            self.isConditionDue = false
+            self.conditionFile?.write(self.condition)
+        }
+    }
+
+    /// Output that the log did not take is tried again later, as are events.
+    private func watchTrouble() {
+        let trouble = output.trouble
+        if trouble != condition.trouble {
+            if condition.trouble == nil, let trouble { events.record("log-full", trouble) }
+            condition.trouble = trouble
+            saveCondition()
+        }
+        guard trouble != nil, !isRetryDue else { return }
+        isRetryDue = true
+        loop.after(milliseconds: Self.retryMilliseconds) { [weak self] in
+            self?.isRetryDue = false
+            self?.events.flush()
+            self?.showOutput()
         }
     }
 }

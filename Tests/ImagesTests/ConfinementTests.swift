@@ -33,7 +33,7 @@ import Testing
 
         func open(declaring files: Set<String> = []) throws {
             var options = OpenOptions(format: format)
-            options.confinedTo = inner
+            options.confinedTo = [inner]
             options.declaredFiles = files
             let device = try DiskImage.open(overlay, options: options)
             try device.close()
@@ -75,7 +75,7 @@ import Testing
         try storage.write(header.encoded(), at: 0)
         storage.close()
         var options = OpenOptions(format: "qcow2")
-        options.confinedTo = scratch.folder
+        options.confinedTo = [scratch.folder]
         let error = #expect(throws: ImageError.self) { _ = try DiskImage.open(path, options: options) }
         #expect(error?.kind == .permission, "\(error?.message ?? "")")
     }
@@ -95,7 +95,7 @@ import Testing
             """
         try text.write(toFile: scratch.path("image"), atomically: true, encoding: .utf8)
         var options = OpenOptions(format: "vmdk")
-        options.confinedTo = scratch.folder
+        options.confinedTo = [scratch.folder]
         let error = #expect(throws: ImageError.self) { _ = try DiskImage.open(scratch.path("image"), options: options) }
         #expect(error?.kind == .permission, "\(error?.message ?? "")")
     }
@@ -120,7 +120,7 @@ import Testing
                 #expect(error?.message.contains("Unknown protocol") == true, "\(format): \(error?.message ?? "")")
                 continue
             }
-            options.confinedTo = scratch.folder
+            options.confinedTo = [scratch.folder]
             let confined = #expect(throws: ImageError.self, "\(format)") {
                 _ = try DiskImage.open(scratch.path("image"), options: options)
             }

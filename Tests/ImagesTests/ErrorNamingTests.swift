@@ -13,7 +13,7 @@ import Testing
         let error = #expect(throws: ImageError.self) {
             _ = try open(scratch.path("noise"), format: format, readOnly: true)
         }
-        #expect(error?.naming().contains(scratch.path("noise")) == true, "\(error?.naming() ?? "")")
+        #expect(error?.sentence.contains(scratch.path("noise")) == true, "\(error?.sentence ?? "")")
     }
 
     @Test func aFaultInABackingFileNamesThatFile() throws {
@@ -35,18 +35,18 @@ import Testing
             try DiskImage.convert(
                 ConvertRequest(sources: [top], targetPath: scratch.path("out"), targetFormat: "raw"))
         }
-        #expect(error?.naming(scratch.path("out")).contains(scratch.path("base")) == true, "\(error?.naming() ?? "")")
+        #expect(error?.naming(scratch.path("out")).contains(scratch.path("base")) == true, "\(error?.sentence ?? "")")
         // And where it cannot be opened at all.
         try Data([UInt8](repeating: 7, count: 1000)).write(to: URL(fileURLWithPath: scratch.path("base")))
         let closed = #expect(throws: ImageError.self) { _ = try open(scratch.path("top"), readOnly: true) }
-        #expect(closed?.naming().contains(scratch.path("base")) == true, "\(closed?.naming() ?? "")")
+        #expect(closed?.sentence.contains(scratch.path("base")) == true, "\(closed?.sentence ?? "")")
     }
 
     @Test func aSentenceThatNamesItsFileStaysAsItIs() {
         let named = ImageError(.corrupt, "'a' is damaged", path: "a")
         #expect(named.naming("b") == "'a' is damaged")
-        #expect(ImageError(.corrupt, "is damaged", path: "a").naming("b") == "'a': is damaged")
-        #expect(ImageError(.corrupt, "is damaged").naming("b") == "'b': is damaged")
+        #expect(ImageError(.corrupt, "is damaged", path: "a").naming("b") == "a: is damaged")
+        #expect(ImageError(.corrupt, "is damaged").naming("b") == "b: is damaged")
         // A refused request is about the request.
         #expect(ImageError(.invalidArgument, "wrong number", path: "a").naming("b") == "wrong number")
     }

@@ -34,7 +34,7 @@ import Testing
         let compared = try run(["qemu-img", "compare", scratch.path("top"), scratch.path("base")])
         #expect(compared.status == 0, "\(compared.output)")
         var confined = OpenOptions()
-        confined.confinedTo = scratch.folder
+        confined.confinedTo = [scratch.folder]
         let error = #expect(throws: ImageError.self) { _ = try DiskImage.open(scratch.path("top"), options: confined) }
         #expect(error?.kind == .permission)
     }

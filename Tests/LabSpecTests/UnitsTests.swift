@@ -21,7 +21,7 @@ import Testing
         ("1.2.3", .unknownUnit(".3")),
         ("1.0001K", .fractionOfAByte), ("0.1", .fractionOfAByte), ("9223372036854775808", .tooLarge),
         ("9000P", .tooLarge),
-        ("99999999999999999999999", .tooLarge), ("99999999999999999999999K", .tooLarge),
+        ("99999999999999999999999", .tooLarge), ("99999999999999999999G", .tooLarge),
     ])
     func otherTextsAreNoSizes(text: String, failure: ByteSize.ParseFailure) {
         #expect(ByteSize.parse(text) == .failure(failure))

@@ -49,23 +49,6 @@ private final class ScriptedConsole: Sendable {
 
 /// Typing, waiting and running commands on a console.
 @Suite(.serialized) struct ConsoleSessionTests {
-    /// What a POSIX shell makes of the line that `execute` types.
-    @Sendable private static func shell(_ line: String) -> String {
-        let parts = line.replacingOccurrences(of: "\"\"", with: "").split(separator: ";")
-        let begin = parts.first?.split(separator: " ").last ?? ""
-        let end = parts.last?.split(separator: " ").last?.split(separator: "=").first ?? ""
-        return "\(begin)\r\n\u{1B}[1mone\u{1B}[0m\r\ntwo\r\n\(end)=3=\r\n# "
-    }
-
-    @Test func aCommandsOutputAndStatusComeBack() throws {
-        let folder = try TemporaryFolder()
-        let console = try ScriptedConsole(in: folder.path, answer: Self.shell)
-        let result = try ConsoleSession(console.folder).execute(
-            "ls; false", milliseconds: 20_000, interruption: try StopSignal())
-        #expect(result.output == "one\ntwo\n")
-        #expect(result.status == 3)
-    }
-
     @Test func waitingGoesOnBehindTheLatestText() throws {
         let folder = try TemporaryFolder()
         let console = try ScriptedConsole(in: folder.path) { _ in "done\r\n# " }

@@ -131,6 +131,17 @@ import VMProtocol
         #expect(reason.contains("/images/other.qcow2"))
     }
 
+    @Test func aRunningVMWhoseImageIsAnotherOneNowIsReported() throws {
+        let instance = vm()
+        let found = VMObservation(isRunning: true, record: try record(instance), overlays: [.hda])
+        guard case .refuse(let reason) = try decide(instance, found, base: "/images/other.qcow2").decision else {
+            Issue.record("expected a refusal")
+            return
+        }
+        #expect(reason.contains("it runs on"))
+        #expect(reason.contains("/images/other.qcow2"))
+    }
+
     @Test func aGoldenImageThatChangesUnderARunningVMIsAWarning() throws {
         let instance = vm()
         let found = VMObservation(
@@ -162,16 +173,5 @@ import VMProtocol
         var record = try record(vm())
         record.run?.stopRequested = ending.stopRequested
         #expect(VMObservation(record: record, exit: ending.exit).phase == ending.phase)
-    }
-
-    @Test func whatThisVersionCannotDoIsNamedOncePerVM() {
-        let group = vm {
-            $0.networks = ["lan"]
-            $0.restart = .always
-        }
-        let problems = Support.problems(of: [group, group])
-        #expect(problems.count == 2)
-        #expect(problems[0].contains("'networks'"))
-        #expect(problems[1].contains("'restart: always'"))
     }
 }

@@ -59,4 +59,12 @@ import Testing
         #expect(try verdict("lab: a\nvms: { m: {} }", "--strict") == ExitCode(4))
         #expect(try verdict("lab: a\nvms: { m: { disk: {} } }") == ExitCode(4))
     }
+
+    @Test func completionKnowsTheVMsOfTheLab() throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "labctl-\(UUID().uuidString).yaml")
+        defer { try? FileManager.default.removeItem(at: file) }
+        try "lab: a\nvms: { teacher: {}, pc: { replicas: 2 } }".write(to: file, atomically: true, encoding: .utf8)
+        #expect(LabCompletion.vmNames(["status", file.path, "p"]).sorted() == ["pc", "pc-01", "pc-02", "teacher"])
+        #expect(LabCompletion.vmNames(["status", "/nowhere.yaml"]).isEmpty)
+    }
 }

@@ -7,7 +7,9 @@ final class LabFixture {
     let folder: String
     /// The lab file's folder.
     let labFolder: String
-    private let environment: [String: String]
+    var environment: [String: String]
+    /// Something that has to be there for as long as the lab is.
+    var attached: AnyObject?
 
     /// - Parameter file: the lab file; images are raw boot-sector guests called `golden.img`.
     init(_ file: String) throws {
@@ -32,6 +34,7 @@ final class LabFixture {
     deinit {
         chmod(labFolder, 0o755)
         _ = try? run(["destroy", "--yes"])
+        attached = nil
         try? FileManager.default.removeItem(atPath: folder)
     }
 
@@ -60,14 +63,16 @@ final class LabFixture {
     }()
 
     /// Starts labctl and does not wait.
-    func start(_ arguments: [String], input: Pipe? = nil) throws -> (Process, output: Pipe, errors: Pipe) {
+    func start(
+        _ arguments: [String], input: Pipe? = nil, output file: FileHandle? = nil
+    ) throws -> (Process, output: Pipe, errors: Pipe) {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: LabFixture.programs + "/labctl")
         process.arguments = arguments
         process.environment = environment
         process.currentDirectoryURL = URL(fileURLWithPath: labFolder)
         let output = Pipe(), errors = Pipe()
-        process.standardOutput = output
+        if let file { process.standardOutput = file } else { process.standardOutput = output }
         process.standardError = errors
         if let input { process.standardInput = input } else { process.standardInput = FileHandle.nullDevice }
         try process.run()
@@ -94,6 +99,13 @@ final class LabFixture {
         #expect(
             result.status == 0, "\(arguments.joined(separator: " ")): \(result.errors)", sourceLocation: sourceLocation)
         return result.output
+    }
+
+    /// Runs labctl and expects it to succeed.
+    func succeedAll(_ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation) throws {
+        let result = try run(arguments)
+        #expect(
+            result.status == 0, "\(arguments.joined(separator: " ")): \(result.errors)", sourceLocation: sourceLocation)
     }
 
     // MARK: Looking at the lab

@@ -33,6 +33,12 @@ public final class FileStorage: Storage, @unchecked Sendable {
         public let device: UInt64
         public let inode: UInt64
 
+        /// As `stat` tells it.
+        public init(device: UInt64, inode: UInt64) {
+            self.device = device
+            self.inode = inode
+        }
+
         init(_ status: stat) {
             device = UInt64(status.st_dev)
             inode = UInt64(status.st_ino)

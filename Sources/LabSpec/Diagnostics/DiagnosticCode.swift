@@ -38,6 +38,9 @@ public enum DiagnosticCode: String, Sendable, Hashable, CaseIterable {
     case nameCollision = "L030"
     case goldenWrite = "L031"
     case nothingToBoot = "L032"
+    case badRegex = "L033"
+    case unsupported = "L034"
+    case unusableImage = "L035"
 
     /// Not about a place in the text: nothing of it is shown.
     var isAboutWholeFile: Bool { self == .unreadableFile || self == .unusedVariable }
@@ -76,6 +79,9 @@ public enum DiagnosticCode: String, Sendable, Hashable, CaseIterable {
         case .nameCollision: "two VMs of one name, once replicas are numbered"
         case .goldenWrite: "`mode: direct` on a golden image"
         case .nothingToBoot: "a VM without disk, CD, floppy and kernel (warning)"
+        case .badRegex: "not a regular expression"
+        case .unsupported: "something that this version cannot run"
+        case .unusableImage: "an image file with another digest or format, or that names files it must not"
         }
     }
 }

@@ -1,7 +1,7 @@
 /// "Did you mean …?": the nearest of the words that would have been right.
-enum Suggestion {
+public enum Suggestion {
     /// The nearest candidate, if it is near enough to be a slip; the first of equally near ones.
-    static func nearest(to word: String, among candidates: some Sequence<String>) -> String? {
+    public static func nearest(to word: String, among candidates: some Sequence<String>) -> String? {
         let typed = Array(word.lowercased().unicodeScalars.prefix(64))
         let bound = max(1, typed.count / 3)
         var best: (distance: Int, word: String)?

@@ -41,6 +41,7 @@ public enum LabGuide {
         case .named(let section, _): (section, { _, key in "An entry of `\(key.name)`" })
         case .list(let item, _): inner(item).map { inner in (inner.section, { _, key in "An item of `\(key.name)`" }) }
         case .oneOf(let section): (section, { _, key in "`\(key.name)`" })
+        case .anyOf(let shapes): shapes.lazy.compactMap { inner($0) }.first
         default: nil
         }
     }
@@ -52,6 +53,7 @@ public enum LabGuide {
         case .duration(let range): "duration, \(range.lowerBound) to \(range.upperBound)"
         case .integer(let range): "number, \(range.lowerBound) to \(range.upperBound)"
         case .section, .oneOf: "mapping"
+        case .anyOf(let shapes): shapes.map { takes($0) }.joined(separator: ", or ")
         case .named: "mapping by name"
         case .list(let item, _): "list of " + (inner(item) == nil ? takes(item) + "s" : "mappings")
         case .name: "name"

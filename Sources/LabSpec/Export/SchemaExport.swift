@@ -115,6 +115,7 @@ public enum LabSchema {
             if isUnique { pairs.append(("uniqueItems", .boolean(true))) }
             return .object(pairs)
         case .section(let section), .oneOf(let section): return reference(section, &definitions)
+        case .anyOf(let shapes): return .object([("anyOf", .array(shapes.map { value($0, &definitions) }))])
         case .named(let section, let minimum):
             var item = reference(section, &definitions)
             // A section without keys may be written as nothing at all: `lan:`.

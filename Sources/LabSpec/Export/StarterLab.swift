@@ -2,15 +2,18 @@
 public struct StarterLab: Sendable {
     private let name: String
     private let image: String?
+    private let imageFormat: String?
     private let cdrom: String?
 
     /// - Parameters:
     ///   - name: the lab's name.
     ///   - image: path of a disk image; without one the lab has an empty disk.
+    ///   - imageFormat: its format, where the lab file has to say it.
     ///   - cdrom: path of an ISO.
-    public init(name: String, image: String? = nil, cdrom: String? = nil) {
+    public init(name: String, image: String? = nil, imageFormat: String? = nil, cdrom: String? = nil) {
         self.name = name
         self.image = image
+        self.imageFormat = imageFormat
         self.cdrom = cdrom
     }
 
@@ -67,7 +70,8 @@ public struct StarterLab: Sendable {
         }
         // `.img` may be anything; `validate` says so.
         let isRaw = [".raw", ".dd", ".bin"].contains { image.lowercased().hasSuffix($0) }
-        return "  disk:\n    path: \(StarterLab.quoted(image))" + (isRaw ? "\n    format: raw" : "")
+        return "  disk:\n    path: \(StarterLab.quoted(image))"
+            + ((imageFormat ?? (isRaw ? "raw" : nil)).map { "\n    format: \($0)" } ?? "")
     }
 
     private var cdromEntry: String {

@@ -5,6 +5,7 @@ struct DiskDraft: Sendable {
     var base: ImageReference?
     var image: ImageReference?
     var mode: Disk.Mode?
+    var writeErrors = Disk.WriteErrors.enospc
     var spans = SectionSpans()
 
     /// The disk; nil after a mistake.
@@ -24,6 +25,7 @@ struct DiskDraft: Sendable {
         }
         guard let reference = base ?? image else { return nil }
         var disk = Disk(image: reference, mode: mode ?? .overlay)
+        disk.writeErrors = writeErrors
         disk.spans = spans
         return disk
     }
@@ -50,6 +52,11 @@ struct DiskDraft: Sendable {
                 "`overlay`: the VM writes to a copy-on-write overlay of its own (always so with `base`). `direct`: it "
                     + "writes to the file; one writer in the whole lab, and never a golden image. `read-only`: it "
                     + "cannot write."),
+            LabKey(
+                "werror", .choice(Disk.WriteErrors.allCases), \.writeErrors, defaultOf: DiskDraft(),
+                "What a write does that the host cannot do. `enospc`: a full disk pauses the VM until there is room, "
+                    + "the VM is told of other errors. `report`: it is told of all. `stop`: it is paused until it is "
+                    + "continued. `ignore`: it is not told."),
         ])
 }
 

@@ -109,7 +109,7 @@ struct CPUDraft: Sendable {
 
 /// `ready`.
 struct ReadyDraft: Sendable {
-    var console: String?
+    var console: ConsolePattern?
     var timeout = Readiness().timeout
     var spans = SectionSpans()
 
@@ -124,8 +124,9 @@ struct ReadyDraft: Sendable {
         id: "ready", noun: "ready", plural: "readies", "What says that a VM is up.", spans: \.spans,
         keys: [
             LabKey(
-                "console", .text, \.console, required: true,
-                "The VM is ready when its serial console has said this text.",
+                "console", .consolePattern, \.console, required: true,
+                "The VM is ready when its serial console has said this text, one of these texts, or something that "
+                    + "`{ regex: … }` matches. Colours and other escape sequences do not count.",
                 synonyms: ["serial", "text", "wait"]),
             LabKey(
                 "timeout", .duration(.seconds(1)...(.minutes(60 * 24))), \.timeout, defaultOf: ReadyDraft(),

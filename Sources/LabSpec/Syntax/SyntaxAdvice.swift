@@ -36,13 +36,48 @@ enum SyntaxAdvice {
                 .syntax, "a tab in the indentation", at: SourceSpan(start: place, end: place),
                 help: "YAML indents with spaces only")
         }
+        if let variable = unquotedVariable(before: error.position, on: line) {
+            return Diagnostic(
+                .syntax, "inside { } and [ ] a value with '${' has to be quoted", at: span,
+                help: "write \"\(variable)\": it is a number, a size or a text as its key takes it")
+        }
         var notes: [Diagnostic.Note] = []
         if let context = error.context, let position = error.contextPosition, position.line != error.position.line {
             notes.append(Diagnostic.Note(context, at: SourceSpan(start: position, end: position)))
         }
         return Diagnostic(
             .syntax, "not valid YAML: \(error.problem)", at: span, notes: notes,
-            help: help.first { $0.problem == error.problem }?.help)
+            help: advice(for: error, in: source) ?? help.first { $0.problem == error.problem }?.help)
+    }
+
+    /// What is meant where a colon stands without its space, or at the end of a value inside braces.
+    private static func advice(for error: YAMLSyntaxError, in source: SourceText) -> String? {
+        let line = String(source.line(error.position.line))
+        let isInBraces = line.contains("{") || line.contains("[")
+        if isInBraces, let word = line.split(separator: " ").adjacentPairEndingInColon {
+            return "quote a value that has a colon in it: \"\(word)\""
+        }
+        for number in [error.position.line, error.position.line - 1] where number >= 1 {
+            let text = String(source.line(number)).trimmedLeft
+            let key = text.prefix { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == "-") }
+            let rest = text.dropFirst(key.count)
+            if !key.isEmpty, rest.hasPrefix(":"), let next = rest.dropFirst().first, next != " ", next != "/" {
+                return "a key needs a space after its colon: `\(key): \(rest.dropFirst())`"
+            }
+        }
+        return nil
+    }
+
+    /// A variable in a flow mapping or list of this line, outside of quotes, where YAML takes its brace for one of its own.
+    private static func unquotedVariable(
+        before position: SourcePosition, on line: Substring.UnicodeScalarView
+    ) -> String? {
+        let text = String(line)
+        guard let open = text.firstIndex(where: { $0 == "{" || $0 == "[" }),
+            let start = text.range(of: "${", from: open), text[..<start].last != "\"", text[..<start].last != "'"
+        else { return nil }
+        let end = text[start...].firstIndex(of: "}").map { text.index(after: $0) } ?? text.endIndex
+        return String(text[start..<end])
     }
 
     static func diagnostic(
@@ -87,5 +122,28 @@ extension SourceText {
             return result
         }
         return nil
+    }
+}
+
+extension String {
+    /// Where a text begins, at or behind a place.
+    fileprivate func range(of text: String, from start: Index) -> Index? {
+        var place = start
+        while place < endIndex {
+            if self[place...].hasPrefix(text) { return place }
+            place = index(after: place)
+        }
+        return nil
+    }
+}
+
+extension String {
+    fileprivate var trimmedLeft: Substring { drop { $0 == " " } }
+}
+
+extension [Substring] {
+    /// The second of two words in a row that both end in a colon: `console: login:`.
+    fileprivate var adjacentPairEndingInColon: Substring? {
+        zip(self, dropFirst()).first { $0.hasSuffix(":") && $1.hasSuffix(":") && $1.count > 1 }?.1
     }
 }

@@ -207,6 +207,8 @@ struct YAMLParser: ~Copyable {
         }
         scalar.text = substitution.text
         scalar.hasVariable = !substitution.used.isEmpty
+        // Inside { } and [ ] a variable has to be quoted: it is what its key takes all the same.
+        if scalar.hasVariable { scalar.isPlain = true }
         scalar.isBroken = !substitution.failures.isEmpty
         node.content = .scalar(scalar)
         substitutedBytes += substitution.text.utf8.count

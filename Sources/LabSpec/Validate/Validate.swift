@@ -16,7 +16,7 @@ struct Validator {
         self.sink = sink
     }
 
-    func validate(checksFiles: Bool) {
+    func validate(checksFiles: Bool, checksSupport: Bool) {
         checkNames()
         checkImageReferences()
         checkInstanceNames()
@@ -24,6 +24,7 @@ struct Validator {
         checkWriters()
         // A VM with a mistake in it may lack only what the mistake hides.
         if !sink.hasErrors { checkBoot() }
+        if checksSupport { checkSupported() }
         if checksFiles { FileChecks(lab, sink: sink).check() }
     }
 

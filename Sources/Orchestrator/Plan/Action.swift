@@ -33,6 +33,8 @@ public struct VMPlan: Sendable, Equatable {
         case awaitReady
         case start(reason: String)
         case restart(reason: String)
+        /// Fresh overlays; a VM that ran comes back running.
+        case reset(startsAgain: Bool)
         case refuse(reason: String)
     }
 
@@ -57,7 +59,7 @@ public struct Plan: Sendable, Equatable {
             || vms.contains { plan in
                 switch plan.decision {
                 case .leave, .awaitReady, .refuse: false
-                case .start, .restart: true
+                case .start, .restart, .reset: true
                 }
             }
     }
@@ -103,6 +105,7 @@ extension VMPlan {
         case .awaitReady: return [Action(.awaitReady, name, "running, not seen ready yet")]
         case .start(let reason): return overlays + [Action(.start, name, reason)]
         case .restart(let reason): return overlays + [Action(.restart, name, reason)]
+        case .reset(let startsAgain): return [Action(.restart, name, startsAgain ? "reset" : "reset, stays down")]
         case .refuse(let reason): return [Action(.refuse, name, reason)]
         }
     }

@@ -10,6 +10,8 @@ public struct VMObservation: Sendable, Equatable {
     public var fault: RecordFault?
     /// How its latest run ended, by its own account.
     public var exit: ExitRecord?
+    /// How it is while it runs, by its own account.
+    public var condition: VMCondition?
     /// Slots whose overlay file exists.
     public var overlays: Set<DiskSlot>
     /// Slots whose golden image is no longer the one below the overlay, with a sentence each.
@@ -33,6 +35,7 @@ public struct VMObservation: Sendable, Equatable {
     /// What it comes down to.
     public var phase: VMPhase {
         if fault != nil, !isRunning { return .unknown }
+        if isRunning, condition?.paused != nil { return .paused }
         guard let run = record?.run else { return isRunning ? .running : record == nil ? .absent : .stopped }
         if isRunning { return run.readyAt == nil ? .running : .ready }
         guard let exit, exit.endedAt >= run.startedAt else {
@@ -53,6 +56,8 @@ public enum VMPhase: String, Sendable, Codable, CaseIterable {
     case ready
     /// Its process lives; not seen ready.
     case running
+    /// Its process lives and the guest is held: it was paused, or the host cannot write.
+    case paused
     /// Ended in order.
     case stopped
     /// Ended with an error of its own account.
@@ -61,4 +66,21 @@ public enum VMPhase: String, Sendable, Codable, CaseIterable {
     case killed
     /// Its process does not live, and its record cannot be read.
     case unknown
+}
+
+extension VMCondition {
+    /// So many resets before a VM is ready are no accident.
+    static let suspiciousResets = 3
+
+    /// What is to be known, in sentences.
+    func sentences(isReady: Bool) -> [String] {
+        var sentences: [String] = []
+        if let paused { sentences.append("paused: \(paused)") }
+        if let trouble, trouble != paused { sentences.append(trouble) }
+        if resets > 0 {
+            let times = "the guest restarted \(resets) time\(resets == 1 ? "" : "s")"
+            sentences.append(times + (!isReady && resets >= Self.suspiciousResets ? ", is its memory too small?" : ""))
+        }
+        return sentences
+    }
 }

@@ -9,14 +9,20 @@ public enum Planner {
     ///   - definitions: each VM as the lab file has it now.
     ///   - bases: path of the image below each overlay of a VM, by VM and slot.
     ///   - observations: each VM as it was found.
+    ///   - failures: why VMs cannot run, as their images cannot be used.
     ///   - orphans: running VMs of this lab that the lab file no longer has.
     public static func plan(
         instances: [VMInstance], missingImages: [ImageNode], definitions: [String: VMDefinition],
-        bases: [String: [DiskSlot: String]], observations: [String: VMObservation], orphans: [String] = []
+        bases: [String: [DiskSlot: String]], observations: [String: VMObservation],
+        failures: [String: String] = [:], orphans: [String] = []
     ) -> Plan {
         var plan = Plan(images: missingImages, vms: [], warnings: [])
         for instance in instances {
             let observation = observations[instance.name] ?? VMObservation()
+            if let reason = failures[instance.name] {
+                plan.vms.append(VMPlan(instance: instance, decision: .refuse(reason: reason), missingOverlays: []))
+                continue
+            }
             guard let definition = definitions[instance.name] else { continue }
             let vm = decide(instance, definition, bases: bases[instance.name] ?? [:], observation)
             if observation.isRunning, case .leave = vm.decision, let drift = observation.drift.values.sorted().first {
@@ -45,6 +51,11 @@ public enum Planner {
         }
         let isSame = observation.isRunning && observation.record?.run?.definition == definition.digest
         if isSame, missing.isEmpty {
+            // Its overlay stands on another image than the file says now: that is no "nothing changed".
+            if let reason = otherBase(instance, overlaySlots, missing, bases, observation) {
+                return VMPlan(
+                    instance: instance, decision: .refuse(reason: "it runs on, but \(reason)"), missingOverlays: [])
+            }
             let awaits = instance.spec.ready != nil && observation.record?.run?.readyAt == nil
             return VMPlan(instance: instance, decision: awaits ? .awaitReady : .leave, missingOverlays: [])
         }
@@ -65,7 +76,7 @@ public enum Planner {
         case .absent: return plan(.start(reason: "new"))
         case .killed: return plan(.start(reason: "its process was killed or the host went down"))
         case .failed: return plan(.start(reason: "failed: \(observation.exit?.message ?? "no reason given")"))
-        case .stopped, .running, .ready, .unknown: return plan(.start(reason: "stopped"))
+        case .stopped, .running, .ready, .paused, .unknown: return plan(.start(reason: "stopped"))
         }
     }
 
@@ -96,6 +107,17 @@ public enum Planner {
         for slot in slots where !missing.contains(slot) {
             let wayOut = "'labctl reset \(instance.name)' starts over with a fresh overlay"
             if let drift = observation.drift[slot] { return "\(drift); \(wayOut)" }
+        }
+        return otherBase(instance, slots, missing, bases, observation)
+    }
+
+    /// Why an overlay does not stand on the image that the lab file names now; nil when all do.
+    private static func otherBase(
+        _ instance: VMInstance, _ slots: [DiskSlot], _ missing: [DiskSlot], _ bases: [DiskSlot: String],
+        _ observation: VMObservation
+    ) -> String? {
+        for slot in slots where !missing.contains(slot) {
+            let wayOut = "'labctl reset \(instance.name)' starts over with a fresh overlay"
             guard let base = bases[slot], let recorded = observation.record?.overlays[slot.rawValue] else { continue }
             if recorded.basePath != base {
                 return

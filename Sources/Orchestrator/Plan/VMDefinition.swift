@@ -17,14 +17,17 @@ public struct VMDefinition: Sendable, Equatable {
         var description = VMDescription(name: instance.name, memoryBytes: spec.memory.bytes)
         for (slot, disk) in spec.disks.sorted(by: { $0.key < $1.key }) {
             let place = VMDescription.Disk.Slot(slot)
+            var described: VMDescription.Disk
             switch disk.mode {
-            case .overlay:
-                description.disks.append(.init(slot: place, path: folder.overlay(slot), format: "qcow2"))
+            case .overlay: described = .init(slot: place, path: folder.overlay(slot), format: "qcow2")
             case .direct, .readOnly:
                 let source = try image(disk.image)
-                description.disks.append(
-                    .init(slot: place, path: source.path, format: source.format, readOnly: disk.mode == .readOnly))
+                described = .init(
+                    slot: place, path: source.path, format: source.format, readOnly: disk.mode == .readOnly)
             }
+            // The default has no name here, so that it changes no digest.
+            if disk.writeErrors != .enospc { described.writeErrors = .init(rawValue: disk.writeErrors.rawValue) }
+            description.disks.append(described)
         }
         if let cdrom = spec.cdrom {
             let source = try image(cdrom)
@@ -76,27 +79,5 @@ extension VMDescription.Disk.Slot {
         case .hdc: self = .hdc
         case .hdd: self = .hdd
         }
-    }
-}
-
-/// What a lab file may ask for and this version cannot do. Named one by one, never ignored.
-enum Support {
-    static func problems(of instances: [VMInstance]) -> [String] {
-        var problems: [String] = []
-        var seen: Set<String> = []
-        for spec in instances.map(\.spec) where seen.insert(spec.name).inserted {
-            if !spec.networks.isEmpty {
-                problems.append("VM '\(spec.name)': 'networks' is not supported by this version; remove the key")
-            }
-            if spec.restart != .no {
-                problems.append(
-                    "VM '\(spec.name)': 'restart: \(spec.restart.rawValue)' is not supported by this version; "
-                        + "use 'no', and 'labctl up' to start what has stopped")
-            }
-            if spec.cpus > 1 {
-                problems.append("VM '\(spec.name)': \(spec.cpus) CPUs are not supported by this version; use 1")
-            }
-        }
-        return problems
     }
 }

@@ -18,6 +18,8 @@ final class Executor {
 
     private enum Stage {
         case waiting
+        /// It runs as it was and is on its way down.
+        case stopping(StopTask)
         /// The process was started and has not said that it runs.
         case starting(VMProcess)
         /// Runs; its `ready` text is looked for until the deadline (monotonic nanoseconds).
@@ -28,10 +30,13 @@ final class Executor {
     private struct Entry {
         var plan: VMPlan
         var folder: VMFolder
-        var definition: VMDefinition
+        /// Nil for a VM that is refused.
+        var definition: VMDefinition?
         var stage: Stage = .waiting
         var startedAt: UInt64 = 0
         var hasAnnouncedWait = false
+        /// It ran when the verb began: a verb that is interrupted does not take it away.
+        var ranBefore = false
     }
 
     private let orchestrator: LabOrchestrator
@@ -39,6 +44,10 @@ final class Executor {
     private let options: Options
     private var entries: [Entry]
     private var overlayBases: [ImageReference: VMRecord.Overlay] = [:]
+    private let freshener: Freshener
+
+    /// How long a guest whose definition changed gets to power off.
+    private static let powerDownMilliseconds: UInt64 = 10_000
 
     /// How often logs are looked at while VMs boot.
     private static let pollMilliseconds: Int32 = 20
@@ -47,10 +56,11 @@ final class Executor {
         self.orchestrator = orchestrator
         self.survey = survey
         self.options = options
-        entries = survey.plan.vms.compactMap { plan in
-            survey.definitions[plan.instance.name].map {
-                Entry(plan: plan, folder: orchestrator.folder.vm(plan.instance.name), definition: $0)
-            }
+        freshener = Freshener(orchestrator, survey.images)
+        entries = survey.plan.vms.map { plan in
+            Entry(
+                plan: plan, folder: orchestrator.folder.vm(plan.instance.name),
+                definition: survey.definitions[plan.instance.name])
         }
     }
 
@@ -72,7 +82,7 @@ final class Executor {
         for entry in entries {
             switch entry.stage {
             case .starting(let process): pipes.append(process.report.raw)
-            case .booting: isFollowing = true
+            case .booting, .stopping: isFollowing = true
             case .waiting, .done: break
             }
         }
@@ -84,6 +94,14 @@ final class Executor {
         switch entries[index].stage {
         case .done: break
         case .waiting: begin(index)
+        case .stopping(var task):
+            let outcome = task.advance()
+            entries[index].stage = .stopping(task)
+            switch outcome {
+            case nil: break
+            case .stopped: attempt(index) { () throws(OrchestratorError) in try start(index) }
+            case .failed(let reason): fail(index, reason)
+            }
         case .starting(let process): listen(index, process)
         case .booting(let process, var follower, let deadline):
             let isReady = follower.find()
@@ -102,11 +120,30 @@ final class Executor {
             return finish(index, VMOutcome(entry.plan.instance.name, .unchanged))
         case .refuse(let reason): return fail(index, reason)
         case .awaitReady: return follow(index, process: nil, from: entry.folder.knownRun?.consoleStart ?? 0)
+        case .reset:
+            if let fault = entry.folder.recordReading.fault, fault.kind == .newer {
+                return fail(index, "\(fault.sentence); use the newer labctl for this lab")
+            }
         case .start, .restart: break
         }
+        if case .reset(startsAgain: false) = entry.plan.decision {
+            return attempt(index) { () throws(OrchestratorError) in try start(index) }
+        }
         guard dependenciesAreUp(index), mayBoot(index) else { return }
+        guard entry.folder.isRunning else {
+            return attempt(index) { () throws(OrchestratorError) in try start(index) }
+        }
+        var limit = Self.powerDownMilliseconds
+        // What is about to be thrown away needs no orderly shutdown.
+        if case .reset = entry.plan.decision { limit = 0 }
+        report(index, .stopping)
+        entries[index].ranBefore = true
+        entries[index].stage = .stopping(StopTask(entry.folder, orchestrator, limitMilliseconds: limit))
+    }
+
+    private func attempt(_ index: Int, _ body: () throws(OrchestratorError) -> Void) {
         do throws(OrchestratorError) {
-            try start(index)
+            try body()
         } catch {
             fail(index, error.message)
         }
@@ -136,24 +173,25 @@ final class Executor {
     }
 
     private func mayBoot(_ index: Int) -> Bool {
-        guard entries[index].plan.instance.spec.ready != nil, options.waitsForReady else { return true }
-        let booting = entries.filter {
-            guard $0.plan.instance.spec.ready != nil else { return false }
+        // VMs that are taken down for it count whatever they wait for: no more of a class is down than asked for.
+        let isTakenDown = entries[index].folder.isRunning
+        guard isTakenDown || entries[index].plan.instance.spec.ready != nil && options.waitsForReady else {
+            return true
+        }
+        let busy = entries.filter {
             switch $0.stage {
-            case .starting, .booting: return true
-            case .waiting, .done: return false
+            case .stopping: true
+            case .starting, .booting: $0.ranBefore || $0.plan.instance.spec.ready != nil
+            case .waiting, .done: false
             }
         }
-        return booting.count < options.parallelBoots
+        return busy.count < options.parallelBoots
     }
 
     private func start(_ index: Int) throws(OrchestratorError) {
         let entry = entries[index]
         let name = entry.plan.instance.name
-        report(index, .starting)
-        if case .restart = entry.plan.decision {
-            try Stopper(orchestrator).stopNow(entry.folder, powerDownFor: 10_000)
-        }
+        guard let definition = entry.definition else { return fail(index, "its images are not known") }
         if let error = Folder.make(entry.folder.path) ?? Folder.make(entry.folder.runtime) {
             throw OrchestratorError(error)
         }
@@ -163,13 +201,20 @@ final class Executor {
             })
         else { throw OrchestratorError(.vm, "\(name) was started by somebody else just now") }
         Overlays.clean(entry.folder.path)
+        if case .reset(let startsAgain) = entry.plan.decision {
+            try freshener.refresh(entry.plan.instance, entry.folder)
+            report(index, .reset)
+            orchestrator.folder.record("reset", vm: name)
+            guard startsAgain else { return finish(index, VMOutcome(name, .reset)) }
+        }
+        report(index, .starting)
         // Read again, now that the lock is held: a record that has gone bad since the plan was made stops the start.
         var record = try entry.folder.recordReading.required() ?? VMRecord()
         let overlays = try prepareOverlays(entry, record)
         for overlay in overlays { record.overlays[overlay.slot.rawValue] = overlay.overlay }
-        let consoleStart = rotateConsole(entry.folder)
+        let consoleStart = ConsoleLog.length(entry.folder.file(.consoleLog))
         record.run = VMRecord.Run(
-            description: entry.definition.description, definition: entry.definition.digest,
+            description: definition.description, definition: definition.digest,
             startedAt: WallClock.now, consoleStart: consoleStart)
         do throws(OrchestratorError) {
             try entry.folder.write(record)
@@ -179,10 +224,11 @@ final class Executor {
         }
         for overlay in overlays { try overlay.commit() }
         HostCall.unlink(entry.folder.file(.exitRecord))
+        HostCall.unlink(entry.folder.file(.condition))
         HostCall.unlink(entry.folder.cursorPath)
         let process = try withHostErrors { () throws(HostError) in
             try VMProcess(
-                executable: options.executable, description: entry.definition.description, lock: lock,
+                executable: options.executable, description: definition.description, lock: lock,
                 log: entry.folder.file(.processLog))
         }
         lock.annotate("process \(process.processID)")
@@ -221,17 +267,6 @@ final class Executor {
             throw error
         }
         return prepared
-    }
-
-    /// Logs larger than this are put aside when a VM starts; one old log is kept.
-    private static let largestLogBytes: UInt64 = 16 << 20
-
-    /// - Returns: where the output of the run that begins now will start in the log.
-    private func rotateConsole(_ folder: VMFolder) -> UInt64 {
-        let path = folder.file(.consoleLog)
-        let length = ConsoleLog.length(path)
-        guard length > Self.largestLogBytes, rename(path, path + ".1") == 0 else { return length }
-        return 0
     }
 
     // MARK: While it boots
@@ -279,7 +314,9 @@ final class Executor {
                 console: ConsoleLog.lastLines(entry.folder.file(.consoleLog), from: start))
         }
         guard WallClock.monotonicNanoseconds > deadline, let ready = entry.plan.instance.spec.ready else { return }
-        let reason = "'\(ready.console)' did not appear on its console within \(ready.timeout)"
+        let condition = VMCondition.read(in: entry.folder.path)?.sentences(isReady: false) ?? []
+        let reason = (["\(ready.console) did not appear on its console within \(ready.timeout)"] + condition)
+            .joined(separator: "; ")
         report(index, .failed(reason))
         orchestrator.folder.record("not-ready", vm: entry.plan.instance.name, detail: reason)
         finish(
@@ -336,11 +373,23 @@ final class Executor {
             let name = entry.plan.instance.name
             switch entry.stage {
             case .done: continue
-            case .waiting: finish(index, VMOutcome(name, .interrupted, message: "not started"))
+            case .waiting:
+                let runs = entry.folder.isRunning
+                finish(
+                    index, VMOutcome(name, .interrupted, message: runs ? "not begun; it runs as it was" : "not started")
+                )
+            case .stopping:
+                finish(
+                    index,
+                    VMOutcome(
+                        name, .interrupted, message: "it was being stopped; 'labctl up \(name)' starts it again"))
+            case .starting where entry.ranBefore, .booting where entry.ranBefore:
+                finish(index, VMOutcome(name, .interrupted, message: "it runs again, not seen ready"))
             case .booting(nil, _, _): finish(index, VMOutcome(name, .interrupted, message: "not seen ready"))
             case .starting, .booting:
                 do throws(OrchestratorError) {
-                    try Stopper(orchestrator).stopNow(entry.folder, powerDownFor: 0)
+                    var task = StopTask(entry.folder, orchestrator, limitMilliseconds: 0)
+                    try task.finish()
                     report(index, .stopped(forced: true))
                     finish(index, VMOutcome(name, .interrupted, message: "stopped again before it was ready"))
                 } catch {

@@ -1,7 +1,7 @@
 import LabSpec
 import VMProtocol
 
-/// Gives stopped VMs fresh overlays.
+/// Gives VMs that do not run fresh overlays.
 final class Freshener {
     private let orchestrator: LabOrchestrator
     private let images: [ImageReference: ResolvedImage]
@@ -12,22 +12,12 @@ final class Freshener {
         self.images = images
     }
 
-    /// Ends the VM if it runs and replaces every overlay.
+    /// Replaces every overlay of a VM; the caller holds its lock.
     ///
     /// The fresh ones are made first, so that an image that cannot be used costs nothing. Then the old ones go, the record
     /// is written and the fresh ones get their names: at no moment does the record speak of another image than the one
     /// that an overlay in its place was made on. A crash in between leaves no overlay, and the next `up` makes it.
-    func reset(_ instance: VMInstance) throws(OrchestratorError) {
-        let vm = orchestrator.folder.vm(instance.name)
-        try refuseNewer(vm)
-        // What is about to be thrown away needs no orderly shutdown.
-        try Stopper(orchestrator).stopNow(vm, powerDownFor: 0)
-        if let error = Folder.make(vm.path) { throw OrchestratorError(error) }
-        guard let lock = try withHostErrors({ () throws(HostError) in try FileLock.tryLock(vm.file(.lock)) }) else {
-            throw OrchestratorError(.vm, "\(vm.name) was started by somebody else just now")
-        }
-        defer { withExtendedLifetime(lock) {} }
-        Overlays.clean(vm.path)
+    func refresh(_ instance: VMInstance, _ vm: VMFolder) throws(OrchestratorError) {
         var record = try usableRecord(vm)
         let fresh = try prepare(instance, vm)
         do throws(OrchestratorError) {
@@ -40,11 +30,6 @@ final class Freshener {
             throw error
         }
         for overlay in fresh { try overlay.commit() }
-    }
-
-    private func refuseNewer(_ vm: VMFolder) throws(OrchestratorError) {
-        guard let fault = vm.recordReading.fault, fault.kind == .newer else { return }
-        throw OrchestratorError(.state, "\(fault.sentence); use the newer labctl for this lab")
     }
 
     /// The record, or a new one in place of one that is damaged.

@@ -21,17 +21,28 @@ struct ImageStore: Sendable {
     let state: StateDirectory
     let interruption: StopSignal
     let progress: ProgressSink
-    /// Image files that the lab names. Other files are used only from the folder of the image that names them.
-    let declaredFiles: Set<String>
+    /// Which files images may name.
+    let allowed: ImageFolders
+
+    /// What was found of the images of a lab.
+    struct Finding: Sendable {
+        var images: [ImageReference: ResolvedImage] = [:]
+        /// Images that cannot be used, with a sentence each; those made from them too.
+        var failures: [ImageReference: String] = [:]
+    }
 
     /// Looks at every image of a graph. Files that the lab file gives a digest for are checked.
-    /// - Throws: `.image` for a file that is missing or differs; the sentence names all of them.
-    func survey(_ graph: ImageGraph) throws(OrchestratorError) -> [ImageReference: ResolvedImage] {
+    /// - Throws: `.interrupted`.
+    func survey(_ graph: ImageGraph) throws(OrchestratorError) -> Finding {
         var images: [ImageReference: ResolvedImage] = [:]
         var contents: [ImageReference: String] = [:]
-        var problems: [String] = []
+        var failures: [ImageReference: String] = [:]
         let needDigest = Set(graph.nodes.flatMap(\.inputs))
         for node in graph.nodes {
+            if let reason = node.inputs.compactMap({ failures[$0] }).first {
+                failures[node.reference] = "image '\(node.label)' cannot be made: \(reason)"
+                continue
+            }
             do throws(OrchestratorError) {
                 if case .file(let path, let format, let sha256) = node.recipe {
                     images[node.reference] = try file(path, format, of: node)
@@ -53,11 +64,10 @@ struct ImageStore: Sendable {
                 }
             } catch {
                 if error.kind == .interrupted { throw error }
-                problems.append(error.message)
+                failures[node.reference] = error.message
             }
         }
-        guard problems.isEmpty else { throw OrchestratorError(.image, problems.joined(separator: "\n")) }
-        return images
+        return Finding(images: images, failures: failures)
     }
 
     private func file(_ path: String, _ format: DiskFormat?, of node: ImageNode) throws(OrchestratorError)
@@ -91,18 +101,28 @@ struct ImageStore: Sendable {
             for layer in DiskImage.chain(of: top) { try layer.close() }
         } catch {
             guard error.kind == .permission else { return }
-            throw OrchestratorError(.image, "image '\(label)': \(error.naming(image.path))")
+            throw OrchestratorError(.image, "image '\(label)': \(error.sentence)")
         }
     }
 
-    /// How an image of the lab is read. Labs and images come from others: a backing file or an extent that leads out of
-    /// the image's folder would show a VM a file of this host.
+    /// How an image of the lab is read.
     private func options(for image: ResolvedImage) -> OpenOptions {
         var options = OpenOptions(format: image.format)
-        let slash = image.path.lastIndex(of: "/")
-        options.confinedTo = slash.map { String(image.path[...$0]) } ?? "."
-        options.declaredFiles = declaredFiles
+        options.confinedTo = allowed.folders
+        options.declaredFiles = allowed.files
         return options
+    }
+
+    /// Every file of an image and its backing chain. Takes no lock: a VM may be running on it.
+    func files(of image: ResolvedImage) throws(OrchestratorError) -> [ImageFile] {
+        var options = options(for: image)
+        options.lock = .none
+        options.forCheck = true
+        return try withImageErrors { () throws(ImageError) in
+            let top = try DiskImage.open(image.path, options: options)
+            defer { for layer in DiskImage.chain(of: top) { try? layer.close() } }
+            return DiskImage.files(of: top)
+        }
     }
 
     /// Every file of a golden image with its digest, the image itself first.
@@ -150,28 +170,51 @@ struct ImageStore: Sendable {
         return nil
     }
 
-    /// Makes images, each once, side by side where they do not need one another.
-    func make(_ nodes: [ImageNode], images: inout [ImageReference: ResolvedImage]) throws(OrchestratorError) {
+    /// Makes images, each once, side by side where they do not need one another. One that cannot be made stops those made
+    /// from it, and no other.
+    /// - Returns: what failed, with a sentence each.
+    /// - Throws: `.interrupted`.
+    func make(
+        _ nodes: [ImageNode], images: inout [ImageReference: ResolvedImage]
+    ) throws(OrchestratorError) -> [ImageReference: String] {
+        var failed: [ImageReference: String] = [:]
         var left = nodes
         while !left.isEmpty {
             let open = Set(left.map(\.reference))
             let next = left.filter { $0.inputs.allSatisfy { !open.contains($0) } }
             guard !next.isEmpty else { throw OrchestratorError(.image, "the images of the lab file form a cycle") }
+            left.removeAll { open.contains($0.reference) && next.contains($0) }
+            let blocked = next.filter { $0.inputs.contains { failed[$0] != nil } }
+            for node in blocked {
+                let reason = node.inputs.compactMap { failed[$0] }.first ?? ""
+                failed[node.reference] = "image '\(node.label)' cannot be made: \(reason)"
+                progress(.image(name: node.label, .failed(failed[node.reference] ?? "")))
+            }
+            let ready = next.filter { !blocked.contains($0) }
             let known = images
-            let failures = Mutex<[OrchestratorError]>([])
-            DispatchQueue.concurrentPerform(iterations: next.count) { index in
+            let failures = Mutex<[Int: OrchestratorError]>([:])
+            DispatchQueue.concurrentPerform(iterations: ready.count) { index in
                 do throws(OrchestratorError) {
-                    try make(next[index], images: known)
-                    progress(.image(name: next[index].label, .ready))
+                    try make(ready[index], images: known)
+                    progress(.image(name: ready[index].label, .ready))
                 } catch {
-                    progress(.image(name: next[index].label, .failed(error.message)))
-                    failures.withLock { $0.append(error) }
+                    progress(.image(name: ready[index].label, .failed(error.message)))
+                    failures.withLock { $0[index] = error }
                 }
             }
-            if let error = failures.withLock({ $0.first }) { throw error }
-            for node in next { images[node.reference]?.isPresent = true }
-            left.removeAll { open.contains($0.reference) && next.contains($0) }
+            let errors = failures.withLock { $0 }
+            if let error = errors.values.first(where: { $0.kind == .interrupted }) { throw error }
+            for (index, node) in ready.enumerated() {
+                if let error = errors[index] {
+                    let label = "image '\(node.label)'"
+                    failed[node.reference] =
+                        error.message.contains(label) ? error.message : "\(label): \(error.message)"
+                } else {
+                    images[node.reference]?.isPresent = true
+                }
+            }
         }
+        return failed
     }
 
     private func make(_ node: ImageNode, images: [ImageReference: ResolvedImage]) throws(OrchestratorError) {
@@ -231,7 +274,7 @@ extension ImageStore {
             if interruption.isRequested {
                 throw OrchestratorError(.interrupted, "interrupted while image '\(label)' was made")
             }
-            throw OrchestratorError(.image, "image '\(label)': \(error.naming())")
+            throw OrchestratorError(.image, "image '\(label)': \(error.sentence)")
         }
     }
 }

@@ -10,27 +10,26 @@ public struct LabOrchestrator: Sendable {
     let interruption: StopSignal
     let progress: ProgressSink
     let images: ImageStore
+    /// The lab file, to be kept when the lab is brought up.
+    let kept: KeptLabFile?
+    /// Whether verbs wait for another labctl that changes the lab.
+    public var waitsForLock = false
 
-    public init(lab: Lab, state: StateDirectory, interruption: StopSignal, progress: @escaping ProgressSink) {
+    /// - Parameters:
+    ///   - folder: where the lab's state is; nil where a lab file of this name and path has it.
+    ///   - kept: the lab file, so that the lab can be worked with when the file is gone.
+    public init(
+        lab: Lab, state: StateDirectory, folder: LabFolder? = nil, kept: KeptLabFile? = nil,
+        interruption: StopSignal, progress: @escaping ProgressSink
+    ) {
         self.lab = lab
         self.state = state
         self.interruption = interruption
         self.progress = progress
-        folder = state.folder(of: lab)
+        self.folder = folder ?? state.folder(of: lab)
+        self.kept = kept
         images = ImageStore(
-            state: state, interruption: interruption, progress: progress, declaredFiles: Self.declaredFiles(of: lab))
-    }
-
-    /// Every image file that the lab file names.
-    private static func declaredFiles(of lab: Lab) -> Set<String> {
-        // A lab whose images contradict one another is refused when it is used; until then it declares nothing.
-        guard let graph = try? ImageGraph(lab: lab, needing: lab.imageReferences(of: lab.instances())) else {
-            return []
-        }
-        return Set(
-            graph.nodes.compactMap { node in
-                if case .file(let path, _, _) = node.recipe { path } else { nil }
-            })
+            state: state, interruption: interruption, progress: progress, allowed: ImageFolders(lab))
     }
 
     /// The VMs that names on the command line mean; all of them when there are none.
@@ -39,13 +38,19 @@ public struct LabOrchestrator: Sendable {
         var chosen: Set<String> = []
         for name in names {
             let found = lab.instances(named: name)
-            guard !found.isEmpty else {
-                let known = lab.vms.map(\.name).joined(separator: ", ")
-                throw OrchestratorError(.vm, "the lab has no VM '\(name)'; it has \(known)")
-            }
+            guard !found.isEmpty else { throw unknownVM(name) }
             chosen.formUnion(found.map(\.name))
         }
         return lab.instances().filter { chosen.contains($0.name) }
+    }
+
+    /// The error for a name that means no VM: with the nearest that does, and the groups.
+    public func unknownVM(_ name: String) -> OrchestratorError {
+        let names = lab.instances().map(\.name) + lab.vms.map(\.name)
+        let near = Suggestion.nearest(to: name, among: names).map { "did you mean '\($0)'?" }
+        let known = lab.vms.map { vm in vm.replicas.map { "\(vm.name) (\($0) VMs)" } ?? vm.name }
+        let some = known.prefix(20).joined(separator: ", ") + (known.count > 20 ? ", …" : "")
+        return OrchestratorError(.vm, "the lab has no VM '\(name)'; \(near ?? "it has \(some)")")
     }
 
     /// Instances and everything that they depend on, in the order of the lab file.
@@ -67,6 +72,7 @@ public struct LabOrchestrator: Sendable {
         let reading = vm.recordReading
         var observation = VMObservation(
             isRunning: vm.isRunning, record: reading.known, fault: reading.fault, exit: vm.readExitRecord())
+        if observation.isRunning { observation.condition = VMCondition.read(in: vm.path) }
         for slot in DiskSlot.allCases where Folder.exists(vm.overlay(slot)) { observation.overlays.insert(slot) }
         for (name, overlay) in observation.record?.overlays ?? [:] {
             guard let slot = DiskSlot(rawValue: name) else { continue }
@@ -91,10 +97,10 @@ public struct LabOrchestrator: Sendable {
     /// Looks at images and VMs and decides what `up` has to do.
     /// - Parameter adopting: whether overlays without a usable record get one first.
     func survey(_ instances: [VMInstance], adopting: Bool = false) throws(OrchestratorError) -> Survey {
-        let problems = Support.problems(of: instances)
-        guard problems.isEmpty else { throw OrchestratorError(.unsupported, problems.joined(separator: "\n")) }
         let graph = try ImageGraph(lab: lab, needing: lab.imageReferences(of: instances))
-        let resolved = try images.survey(graph)
+        let finding = try images.survey(graph)
+        let resolved = finding.images
+        let rules = try imageRules(instances, resolved)
         if adopting {
             let adoption = Adoption(self, resolved)
             for instance in instances { try adoption.adopt(instance) }
@@ -105,6 +111,9 @@ public struct LabOrchestrator: Sendable {
         for instance in instances {
             let vm = folder.vm(instance.name)
             let observation = try observe(vm, checksGolden: true)
+            observations[instance.name] = observation
+            // A VM whose images cannot be used is refused; others go on.
+            guard lab.imageReferences(of: [instance]).allSatisfy({ resolved[$0] != nil }) else { continue }
             definitions[instance.name] = try VMDefinition(instance, folder: vm) {
                 reference throws(OrchestratorError) in
                 guard let image = resolved[reference] else {
@@ -112,16 +121,55 @@ public struct LabOrchestrator: Sendable {
                 }
                 return (image.path, pinnedFormat(image, of: instance.name, observation.record) ?? image.format)
             }
+            definitions[instance.name]?.description.imageRules = rules(instance)
             for (slot, disk) in instance.spec.disks where disk.mode == .overlay {
                 bases[instance.name, default: [:]][slot] = resolved[disk.image]?.path
             }
-            observations[instance.name] = observation
         }
         let missing = graph.nodes.filter { resolved[$0.reference]?.isPresent == false }
         let plan = Planner.plan(
             instances: instances, missingImages: missing, definitions: definitions, bases: bases,
-            observations: observations, orphans: orphans().filter(\.isRunning).map(\.name))
+            observations: observations, failures: reasons(finding.failures, instances),
+            orphans: orphans().filter(\.isRunning).map(\.name))
         return Survey(plan: plan, images: resolved, definitions: definitions)
+    }
+
+    /// Why VMs cannot run, by name: images that they need cannot be used.
+    func reasons(_ failures: [ImageReference: String], _ instances: [VMInstance]) -> [String: String] {
+        guard !failures.isEmpty else { return [:] }
+        var reasons: [String: String] = [:]
+        for instance in instances {
+            let found = lab.imageReferences(of: [instance]).compactMap { failures[$0] }
+            if !found.isEmpty { reasons[instance.name] = found.joined(separator: "; ") }
+        }
+        return reasons
+    }
+
+    /// Images of the lab that cannot be used, with a sentence each: what `up` would say.
+    public func unusableImages() throws(OrchestratorError) -> [ImageReference: String] {
+        let graph = try ImageGraph(lab: lab, needing: lab.imageReferences(of: lab.instances()))
+        return try images.survey(graph).failures
+    }
+
+    /// What the images of each VM may lead to; refuses VMs that would write to a file of a golden image.
+    private func imageRules(
+        _ instances: [VMInstance], _ resolved: [ImageReference: ResolvedImage]
+    ) throws(OrchestratorError) -> (VMInstance) -> VMDescription.ImageRules {
+        let allowed = images.allowed
+        var golden: [VMDescription.FileNumber] = []
+        if lab.vms.contains(where: { $0.disks.values.contains { $0.mode == .direct } }) {
+            let guardian = GoldenGuard(self, resolved)
+            try guardian.check(instances, resolved)
+            golden = guardian.fileNumbers
+        }
+        return { instance in
+            let disks = instance.spec.disks.values
+            // What an overlay of ours names is what it was made on.
+            let bases = disks.filter { $0.mode == .overlay }.compactMap { resolved[$0.image]?.path }
+            return VMDescription.ImageRules(
+                folders: allowed.folders, files: Set(allowed.files).union(bases).sorted(),
+                golden: disks.contains { $0.mode == .direct } ? golden : [])
+        }
     }
 
     /// The format of a disk that the lab file does not give one for: what it was used as before, whatever a guest has

@@ -25,6 +25,8 @@ public struct VMStatus: Sendable, Equatable, Encodable {
     /// What is to be known about it: why it failed, or that its golden image changed.
     public var note: String?
     public var disks: [Disk]
+    /// How often the guest has restarted since the VM started.
+    public var resets: Int
     public var stateFolder: String
     public var consoleSocket: String?
     public var monitorSocket: String?
@@ -76,7 +78,8 @@ extension LabOrchestrator {
             name: vm.name, state: phase, memoryBytes: memoryBytes ?? run?.description.memoryBytes ?? 0, since: since,
             readyAfterSeconds: run.flatMap { run in run.readyAt.map { $0 - run.startedAt } },
             processID: found.isRunning ? run?.processID : nil, note: note(found, phase, isInFile), disks: disks,
-            stateFolder: vm.path, consoleSocket: found.isRunning ? vm.consoleSocket : nil,
+            resets: found.condition?.resets ?? 0, stateFolder: vm.path,
+            consoleSocket: found.isRunning ? vm.consoleSocket : nil,
             monitorSocket: found.isRunning ? vm.qmpSocket : nil, isInLabFile: isInFile)
     }
 
@@ -91,7 +94,10 @@ extension LabOrchestrator {
         case .killed: notes.append("its process was killed or the host went down; 'up' starts it again")
         case .failed: notes.append(found.exit?.message ?? "no reason given")
         case .stopped: if let exit = found.exit { notes.append(exit.reason.words) }
-        case .absent, .ready, .running, .unknown: break
+        case .absent, .ready, .running, .paused, .unknown: break
+        }
+        if let condition = found.condition {
+            notes += condition.sentences(isReady: found.record?.run?.readyAt != nil)
         }
         notes += found.drift.values.sorted()
         if !isInFile { notes.append("no longer in the lab file; 'labctl destroy' with its name removes it") }

@@ -25,18 +25,28 @@ extension LabOrchestrator {
         let chosen = try withDependencies(instances(names))
         let lock = try lock("up")
         defer { withExtendedLifetime(lock) {} }
-        return try start(chosen, executable: executable, options: options)
+        return try run(
+            try survey(chosen, adopting: options.adoptsOverlays), executable: executable, options: options)
     }
 
-    /// The part of `up` that `reset` shares; the caller holds the lab's lock.
-    private func start(
-        _ chosen: [VMInstance], executable: String, options: StartOptions
+    /// The part that `up` and `reset` share; the caller holds the lab's lock.
+    private func run(
+        _ found: Survey, executable: String, options: StartOptions, change: (inout VMPlan) -> Void = { _ in }
     ) throws(OrchestratorError) -> [VMOutcome] {
-        var survey = try survey(chosen, adopting: options.adoptsOverlays)
+        var survey = found
         for warning in survey.plan.warnings { progress(.warning(warning)) }
-        noteKilled(chosen)
-        try recordLab(builtImages: survey.plan.images.compactMap { survey.images[$0.reference]?.path })
-        try images.make(survey.plan.images, images: &survey.images)
+        noteKilled(survey.plan.vms.map(\.instance))
+        try recordLab(
+            builtImages: survey.images.values.map(\.path).filter { $0.hasPrefix(state.imagesFolder) }.sorted())
+        let failures = try images.make(survey.plan.images, images: &survey.images)
+        let reasons = reasons(failures, survey.plan.vms.map(\.instance))
+        for index in survey.plan.vms.indices {
+            if let reason = reasons[survey.plan.vms[index].instance.name] {
+                survey.plan.vms[index].decision = .refuse(reason: reason)
+            } else if survey.definitions[survey.plan.vms[index].instance.name] != nil {
+                change(&survey.plan.vms[index])
+            }
+        }
         let executor = Executor(
             self, survey,
             options: Executor.Options(
@@ -57,9 +67,25 @@ extension LabOrchestrator {
         }
     }
 
+    /// Locks the lab, waiting where that is asked for.
+    private func takeLock(_ verb: String) throws(OrchestratorError) -> LabLock {
+        var hasToldOf = false
+        while true {
+            do throws(OrchestratorError) {
+                return try LabLock.take(folder, verb: verb)
+            } catch {
+                guard error.kind == .locked, waitsForLock else { throw error }
+                if !hasToldOf { progress(.warning("waiting: \(error.message)")) }
+                hasToldOf = true
+                _ = interruption.wait(for: [], milliseconds: 200)
+                if interruption.isRequested { throw OrchestratorError(.interrupted, "interrupted") }
+            }
+        }
+    }
+
     /// Locks the lab for a verb that changes it; refuses one that a newer labctl keeps.
     private func lock(_ verb: String) throws(OrchestratorError) -> LabLock {
-        let lock = try LabLock.take(folder, verb: verb)
+        let lock = try takeLock(verb)
         if let fault = folder.recordReading.fault, fault.kind == .newer {
             throw OrchestratorError(.state, "\(fault.sentence); use the newer labctl for this lab")
         }
@@ -78,8 +104,10 @@ extension LabOrchestrator {
         let known = Set(record.builtImages)
         record.name = lab.name
         record.file = lab.path
+        record.fileNumber = FileStamp.number(of: lab.path) ?? record.fileNumber
         record.builtImages += builtImages.filter { !known.contains($0) }
         if record != reading.known { try folder.write(record) }
+        if let kept, kept != folder.keptFile.known { try folder.write(kept) }
     }
 
     /// Stops VMs: asks the guests to power off, then ends what has not done so in time. VMs that others depend on go
@@ -88,7 +116,7 @@ extension LabOrchestrator {
     ///   - limitMilliseconds: how long guests get; 0 does not ask them.
     public func down(_ names: [String], limitMilliseconds: UInt64) throws(OrchestratorError) -> [VMOutcome] {
         let chosen = try instances(names).map(\.name)
-        let lock = try LabLock.take(folder, verb: "down")
+        let lock = try takeLock("down")
         defer { withExtendedLifetime(lock) {} }
         let all = names.isEmpty ? chosen + orphans().map(\.name) : chosen
         let outcomes = PowerOff(self, all, limitMilliseconds: limitMilliseconds).run()
@@ -96,7 +124,7 @@ extension LabOrchestrator {
         return outcomes
     }
 
-    /// Gives VMs fresh overlays; VMs that ran come back running.
+    /// Gives VMs fresh overlays; VMs that ran come back running, at most `parallelBoots` of them down at once.
     public func reset(_ names: [String], options: StartOptions = StartOptions()) throws(OrchestratorError)
         -> [VMOutcome]
     {
@@ -105,36 +133,10 @@ extension LabOrchestrator {
         defer { withExtendedLifetime(lock) {} }
         let running = Set(chosen.filter { folder.vm($0.name).isRunning }.map(\.name))
         let executable = running.isEmpty ? "" : try VMExecutable.find()
-        let problems = Support.problems(of: chosen)
-        guard problems.isEmpty else { throw OrchestratorError(.unsupported, problems.joined(separator: "\n")) }
-        let graph = try ImageGraph(lab: lab, needing: lab.imageReferences(of: chosen))
-        var resolved = try images.survey(graph)
-        try images.make(graph.nodes.filter { resolved[$0.reference]?.isPresent == false }, images: &resolved)
-        try recordLab(builtImages: resolved.values.map(\.path).filter { $0.hasPrefix(state.imagesFolder) }.sorted())
-        var outcomes: [String: VMOutcome] = [:]
-        let freshener = Freshener(self, resolved)
-        for instance in chosen {
-            if interruption.isRequested {
-                outcomes[instance.name] = VMOutcome(instance.name, .interrupted, message: "not reset")
-                continue
-            }
-            do throws(OrchestratorError) {
-                try freshener.reset(instance)
-                progress(.vm(name: instance.name, .reset))
-                folder.record("reset", vm: instance.name)
-                outcomes[instance.name] = VMOutcome(instance.name, .reset)
-            } catch {
-                progress(.vm(name: instance.name, .failed(error.message)))
-                outcomes[instance.name] = VMOutcome(instance.name, .failed, message: error.message)
-            }
+        return try run(try survey(chosen), executable: executable, options: options) { plan in
+            plan.decision = .reset(startsAgain: running.contains(plan.instance.name))
+            plan.missingOverlays = []
         }
-        let back = chosen.filter { running.contains($0.name) && outcomes[$0.name]?.result == .reset }
-        if !back.isEmpty {
-            for outcome in try start(back, executable: executable, options: options) {
-                outcomes[outcome.name] = outcome
-            }
-        }
-        return chosen.compactMap { outcomes[$0.name] }
     }
 
     /// Removes VMs with their overlays and state; the lab's record too when all go. Golden images stay.

@@ -52,7 +52,7 @@ struct Overlays: Sendable {
         } catch {
             HostCall.unlink(temporary)
             let kind: OrchestratorError.Kind = error.kind == .outOfSpace ? .noSpace : .image
-            throw OrchestratorError(kind, "the overlay of image '\(label)' cannot be made: \(error.naming())")
+            throw OrchestratorError(kind, "the overlay of image '\(label)' cannot be made: \(error.sentence)")
         }
         return Prepared(
             slot: slot, overlay: VMRecord.Overlay(basePath: base.path, baseFormat: format, golden: golden),

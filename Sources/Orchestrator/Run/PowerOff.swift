@@ -6,7 +6,7 @@ import VMProtocol
 final class PowerOff {
     private enum Stage {
         case waiting
-        case asked(deadline: UInt64)
+        case stopping(StopTask)
         case done(VMOutcome)
     }
 
@@ -49,11 +49,19 @@ final class PowerOff {
             guard entry.folder.isRunning else { return finish(index, forced: nil) }
             if orchestrator.interruption.isRequested { return interrupted(index) }
             guard entry.dependents.allSatisfy(isDown) else { return }
-            ask(index)
-        case .asked(let deadline):
-            guard entry.folder.isRunning else { return finish(index, forced: false) }
-            if orchestrator.interruption.isRequested { return interrupted(index) }
-            if WallClock.monotonicNanoseconds > deadline { force(index) }
+            orchestrator.progress(.vm(name: entry.folder.name, .stopping))
+            entries[index].stage = .stopping(
+                StopTask(entry.folder, orchestrator, limitMilliseconds: limitMilliseconds))
+        case .stopping(var task):
+            let outcome = task.advance()
+            entries[index].stage = .stopping(task)
+            switch outcome {
+            case .stopped(let forced): finish(index, forced: forced)
+            case .failed(let reason):
+                orchestrator.progress(.vm(name: entry.folder.name, .failed(reason)))
+                entries[index].stage = .done(VMOutcome(entry.folder.name, .failed, message: reason))
+            case nil: if orchestrator.interruption.isRequested { interrupted(index) }
+            }
         }
     }
 
@@ -61,26 +69,6 @@ final class PowerOff {
         guard let entry = entries.first(where: { $0.folder.name == name }) else { return true }
         if case .done = entry.stage { return true }
         return false
-    }
-
-    private func ask(_ index: Int) {
-        let stopper = Stopper(orchestrator)
-        let vm = entries[index].folder
-        stopper.markStopRequested(vm)
-        orchestrator.progress(.vm(name: vm.name, .stopping))
-        guard limitMilliseconds > 0, stopper.powerDown(vm) else { return force(index) }
-        entries[index].stage = .asked(deadline: WallClock.monotonicNanoseconds + limitMilliseconds * 1_000_000)
-    }
-
-    private func force(_ index: Int) {
-        let vm = entries[index].folder
-        do throws(OrchestratorError) {
-            try Stopper(orchestrator).force(vm)
-            finish(index, forced: true)
-        } catch {
-            orchestrator.progress(.vm(name: vm.name, .failed(error.message)))
-            entries[index].stage = .done(VMOutcome(vm.name, .failed, message: error.message))
-        }
     }
 
     private func interrupted(_ index: Int) {

@@ -9,6 +9,7 @@ public final class StopSignal: Sendable {
     /// Readable once a signal came.
     public let descriptor: Descriptor
     private let writing: Descriptor
+    private let isDeaf: Bool
 
     /// For the signal handler, which may touch nothing else.
     private static let pipe = Atomic<Int32>(-1)
@@ -19,6 +20,7 @@ public final class StopSignal: Sendable {
         let ends = try withHostErrors { () throws(HostError) in try Descriptor.pipe() }
         descriptor = ends.reading
         writing = ends.writing
+        isDeaf = false
         descriptor.setNonBlocking()
         writing.setNonBlocking()
         Self.pipe.store(writing.raw, ordering: .sequentiallyConsistent)
@@ -38,8 +40,19 @@ public final class StopSignal: Sendable {
         }
     }
 
+    /// Stands for signals where none shall be heard: for the last things to do after one came.
+    static func none() throws(OrchestratorError) -> StopSignal { try StopSignal(deaf: ()) }
+
+    private init(deaf: Void) throws(OrchestratorError) {
+        let ends = try withHostErrors { () throws(HostError) in try Descriptor.pipe() }
+        descriptor = ends.reading
+        writing = ends.writing
+        isDeaf = true
+    }
+
     /// The signal that came; nil while none did.
     public var signalNumber: Int32? {
+        if isDeaf { return nil }
         let number = Self.received.load(ordering: .relaxed)
         return number == 0 ? nil : number
     }

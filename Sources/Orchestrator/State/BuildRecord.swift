@@ -5,6 +5,8 @@ public struct LabRecord: Codable, Sendable, Equatable {
     public var name: String
     /// Real path of the lab file.
     public var file: String
+    /// What tells a lab file that was renamed or moved.
+    public var fileNumber: VMDescription.FileNumber?
     /// Seconds since 1970.
     public var createdAt: Double
     /// Images that this lab had made, by file name in the cache: what `prune` must keep.
@@ -92,7 +94,9 @@ extension VMFolder {
 
     /// How the latest run ended by its own account; nil when it did not get to say.
     public func readExitRecord() -> ExitRecord? {
-        guard let bytes = try? StateFile.read(file(.exitRecord)) else { return nil }
-        return JSONCoding.decode(ExitRecord.self, from: bytes)
+        let bytes = try? StateFile.read(file(.exitRecord))
+        if let bytes, let record = JSONCoding.decode(ExitRecord.self, from: bytes) { return record }
+        // On a full disk it is said here.
+        return VMCondition.read(in: path)?.exit
     }
 }

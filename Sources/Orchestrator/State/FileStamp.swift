@@ -33,6 +33,14 @@ public struct FileStamp: Codable, Sendable, Equatable {
     }
 }
 
+extension FileStamp {
+    /// Device and inode of a file; nil where there is none.
+    static func number(of path: String) -> VMDescription.FileNumber? {
+        guard let stamp = (try? of(path)) ?? nil else { return nil }
+        return VMDescription.FileNumber(device: stamp.device, inode: stamp.inode)
+    }
+}
+
 /// A file of a golden image's backing chain with its digest.
 public struct GoldenFile: Codable, Sendable, Equatable {
     public var stamp: FileStamp

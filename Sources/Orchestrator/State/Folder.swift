@@ -29,6 +29,22 @@ public enum Folder {
         return lstat(path, &status) == 0
     }
 
+    /// A path with all symbolic links followed; nil where there is nothing.
+    public static func real(_ path: String) -> String? {
+        guard let resolved = realpath(path, nil) else { return nil }
+        defer { free(resolved) }
+        return String(cString: resolved)
+    }
+
+    /// The absolute path of something that may be gone: its folder's real path and its name.
+    public static func absolute(_ path: String) -> String {
+        let slash = path.lastIndex(of: "/")
+        let folder = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        let name = slash.map { path[path.index(after: $0)...] } ?? path[...]
+        guard let real = real(folder) else { return path }
+        return real == "/" ? "/\(name)" : "\(real)/\(name)"
+    }
+
     /// Where a symbolic link points; nil for anything else.
     public static func link(_ path: String) -> String? {
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)

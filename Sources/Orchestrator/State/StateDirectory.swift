@@ -117,8 +117,7 @@ public struct LabFolder: Sendable, Equatable {
 
     /// Adds to the lab's history. History never stops a verb.
     public func record(_ event: String, vm: String? = nil, detail: String? = nil) {
-        let line = JSONCoding.encode(LifecycleEvent(time: WallClock.now, vm: vm, event: event, detail: detail))
-        try? StateFile.append(line: line, to: eventsPath)
+        try? EventHistory(eventsPath).append(LifecycleEvent(time: WallClock.now, vm: vm, event: event, detail: detail))
     }
 }
 

@@ -13,6 +13,9 @@ extension ExitCode {
     static let labLocked = ExitCode(5)
     /// A VM did not become ready in time.
     static let notReady = ExitCode(6)
+    /// `exec`: the command took too long (as timeout(1) has it), or could not be run.
+    static let commandTimedOut = ExitCode(124)
+    static let commandNotRun = ExitCode(125)
 
     init(_ error: OrchestratorError, interruption: StopSignal?) {
         switch error.kind {

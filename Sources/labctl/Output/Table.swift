@@ -62,8 +62,7 @@ struct StyledText: ExpressibleByStringInterpolation {
 enum JSONOutput {
     /// Prints a value, indented, keys in alphabetical order.
     static func write(_ value: some Encodable) {
-        FileHandle.standardOutput.write(Data(JSONCoding.encode(value, pretty: true)))
-        FileHandle.standardOutput.write(Data("\n".utf8))
+        StandardOutput.write(JSONCoding.encode(value, pretty: true) + [UInt8(ascii: "\n")])
     }
 }
 

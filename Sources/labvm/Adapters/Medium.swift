@@ -7,14 +7,35 @@ struct Medium {
     let image: any BlockDevice
     let backend: DiskAdapter
 
-    private init(_ image: any BlockDevice) {
+    private init(_ image: any BlockDevice, _ backend: DiskAdapter? = nil) {
         self.image = image
-        backend = DiskAdapter(image)
+        self.backend = backend ?? DiskAdapter(image, named: "")
     }
 
     /// Opens an image with its locks. Two writers of one image are refused here.
-    static func open(path: String, format: String?, readOnly: Bool) throws(ImageError) -> Medium {
-        Medium(try DiskImage.open(path, options: OpenOptions(format: format, readOnly: readOnly)))
+    /// - Parameter rules: what the image may lead to; nil allows any file.
+    static func open(
+        path: String, format: String?, readOnly: Bool, rules: VMDescription.ImageRules? = nil
+    ) throws(ImageError) -> Medium {
+        Medium(
+            try DiskImage.open(path, options: OpenOptions(format: format, readOnly: readOnly, rules: rules)))
+    }
+
+    /// Opens a disk as its description has it.
+    /// - Parameter hold: who pauses the guest while the host cannot write.
+    static func open(
+        _ disk: VMDescription.Disk, rules: VMDescription.ImageRules?, hold: GuestHold?
+    ) throws(ImageError) -> Medium {
+        let medium: Medium
+        if disk.snapshot {
+            medium = try openSnapshot(path: disk.path, format: disk.format)
+        } else {
+            medium = try open(path: disk.path, format: disk.format, readOnly: disk.readOnly, rules: rules)
+        }
+        return Medium(
+            medium.image,
+            DiskAdapter(
+                medium.image, named: Drive.name(of: disk.slot), policy: disk.writeErrors ?? .enospc, hold: hold))
     }
 
     /// Opens an image for reading; writes go to an overlay that no name leads to and that ends with the process.
@@ -83,7 +104,10 @@ struct Drive {
 /// Opens the drives that a description names.
 enum DriveSet {
     /// - Returns: the drives, disks in slot order, and sentences that the user should read.
-    static func open(_ description: VMDescription) throws(ImageError) -> (drives: [Drive], warnings: [String]) {
+    static func open(
+        _ description: VMDescription, hold: GuestHold?
+    ) throws(ImageError) -> (drives: [Drive], warnings: [String]) {
+        let rules = description.imageRules
         var drives: [Drive] = []
         var warnings: [String] = []
         for disk in description.disks.sorted(by: { $0.slot.rawValue < $1.slot.rawValue }) {
@@ -95,17 +119,12 @@ enum DriveSet {
                         + (isVHD ? ", or format=vpc: it ends in the footer of a fixed VHD" : ""))
             }
             // A format that nobody named stays unnamed: a guessed raw disk is then kept from becoming another format.
-            let medium: Medium
-            if disk.snapshot {
-                medium = try Medium.openSnapshot(path: disk.path, format: disk.format)
-            } else {
-                medium = try Medium.open(path: disk.path, format: disk.format, readOnly: disk.readOnly)
-            }
+            let medium = try Medium.open(disk, rules: rules, hold: hold)
             drives.append(Drive(name: Drive.name(of: disk.slot), removable: nil, medium: medium))
         }
         if let path = description.cdrom {
             let format = description.cdromFormat ?? (path.lowercased().hasSuffix(".iso") ? "raw" : nil)
-            let medium = path.isEmpty ? nil : try Medium.open(path: path, format: format, readOnly: true)
+            let medium = path.isEmpty ? nil : try Medium.open(path: path, format: format, readOnly: true, rules: rules)
             drives.append(Drive(name: RemovableDrive.cdrom.rawValue, removable: .cdrom, medium: medium))
         }
         if let path = description.floppy {
@@ -113,5 +132,18 @@ enum DriveSet {
             drives.append(Drive(name: Drive.floppyName, removable: nil, medium: medium))
         }
         return (drives, warnings)
+    }
+}
+
+extension OpenOptions {
+    /// How a VM opens an image.
+    fileprivate init(format: String?, readOnly: Bool, rules: VMDescription.ImageRules?) {
+        self.init(format: format, readOnly: readOnly)
+        guard let rules else { return }
+        confinedTo = rules.folders
+        declaredFiles = Set(rules.files)
+        let golden = Set(rules.golden)
+        protectedFiles = Set(
+            golden.map { FileStorage.FileIdentity(device: $0.device, inode: $0.inode) })
     }
 }

@@ -115,7 +115,8 @@ struct LogPrinter {
         let bytes = follower.advance()
         guard !bytes.isEmpty else { return false }
         let shown = isRaw ? bytes : Array(ConsoleLog.plain(bytes).utf8)
-        FileHandle.standardOutput.write(Data(shown))
+        StandardOutput.write(shown)
+        StandardOutput.flush()
         return true
     }
 }

@@ -18,7 +18,7 @@ struct DestroyCommand: ParsableCommand {
     var format: TableFormat = .text
 
     func run() throws {
-        try LabSession.run(lab, progress: progress.progress) { session in
+        try LabSession.run(lab, progress: progress.progress, waits: progress.wait) { session in
             guard yes || isatty(STDIN_FILENO) == 0 || isConfirmed(session) else {
                 StandardError.line("nothing removed")
                 throw ExitCode.failure

@@ -10,16 +10,24 @@ struct DownCommand: ParsableCommand {
     @OptionGroup var lab: LabArguments
     @OptionGroup var progress: ProgressOptions
 
-    @Option(help: "How long guests get to power off (30s, 2m); 0s does not ask them.")
+    @Option(
+        help: "How long guests get to power off (30s, 2m); 0s does not ask them (default: 30s).",
+        transform: TimeLimit.parse)
     var timeout: TimeLimit = TimeLimit(milliseconds: 30_000)
 
     @Option(help: "How the result is printed on standard output: text (nothing) or json.")
     var format: TableFormat = .text
 
     func run() throws {
-        try LabSession.run(lab, progress: progress.progress) { session in
-            let outcomes = try session.orchestrator.down(lab.vmNames, limitMilliseconds: timeout.milliseconds)
-            try session.conclude(outcomes, format: format) { "\($0) VM\($0 == 1 ? "" : "s") down" }
+        try LabSession.run(lab, progress: progress.progress, waits: progress.wait) { session in
+            let outcomes = try session.orchestrator.down(
+                lab.vmNames, limitMilliseconds: timeout.milliseconds)
+            let stopped = outcomes.filter { $0.result == .stopped }.count
+            try session.conclude(outcomes, format: format) { good in
+                guard stopped > 0 else { return "nothing to do: no VM ran" }
+                return "\(stopped) VM\(stopped == 1 ? "" : "s") stopped"
+                    + (good > stopped ? ", \(good - stopped) did not run" : "")
+            }
         }
     }
 }
@@ -31,13 +39,22 @@ struct TimeLimit: ExpressibleByArgument {
     init(milliseconds: UInt64) { self.milliseconds = milliseconds }
 
     init?(argument: String) {
-        if argument == "0" {
-            self.init(milliseconds: 0)
-        } else if case .success(let duration) = LabDuration.parse(argument) {
-            self.init(milliseconds: duration.milliseconds)
-        } else {
-            return nil
+        guard let limit = try? TimeLimit.parse(argument) else { return nil }
+        self = limit
+    }
+
+    /// Reads a duration; what is wrong with it is said as the lab file says it.
+    static func parse(_ text: String) throws -> TimeLimit {
+        if text == "0" { return TimeLimit(milliseconds: 0) }
+        let reason: String
+        switch LabDuration.parse(text) {
+        case .success(let duration): return TimeLimit(milliseconds: duration.milliseconds)
+        case .failure(.notANumber): reason = "it does not begin with a number"
+        case .failure(.missingUnit): reason = "the unit is missing; did you mean '\(text)s'?"
+        case .failure(.unknownUnit(let unit)): reason = "the unit '\(unit)' is not known"
+        case .failure(.tooLong): reason = "it is more than a year"
         }
+        throw ValidationError("'\(text)' is not a duration: \(reason) Write 90s, 2m or 1h30m.")
     }
 
     var defaultValueDescription: String { LabDuration(milliseconds: milliseconds).description }

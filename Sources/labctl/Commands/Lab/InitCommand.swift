@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Images
 import LabSpec
 
 /// `labctl init`: a lab file to start from.
@@ -31,7 +32,19 @@ struct InitCommand: ParsableCommand {
     }
 
     func run() throws {
-        let text = StarterLab(name: name ?? folderName, image: image, cdrom: cdrom).text
+        let lower = file.lowercased()
+        guard file == "-" || lower.hasSuffix(".yaml") || lower.hasSuffix(".yml") else {
+            throw ValidationError(
+                "a lab file's name ends in .yaml: write '\(file).yaml', or '\(file).lab.yaml' beside other labs")
+        }
+        let starter = StarterLab(name: name ?? folderName, image: image, imageFormat: imageFormat, cdrom: cdrom)
+        // What `init` writes is valid; whoever gave a name that cannot be one hears of it now.
+        let check = LabFile.load(
+            text: starter.text, fileName: file, realPath: "/lab.yaml", variables: LabVariables(), checksFiles: false)
+        if let problem = check.diagnostics.first(where: { $0.severity == .error }) {
+            throw ValidationError(problem.message + (problem.help.map { "; \($0)" } ?? ""))
+        }
+        let text = starter.text
         if file == "-" {
             print(text, terminator: "")
             return
@@ -49,6 +62,12 @@ struct InitCommand: ParsableCommand {
         let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
         try handle.write(contentsOf: Data(text.utf8))
         print("wrote \(file); check it with `labctl validate \(file)`")
+    }
+
+    /// The format of the image where it has to be written: a file that no format is recognised in is raw.
+    private var imageFormat: String? {
+        guard let image, let format = try? DiskImage.probe(image), format == "raw" else { return nil }
+        return "raw"
     }
 
     /// The current folder's name, made a lab name.

@@ -15,8 +15,15 @@ struct LabArguments: ParsableArguments {
     @Argument(
         help: ArgumentHelp(
             "The lab file (ends in .yaml or .yml; default: lab.yaml, else the one *.lab.yaml here) and names of VMs.",
-            valueName: "file-or-vm"))
+            valueName: "file-or-vm"), completion: LabCompletion.filesAndVMs)
     var arguments: [String] = []
+
+    @Option(
+        name: .customLong("lab"),
+        help: ArgumentHelp(
+            "Works with the lab of this name as it was last brought up, without its file (see `labctl ls`).",
+            valueName: "NAME"), completion: LabCompletion.labs)
+    var labName: String?
 
     @Option(
         name: .customLong("set"),
@@ -27,6 +34,9 @@ struct LabArguments: ParsableArguments {
     var color: ColorChoice = .auto
 
     func validate() throws {
+        if let labName, let file = files.first {
+            throw ValidationError("--lab \(labName) works without a lab file; leave out '\(file)'")
+        }
         if files.count > 1 {
             throw ValidationError("only one lab file at a time: \(files.joined(separator: ", "))")
         }
@@ -40,7 +50,8 @@ struct LabArguments: ParsableArguments {
         return lower.hasSuffix(".yaml") || lower.hasSuffix(".yml")
     }
 
-    private var files: [String] { arguments.filter(LabArguments.isFile) }
+    /// Lab files among the arguments.
+    var files: [String] { arguments.filter(LabArguments.isFile) }
 
     /// Arguments that name VMs or groups of replicas.
     var vmNames: [String] { arguments.filter { !LabArguments.isFile($0) } }
@@ -75,16 +86,4 @@ struct LabArguments: ParsableArguments {
         return LabVariables(environment: ProcessInfo.processInfo.environment, set: set)
     }
 
-    /// Reads the lab file; diagnostics go to standard error, errors end the program with exit code 4.
-    ///
-    /// - Parameter checksFiles: whether images and kernels have to exist. Verbs that start nothing pass false.
-    func loadLab(checksFiles: Bool = true) throws -> Lab {
-        let loaded = LabFile.load(path: try labFilePath(), variables: variables, checksFiles: checksFiles)
-        var errors = StandardError()
-        if !loaded.diagnostics.isEmpty {
-            print(loaded.rendered(as: .pretty, usesColor: color.isOn(for: STDERR_FILENO)), to: &errors)
-        }
-        guard let lab = loaded.lab else { throw ExitCode.labFileInvalid }
-        return lab
-    }
 }

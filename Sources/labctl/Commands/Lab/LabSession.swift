@@ -7,6 +7,9 @@ import Orchestrator
 struct ProgressOptions: ParsableArguments {
     @Option(help: "How progress is shown on standard error: auto, tty, plain, json or quiet.")
     var progress: ProgressMode = .auto
+
+    @Flag(help: "Waits while another labctl changes the lab, instead of ending with 5.")
+    var wait = false
 }
 
 /// What a verb works with: the lab, its orchestrator, signals and progress. Errors become messages and exit codes here.
@@ -19,15 +22,19 @@ struct LabSession {
     /// Reads the lab file and runs a verb on it.
     /// - Parameter checksFiles: whether images and kernels must exist; verbs that start nothing do without.
     static func run(
-        _ arguments: LabArguments, progress: ProgressMode = .plain, checksFiles: Bool = false,
+        _ arguments: LabArguments, progress: ProgressMode = .plain, waits: Bool = false, checksFiles: Bool = false,
         _ body: (LabSession) throws -> Void
     ) throws {
-        let lab = try arguments.loadLab(checksFiles: checksFiles)
         let usesColor = arguments.color.isOn(for: STDOUT_FILENO)
         try reporting(color: arguments.color) { interruption in
+            let state = try StateDirectory()
+            let found = try arguments.find(in: state, checksFiles: checksFiles)
+            if let notice = found.place.notice { StandardError.line("note: \(notice)") }
             let display = progress.display(usesColor: arguments.color.isOn(for: STDERR_FILENO))
-            let orchestrator = LabOrchestrator(
-                lab: lab, state: try StateDirectory(), interruption: interruption, progress: { display.show($0) })
+            var orchestrator = LabOrchestrator(
+                lab: found.lab, state: state, folder: found.place.folder, kept: found.kept, interruption: interruption,
+                progress: { display.show($0) })
+            orchestrator.waitsForLock = waits
             let session = LabSession(
                 orchestrator: orchestrator, interruption: interruption, display: display, usesColor: usesColor)
             do {
@@ -54,6 +61,17 @@ struct LabSession {
         }
     }
 
+    /// An error of a verb's own, as all errors look.
+    func complain(_ message: String) {
+        StandardError.line(StyledText("error: ", .red).rendered(usesColor: usesColor) + message)
+    }
+
+    /// The VMs that a name means: one, or all of a group.
+    func vms(_ name: String) throws -> [VMFolder] {
+        let found = orchestrator.lab.instances(named: name)
+        return found.isEmpty ? [try vm(name)] : found.map { orchestrator.folder.vm($0.name) }
+    }
+
     /// The one VM that a verb is about.
     func vm(_ name: String) throws -> VMFolder {
         let found = orchestrator.lab.instances(named: name)
@@ -64,8 +82,7 @@ struct LabSession {
         if let instance = found.first { return orchestrator.folder.vm(instance.name) }
         let left = orchestrator.folder.vm(name)
         guard Folder.isFolder(left.path) else {
-            let names = orchestrator.lab.instances().map(\.name).joined(separator: ", ")
-            throw OrchestratorError(.vm, "the lab has no VM '\(name)'; it has \(names)")
+            throw orchestrator.unknownVM(name)
         }
         return left
     }
@@ -96,8 +113,16 @@ struct LabSession {
 
 /// A verb about one VM, with words behind its name: `[FILE.yaml] VM WORD…`.
 struct VMArguments: ParsableArguments {
-    @Argument(help: ArgumentHelp("The lab file (optional), the VM, and what the verb takes.", valueName: "words"))
+    @Argument(
+        help: ArgumentHelp("The lab file (optional), the VM, and what the verb takes.", valueName: "words"),
+        completion: LabCompletion.filesAndVMs)
     var words: [String] = []
+
+    @Option(
+        name: .customLong("lab"),
+        help: ArgumentHelp("Works with the lab of this name, without its file.", valueName: "NAME"),
+        completion: LabCompletion.labs)
+    var labName: String?
 
     @Option(
         name: .customLong("set"),
@@ -109,7 +134,10 @@ struct VMArguments: ParsableArguments {
 
     /// The lab file, the VM's name and the rest.
     func parts() throws -> (lab: LabArguments, vm: String, rest: [String]) {
-        try VMArguments.parts(of: words, options: assignments.flatMap { ["--set", $0] } + ["--color", color.rawValue])
+        try VMArguments.parts(
+            of: words,
+            options: assignments.flatMap { ["--set", $0] } + ["--color", color.rawValue]
+                + (labName.map { ["--lab", $0] } ?? []))
     }
 
     /// - Parameter options: what the lab file is read with.

@@ -15,7 +15,7 @@ struct ResetCommand: ParsableCommand {
     var format: TableFormat = .text
 
     func run() throws {
-        try LabSession.run(lab, progress: progress.progress, checksFiles: true) { session in
+        try LabSession.run(lab, progress: progress.progress, waits: progress.wait, checksFiles: true) { session in
             let outcomes = try session.orchestrator.reset(lab.vmNames, options: try start.options())
             try session.conclude(outcomes, format: format) { "\($0) VM\($0 == 1 ? "" : "s") reset" }
         }

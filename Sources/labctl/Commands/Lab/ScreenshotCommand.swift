@@ -18,10 +18,13 @@ struct ScreenshotCommand: ParsableCommand {
         try LabSession.run(lab, progress: .quiet) { session in
             let vm = try session.vm(name)
             let file = output ?? "\(vm.name).png"
+            let suffix = file.lowercased().split(separator: ".").last.map(String.init) ?? ""
+            guard ["png", "ppm"].contains(suffix) else {
+                throw ValidationError("'\(file)': pictures are written as .png or .ppm")
+            }
             // The VM process writes the file, and it does not share our current folder.
             let path = URL(fileURLWithPath: file).path
-            let format = path.lowercased().hasSuffix(".ppm") ? "ppm" : "png"
-            try QMPClient(vm).execute("screendump", ["filename": .string(path), "format": .string(format)])
+            try QMPClient(vm).execute("screendump", ["filename": .string(path), "format": .string(suffix)])
             StandardError.line("wrote \(file)")
         }
     }

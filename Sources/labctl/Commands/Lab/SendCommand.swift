@@ -6,7 +6,7 @@ import Orchestrator
 /// `labctl send`.
 struct SendCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "send", abstract: "Types text on a VM's console.",
+        commandName: "send", abstract: "Types text on the console of a VM, or of all VMs of a group.",
         discussion: #"In the text, \n is Enter, \t Tab, \e Escape, \xHH any byte, \\ a backslash."#)
 
     @OptionGroup var words: VMArguments
@@ -22,7 +22,7 @@ struct SendCommand: ParsableCommand {
             throw ValidationError(#"'\#(text)' has an escape other than \n \r \t \e \\ \xHH"#)
         }
         try LabSession.run(lab, progress: .quiet) { session in
-            try ConsoleSession(try session.vm(name)).send(bytes)
+            for vm in try session.vms(name) { try ConsoleSession(vm).send(bytes) }
         }
     }
 }
@@ -62,13 +62,14 @@ struct WaitCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "wait", abstract: "Waits until a VM's console says a text.",
         discussion: """
-            Looks behind the place where the latest 'wait' found its text, from the start of the run at first: 'send' \
+            Looks at what a person would see: colours do not count. Begins behind the place where the latest 'wait' found \
+            its text, at the start of the run at first: 'send' \
             and then 'wait' misses nothing. Exits with 6 when the text does not come in time.
             """)
 
     @OptionGroup var words: VMArguments
 
-    @Option(help: "How long to wait.")
+    @Option(help: "How long to wait (default: 1m).", transform: TimeLimit.parse)
     var timeout: TimeLimit = TimeLimit(milliseconds: 60_000)
 
     @Flag(help: "Looks only at what the console says from now on.")
@@ -77,51 +78,21 @@ struct WaitCommand: ParsableCommand {
     @Flag(help: "Prints what the console said up to the text.")
     var show = false
 
+    @Flag(help: "The text is a POSIX extended regular expression, which matches within a line.")
+    var regex = false
+
     func run() throws {
         let (lab, name, texts) = try words.parts()
         guard !texts.isEmpty else { throw ValidationError("give the text to wait for") }
         let text = texts.joined(separator: " ")
+        let pattern = regex ? ConsolePattern.regex(text) : ConsolePattern(text)
+        if let fault = pattern.fault { throw ValidationError("'\(text)' is not a regular expression: \(fault)") }
         try LabSession.run(lab, progress: .quiet) { session in
             let console = ConsoleSession(try session.vm(name))
             if new { try console.skipToEnd() }
             let seen = try console.wait(
-                for: text, milliseconds: timeout.milliseconds, interruption: session.interruption)
+                for: pattern, milliseconds: timeout.milliseconds, interruption: session.interruption)
             if show { print(ConsoleLog.plain(seen)) }
-        }
-    }
-}
-
-/// `labctl exec`.
-struct ExecCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "exec", abstract: "Runs a command in the shell on a VM's console and ends with its exit code.",
-        discussion: """
-            Somebody must be logged in at the console, with a POSIX shell at its prompt. The command is typed there; \
-            what it prints goes to standard output. Options of labctl stand before the VM's name, what stands behind it \
-            is the command's.
-            """)
-
-    @Argument(
-        parsing: .captureForPassthrough,
-        help: ArgumentHelp("The lab file (optional), the VM, and the command.", valueName: "words"))
-    var words: [String] = []
-
-    @Option(
-        name: .customLong("set"),
-        help: ArgumentHelp("Sets a variable of the lab file, over the environment.", valueName: "NAME=VALUE"))
-    var assignments: [String] = []
-
-    @Option(help: "How long the command may take.")
-    var timeout: TimeLimit = TimeLimit(milliseconds: 60_000)
-
-    func run() throws {
-        let (lab, name, command) = try VMArguments.parts(of: words, options: assignments.flatMap { ["--set", $0] })
-        guard !command.isEmpty else { throw ValidationError("give the command to run") }
-        try LabSession.run(lab, progress: .quiet) { session in
-            let result = try ConsoleSession(try session.vm(name)).execute(
-                command.joined(separator: " "), milliseconds: timeout.milliseconds, interruption: session.interruption)
-            print(result.output, terminator: result.output.hasSuffix("\n") || result.output.isEmpty ? "" : "\n")
-            if result.status != 0 { throw ExitCode(result.status) }
         }
     }
 }

@@ -24,7 +24,7 @@ struct UpCommand: ParsableCommand {
     var format: TableFormat = .text
 
     func run() throws {
-        try LabSession.run(lab, progress: progress.progress, checksFiles: true) { session in
+        try LabSession.run(lab, progress: progress.progress, waits: progress.wait, checksFiles: true) { session in
             var options = try start.options()
             options.adoptsOverlays = adopt
             let outcomes = try session.orchestrator.up(lab.vmNames, options: options)

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import LabSpec
+import Orchestrator
 
 extension DiagnosticFormat: ExpressibleByArgument {}
 
@@ -22,6 +23,7 @@ struct ValidateCommand: ParsableCommand {
     var strict = false
 
     func validate() throws {
+        if lab.labName != nil { throw ValidationError("validate checks a lab file; leave out --lab") }
         if lab.arguments.count > 1 {
             throw ValidationError("validate checks one lab file; give no names of VMs")
         }
@@ -30,11 +32,33 @@ struct ValidateCommand: ParsableCommand {
     func run() throws {
         // No VM can be meant here, so the one argument is the file, whatever its name: /dev/stdin too.
         let path = try lab.arguments.first ?? lab.labFilePath()
-        let loaded = LabFile.load(path: path, variables: lab.variables, checksFiles: !skipFiles)
+        var loaded = LabFile.load(
+            path: path, variables: lab.variables, checksFiles: !skipFiles, checksSupport: true)
+        if !skipFiles { try checkImages(of: &loaded) }
         let text = loaded.rendered(as: format, usesColor: lab.color.isOn(for: STDOUT_FILENO))
         if !text.isEmpty { print(text) }
         if format == .pretty { print(verdict(loaded)) }
         guard loaded.isValid, !strict || loaded.diagnostics.isEmpty else { throw ExitCode.labFileInvalid }
+    }
+
+    /// What `up` would say of the images: digests, formats, files that they name.
+    private func checkImages(of loaded: inout LoadedLab) throws {
+        guard let lab = loaded.lab else { return }
+        var failures: [ImageReference: String] = [:]
+        try LabSession.reporting(color: self.lab.color) { interruption in
+            let state = try StateDirectory()
+            failures = try LabOrchestrator(lab: lab, state: state, interruption: interruption, progress: { _ in })
+                .unusableImages()
+        }
+        guard !failures.isEmpty else { return }
+        for image in lab.images {
+            guard let message = failures[.named(image.name)] else { continue }
+            loaded.diagnostics.append(Diagnostic(.unusableImage, message, at: image.spans.name))
+        }
+        for (reference, message) in failures.sorted(by: { $0.value < $1.value }) {
+            if case .path = reference { loaded.diagnostics.append(Diagnostic(.unusableImage, message, at: .fileStart)) }
+        }
+        loaded.lab = nil
     }
 
     private func verdict(_ loaded: LoadedLab) -> String {

@@ -7,12 +7,17 @@ enum QEMUValues {
     static func memory(_ text: String) throws(QEMUOptionError) -> UInt64 {
         var value = text
         if let size = try keyList(text.contains("=") ? text : "size=\(text)", known: ["size"])["size"] { value = size }
-        let isPlain = !value.isEmpty && value.utf8.allSatisfy { (48...57).contains($0) }
         let bytes: UInt64
-        switch ByteSize.parse(isPlain ? value + "M" : value) {
-        case .success(let size): bytes = size.bytes
-        case .failure(.tooLarge): throw QEMUOptionError("'\(value)' is too large: memory is 1 MiB to 1 TiB")
-        case .failure: throw QEMUOptionError("not a size; write MiB, or a number with K, M or G")
+        if let mebibytes = UInt64(value) {
+            let (product, overflow) = mebibytes.multipliedReportingOverflow(by: 1 << 20)
+            if overflow { throw QEMUOptionError("too large: memory is 1 MiB to 1 TiB") }
+            bytes = product
+        } else {
+            switch ByteSize.parse(value) {
+            case .success(let size): bytes = size.bytes
+            case .failure(.tooLarge): throw QEMUOptionError("too large: memory is 1 MiB to 1 TiB")
+            case .failure: throw QEMUOptionError("not a size; write MiB, or a number with K, M or G")
+            }
         }
         guard bytes >= 1 << 20, bytes <= 1 << 40 else { throw QEMUOptionError("memory is 1 MiB to 1 TiB") }
         return bytes

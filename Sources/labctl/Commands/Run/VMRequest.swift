@@ -26,12 +26,13 @@ struct VMRequest {
 
     mutating func setDisk(
         _ slot: VMDescription.Disk.Slot, path: String, format: String? = nil, readOnly: Bool = false,
-        snapshot: Bool = false, option: String
+        snapshot: Bool = false, writeErrors: VMDescription.WriteErrorPolicy? = nil, option: String
     ) throws(QEMUOptionError) {
         guard !isTaken(slot) else { throw QEMUOptionError("\(option): \(slot.rawValue) is taken already") }
         if slot == .hdc, vm.cdrom != nil { throw QEMUOptionError(VMRequest.discConflict) }
-        vm.disks.append(
-            VMDescription.Disk(slot: slot, path: path, format: format, readOnly: readOnly, snapshot: snapshot))
+        var disk = VMDescription.Disk(slot: slot, path: path, format: format, readOnly: readOnly, snapshot: snapshot)
+        disk.writeErrors = writeErrors
+        vm.disks.append(disk)
     }
 
     mutating func setDisc(path: String, format: String?) throws(QEMUOptionError) {
@@ -63,10 +64,17 @@ struct VMRequest {
         guard !file.isEmpty else { throw QEMUOptionError("a disk needs file=") }
         var disk = VMDescription.Disk(
             slot: .hda, path: file, format: keys["format"], readOnly: readOnly, snapshot: snapshot)
+        if let word = keys["werror"] {
+            guard let policy = VMDescription.WriteErrorPolicy(rawValue: word) else {
+                throw QEMUOptionError("werror=\(word) is not supported: report, ignore, stop or enospc")
+            }
+            disk.writeErrors = policy
+        }
         if let place = try VMRequest.place(keys) {
             disk.slot = place
             try setDisk(
-                place, path: file, format: disk.format, readOnly: readOnly, snapshot: snapshot, option: "-drive")
+                place, path: file, format: disk.format, readOnly: readOnly, snapshot: snapshot,
+                writeErrors: disk.writeErrors, option: "-drive")
         } else {
             unplaced.append(disk)
         }

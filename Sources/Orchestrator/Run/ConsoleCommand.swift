@@ -1,0 +1,123 @@
+import Glibc
+import LabSpec
+import VMProtocol
+
+/// What a command on a console said and how it ended.
+public struct CommandResult: Sendable, Equatable {
+    public var output: String
+    public var status: Int32
+}
+
+/// Why a command has no exit status.
+public enum CommandFailure: Error, Sendable {
+    /// It did not end in time.
+    case timedOut(String)
+    /// It could not be run.
+    case notRun(OrchestratorError)
+}
+
+extension ConsoleSession {
+    /// How long a shell may take to answer a line, where the command itself may take longer.
+    private static let answerMilliseconds: UInt64 = 15_000
+    /// How long a command that is interrupted may take to end.
+    private static let interruptMilliseconds: UInt64 = 3000
+
+    /// Runs a command in the shell that is logged in on the console. Several labctl at once wait for one another.
+    /// - Parameter milliseconds: how long it may take; it is interrupted then.
+    public func execute(
+        _ command: String, milliseconds: UInt64, interruption: StopSignal
+    ) throws(CommandFailure) -> CommandResult {
+        let deadline = WallClock.monotonicNanoseconds + milliseconds * 1_000_000
+        do throws(OrchestratorError) {
+            let turn = try takeTurn(until: deadline, interruption)
+            defer { withExtendedLifetime(turn) {} }
+            let nonce = String(WallClock.monotonicNanoseconds, radix: 36)
+            let script = ShellScript(command, nonce: nonce)
+            let begun = try begin(script, Self.answerMilliseconds, interruption)
+            return try finish(script, from: begun, milliseconds, interruption)
+        } catch {
+            guard error.kind == .timeout else { throw .notRun(error) }
+            throw .timedOut(error.message)
+        }
+    }
+
+    private func takeTurn(until deadline: UInt64, _ interruption: StopSignal) throws(OrchestratorError) -> FileLock {
+        while true {
+            let path = vm.path + "/exec.lock"
+            if let lock = try withHostErrors({ () throws(HostError) in try FileLock.tryLock(path) }) { return lock }
+            guard WallClock.monotonicNanoseconds < deadline else {
+                throw OrchestratorError(.timeout, "another command runs on the console of \(vm.name)")
+            }
+            _ = interruption.wait(for: [], milliseconds: 20)
+            if interruption.isRequested { throw OrchestratorError(.interrupted, "interrupted") }
+        }
+    }
+
+    /// Hands the command over and starts it.
+    /// - Returns: the offset at which its output begins.
+    private func begin(
+        _ script: ShellScript, _ milliseconds: UInt64, _ interruption: StopSignal
+    ) throws(OrchestratorError) -> UInt64 {
+        var place = ConsoleLog.length(vm.file(.consoleLog))
+        do throws(OrchestratorError) {
+            for (line, answer) in script.preparation {
+                try send(Array((line + "\n").utf8))
+                place = try look(for: ConsolePattern(answer), from: place, milliseconds, interruption).end
+            }
+            try send(Array((script.run + "\n").utf8))
+            return try look(for: ConsolePattern(script.begin), from: place, milliseconds, interruption).end
+        } catch {
+            guard error.kind == .timeout else { throw error }
+            // Whatever has the console shall not get the rest of a line.
+            try? send([0x03])
+            throw OrchestratorError(
+                .vm,
+                "no shell answers on the console of \(vm.name): somebody must be logged in there, with a POSIX shell at "
+                    + "its prompt; 'labctl console \(vm.name)' shows it")
+        }
+    }
+
+    private func finish(
+        _ script: ShellScript, from start: UInt64, _ milliseconds: UInt64, _ interruption: StopSignal
+    ) throws(OrchestratorError) -> CommandResult {
+        do throws(OrchestratorError) {
+            let (body, end) = try look(for: ConsolePattern(script.end), from: start, milliseconds, interruption)
+            let (tail, last) = try look(for: ".", from: end, Self.answerMilliseconds, interruption)
+            try moveCursor(to: last)
+            var output = ConsoleLog.plain(body)
+            if output.hasSuffix(script.end) { output.removeLast(script.end.count) }
+            if output.hasPrefix("\n") { output.removeFirst() }
+            let status = Int32(ConsoleLog.plain(tail).dropLast()) ?? 1
+            return CommandResult(output: output, status: status)
+        } catch {
+            guard error.kind == .timeout || error.kind == .interrupted else { throw error }
+            let isBack = recover(script)
+            guard error.kind == .timeout else { throw error }
+            throw OrchestratorError(
+                .timeout,
+                "the command did not end within \(LabDuration(milliseconds: milliseconds)) on \(vm.name); "
+                    + (isBack
+                        ? "it was stopped with Ctrl-C"
+                        : "Ctrl-C did not stop it: it still has the console ('labctl console \(vm.name)')"))
+        }
+    }
+
+    /// Interrupts what runs and brings the shell back to its prompt.
+    private func recover(_ script: ShellScript) -> Bool {
+        guard let signal = try? StopSignal.none() else { return false }
+        let place = ConsoleLog.length(vm.file(.consoleLog))
+        // Ctrl-C, then Ctrl-\, which fewer programs catch.
+        for key in [0x03, 0x1C] as [UInt8] {
+            guard (try? send([key])) != nil else { return false }
+            usleep(200_000)
+            guard (try? send(Array((script.recovery + "\n").utf8))) != nil else { return false }
+            if let found = try? look(
+                for: ConsolePattern(script.back), from: place, Self.interruptMilliseconds, signal)
+            {
+                try? moveCursor(to: found.end)
+                return true
+            }
+        }
+        return false
+    }
+}
