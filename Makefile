@@ -9,10 +9,10 @@ STATIC := --static-swift-stdlib -Xswiftc -static-executable -Xswiftc -use-ld=lld
 # CPU tests need optimised code; @testable needs -enable-testing; kept apart from the plain release build.
 TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
-.PHONY: help deps build demo test check format bench golden fuzz sanitize install clean
+.PHONY: help deps build demo test check format bench golden fuzz fuzz-devices fuzz-cpu sanitize install clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 deps: ## Debian packages that are missing (apt-get, with sudo where not root)
 	@./scripts/deps
@@ -48,6 +48,12 @@ golden: build ## writes golden files again, for review with git diff
 
 fuzz: deps ## damaged images of every format, SECONDS each (600), or one FORMAT
 	@./scripts/fuzz-images $(or $(SECONDS),600) $(FORMAT)
+
+fuzz-devices: deps ## a hostile guest against every device of the board, for SECONDS (600) from SEED
+	@./scripts/fuzz-emulator devices $(or $(SECONDS),600) $(SEED)
+
+fuzz-cpu: deps ## random instruction streams against the host processor, for SECONDS (600) from SEED
+	@./scripts/fuzz-emulator cpu $(or $(SECONDS),600) $(SEED)
 
 sanitize: deps ## tests under the address and the thread sanitizer (half an hour)
 	./scripts/sanitize address

@@ -23,6 +23,7 @@ let package = Package(
         .systemLibrary(name: "CBZip2", providers: [.apt(["libbz2-dev"])]),
         .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CLZO", pkgConfig: "lzo2", providers: [.apt(["liblzo2-dev"])]),
+        .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
         // Linux calls that Swift's Glibc module hides; part of the C library, so nothing to install.
@@ -47,7 +48,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
         .executableTarget(
-            name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol", "CLinux", "CZlib"],
+            name: "labvm", dependencies: ["Emulator", "Images", "VMProtocol", "CLinux", "CSeccomp", "CZlib"],
             swiftSettings: strict),
 
         // Random numbers that come again.
@@ -67,7 +68,7 @@ let package = Package(
             name: "labctlTests", dependencies: ["labctl", "Orchestrator", "VMProtocol", "Images", "Seeded"],
             swiftSettings: strict),
         .testTarget(
-            name: "labvmTests", dependencies: ["labvm", "Orchestrator", "VMProtocol"], swiftSettings: strict),
+            name: "labvmTests", dependencies: ["labvm", "Orchestrator", "VMProtocol", "Seeded"], swiftSettings: strict),
         .testTarget(name: "GuestTests", dependencies: ["Emulator", "Images"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

@@ -198,6 +198,8 @@ public struct VM: Sendable, Equatable {
     public var cpus: Int
     /// `cpu: { accel }`.
     public var accelerator: Accelerator
+    /// Whether its process gives up what a guest that broke out could use.
+    public var sandbox: SandboxMode
     /// Disks by IDE slot.
     public var disks: [DiskSlot: Disk]
     /// Read-only CD in the secondary master's drive; excludes `hdc`.
@@ -224,6 +226,7 @@ public struct VM: Sendable, Equatable {
         self.memory = .mebibytes(256)
         self.cpus = 1
         self.accelerator = .jit
+        self.sandbox = .auto
         self.disks = [:]
         self.cdrom = nil
         self.floppy = nil
@@ -235,6 +238,16 @@ public struct VM: Sendable, Equatable {
         self.restart = .no
         self.spans = SectionSpans()
     }
+}
+
+/// How much of its rights a VM's process gives up before its guest runs.
+public enum SandboxMode: String, Sendable, Hashable, CaseIterable {
+    /// As much as the host can take from it; what is missing is said.
+    case auto
+    /// All of it, or the VM does not start.
+    case required
+    /// Nothing but what every VM process does.
+    case off
 }
 
 /// How guest code runs.

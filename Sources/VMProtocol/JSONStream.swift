@@ -1,17 +1,18 @@
 /// Cuts a stream of bytes into top-level JSON objects. Neither QEMU nor its clients agree on line ends, so braces count.
 public struct JSONStream: Sendable {
     /// A longer object ends the connection.
-    public static let largestObject = 1 << 20
+    private let largestObject: Int
 
     private var pending: [UInt8] = []
     private var scanned = 0
     private var depth = 0
     private var inString = false
     private var isEscaped = false
-    /// More than `largestObject` bytes came without an end.
+    /// More bytes than an object may have came without an end.
     public private(set) var isTooLong = false
 
-    public init() {}
+    /// - Parameter largestObject: bytes; by default what answers of a VM process may have.
+    public init(largestObject: Int = 1 << 20) { self.largestObject = largestObject }
 
     /// Takes bytes and returns the objects that are now whole. Bytes between objects are skipped.
     public mutating func take(_ bytes: some Sequence<UInt8>) -> [[UInt8]] {
@@ -45,7 +46,7 @@ public struct JSONStream: Sendable {
         }
         pending.removeFirst(start)
         scanned = pending.count
-        isTooLong = pending.count > Self.largestObject
+        isTooLong = pending.count > largestObject
         return objects
     }
 }

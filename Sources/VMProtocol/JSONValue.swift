@@ -22,9 +22,10 @@ public enum JSONValue: Sendable, Equatable {
     public var arrayValue: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
 
     /// Reads one JSON text.
-    /// - Returns: nil when the text is not JSON.
+    /// - Returns: nil when the text is not JSON, or nests deeper than any message does.
     public static func parse(_ text: some Sequence<UInt8>) -> JSONValue? {
-        try? JSONDecoder().decode(JSONValue.self, from: Data(text))
+        var parser = JSONParser(Array(text))
+        return parser.parse()
     }
 
     /// The shortest text, keys in alphabetical order, on one line.

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// Stream sockets with a name in the file system.
@@ -34,6 +35,36 @@ public enum UnixSocket {
         let descriptor = Descriptor(owning: raw)
         descriptor.setNonBlocking()
         return descriptor
+    }
+
+    /// Reads once, with the descriptors that the other side hands over (SCM_RIGHTS, unix(7)).
+    public static func receive(
+        on socket: Descriptor, limit: Int
+    ) -> (outcome: Descriptor.ReadOutcome, files: [Descriptor]) {
+        var numbers = [Int32](repeating: -1, count: 8)
+        var count: Int32 = 0
+        var got = 0
+        let bytes = [UInt8](unsafeUninitializedCapacity: limit) { buffer, initialized in
+            repeat {
+                got = linux_receive(socket.raw, buffer.baseAddress, limit, &numbers, &count)
+            } while got < 0 && errno == EINTR
+            initialized = max(0, got)
+        }
+        let code = errno
+        let files = numbers.prefix(Int(count)).map { Descriptor(owning: $0) }
+        if got > 0 { return (.bytes(bytes), files) }
+        if got == 0 { return (.endOfFile, files) }
+        return (code == EAGAIN || code == EWOULDBLOCK ? .wouldBlock : .failed(code), files)
+    }
+
+    /// Writes bytes with a descriptor that goes along with the first of them.
+    /// - Returns: whether all were taken. For blocking sockets, or messages that fit into the socket's buffer.
+    public static func send(_ bytes: [UInt8], with file: Descriptor, on socket: Descriptor) -> Bool {
+        var count = 0
+        repeat {
+            count = linux_send_descriptor(socket.raw, bytes, bytes.count, file.raw)
+        } while count < 0 && errno == EINTR
+        return count == bytes.count
     }
 
     private static func make(for path: String) throws(HostError) -> Descriptor {

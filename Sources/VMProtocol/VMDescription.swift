@@ -73,6 +73,15 @@ public struct VMDescription: Codable, Sendable, Equatable {
     /// Which engine runs guest code.
     public enum Accelerator: String, Codable, Sendable, CaseIterable { case jit, interp, verify }
 
+    /// Whether the process gives up what a guest that broke out of it could use.
+    public enum Sandbox: String, Codable, Sendable, CaseIterable {
+        /// The VM does not start where the host cannot give all of it.
+        case required
+        /// As much of it as the host can give; what is missing is said.
+        case auto
+        case off
+    }
+
     public var name: String
     public var memoryBytes: UInt64
     public var disks: [Disk]
@@ -106,6 +115,10 @@ public struct VMDescription: Codable, Sendable, Equatable {
     /// QEMU-style `-d` items (in_asm, int, cpu, cpu_reset, ioport, guest_errors …) and the file for them (-D).
     public var debugItems: [String]
     public var debugFile: String?
+    /// Nil: `auto`.
+    public var sandbox: Sandbox?
+    /// For tests of the sandbox: what is tried from inside in the guest's place, as `NAME PATH`.
+    public var probe: String?
     /// Nil: images may name any file (`labctl run`).
     public var imageRules: ImageRules?
 
@@ -135,6 +148,8 @@ public struct ExitRecord: Codable, Sendable, Equatable {
         case quit
         /// The machine could not start or go on; `message` says why.
         case failed
+        /// The process has a fault of its own; `message` names it, and `vm.log` has the backtrace.
+        case crashed
     }
     public var reason: Reason
     public var message: String?

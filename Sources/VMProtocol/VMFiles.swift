@@ -35,6 +35,9 @@ public enum StartReport: Codable, Sendable, Equatable {
     case started(warnings: [String])
     /// The VM cannot run; a sentence that says why.
     case failed(String)
+
+    /// How a warning begins that is about the host and the same for all of its VMs.
+    public static let hostNotice = "this host lacks "
 }
 
 /// One line of `events.jsonl`.

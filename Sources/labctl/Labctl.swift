@@ -26,6 +26,8 @@ struct Labctl: ParsableCommand {
         ])
 
     static func main() {
+        // A reader that went away and a file that may not grow are errors of one write, not the end of the program.
+        for number in [SIGPIPE, SIGXFSZ] { signal(number, SIG_IGN) }
         if QEMUImgLink.isActive { QEMUImgLink.run() }
         let arguments = Array(CommandLine.arguments.dropFirst())
         if let complaint = complaint(about: arguments) { end(complaint, 64) }

@@ -17,7 +17,13 @@ enum LabVM {
             ProcessLog.say("usage: labvm --description-fd N [--lock-fd N] [--report-fd N] (started by labctl)")
             exit(64)
         }
-        signal(SIGPIPE, SIG_IGN)
+        // A reader that went away and a file that may not grow are errors of one write, not the end of the process.
+        for number in [SIGPIPE, SIGXFSZ] { signal(number, SIG_IGN) }
+        // Whoever started us may have blocked signals: SIGTERM must be heard.
+        var none = sigset_t()
+        sigemptyset(&none)
+        sigprocmask(SIG_SETMASK, &none, nil)
+        CrashReport.install()
         Confinement.closeInherited(keep: arguments.descriptors)
         let reporter = StartReporter(arguments.report.map { Descriptor(owning: $0) })
         guard let description = readDescription(arguments.description) else {
@@ -26,8 +32,9 @@ enum LabVM {
         }
         // All paths are absolute; a process that stays for days must not keep somebody's folder busy.
         if description.stateFolder != nil { _ = chdir("/") }
+        let record = FinalRecord(description)
         let end = Launch.run(description, inheritedLock: arguments.lock, reporter: reporter)
-        exit(Launch.record(end, of: description))
+        exit(record.write(end))
     }
 
     private static func readDescription(_ raw: Int32) -> VMDescription? {

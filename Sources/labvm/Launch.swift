@@ -18,17 +18,26 @@ enum Launch {
             let output = try ConsoleOutput(
                 logPath: description.stateFolder.map { VMFile.consoleLog.path(in: $0) }, hold: hold,
                 schedule: { loop.post { holder.session?.showOutput() } })
+            let resets = ResetCounter { count in loop.post { holder.session?.guestReset(count()) } }
+            let typed = TypedInput { loop.post { holder.session?.takeInputAgain() } }
             let machine = try EmulatedPC(
-                description, drives: drives, output: output, onReset: { loop.post { holder.session?.guestReset() } })
+                description, drives: drives, output: output, typed: typed, onReset: { resets.add() })
             let session = try VMSession(
                 description: description, loop: loop, output: output, machine: machine, drives: drives,
-                hold: hold, holder: holder)
+                hold: hold, typed: typed, holder: holder)
             holder.session = session
-            Confinement.apply(endsWithParent: description.console == .stdio)
-            reporter.say(.started(warnings: warnings))
+            // Everything is open. Nothing of the guest runs before the sandbox is closed.
+            var sandbox = Confinement.begin(
+                description.sandbox ?? .auto, endsWithParent: description.console == .stdio)
             let flusher = DiskFlusher(drives)
             try flusher.start()
-            let end = try session.run()
+            let gate = try session.startMachine()
+            Confinement.finish(&sandbox)
+            try require(sandbox, description)
+            session.sandbox = sandbox
+            reporter.say(.started(warnings: warnings + sandbox.missing.map(notice)))
+            gate.open()
+            let end = session.run()
             flusher.stop()
             closeImages(drives)
             return end
@@ -39,36 +48,16 @@ enum Launch {
         }
     }
 
-    /// Writes the exit record and the last event.
-    /// - Returns: the process's exit code.
-    static func record(_ end: MachineEnd, of description: VMDescription) -> Int32 {
-        var record = ExitRecord(reason: end.reason, message: end.message, endedAt: WallClock.now)
-        record.status = end.status
-        if let folder = description.stateFolder {
-            do throws(HostError) {
-                try StateFile.replace(
-                    VMFile.exitRecord.path(in: folder), with: JSONCoding.encode(record, pretty: true))
-            } catch {
-                ProcessLog.say(error.description)
-                // A full disk still takes this: its room was set aside.
-                var condition = VMCondition()
-                condition.exit = record
-                try? ConditionFile(in: folder).write(condition)
-            }
-            let detail = record.message.map { "\(record.reason.rawValue): \($0)" } ?? record.reason.rawValue
-            do throws(HostError) {
-                try EventHistory(VMFile.events.path(in: folder)).append(
-                    LifecycleEvent(time: record.endedAt, vm: description.name, event: "exited", detail: detail))
-            } catch {
-                ProcessLog.say(error.description)
-            }
-        }
-        if let folder = description.runtimeFolder {
-            unlink(VMFile.consoleSocket.path(in: folder))
-            unlink(VMFile.qmpSocket.path(in: folder))
-        }
-        if let path = description.monitorSocket { unlink(path) }
-        return record.status ?? (record.reason == .failed ? 1 : 0)
+    /// - Throws: where the description wants the whole sandbox and the host cannot give it.
+    private static func require(_ sandbox: SandboxState, _ description: VMDescription) throws(HostError) {
+        guard description.sandbox == .required, !sandbox.missing.isEmpty else { return }
+        throw HostError(
+            "start", description.name, code: 0,
+            reason: "'sandbox: required', but this host lacks \(sandbox.missing.joined(separator: " and "))")
+    }
+
+    private static func notice(_ missing: String) -> String {
+        StartReport.hostNotice + missing + ": the sandbox is not whole"
     }
 
     private static func takeLock(_ description: VMDescription, inherited: Int32?) throws(HostError) -> FileLock? {
@@ -111,20 +100,4 @@ enum Launch {
 final class SessionHolder: @unchecked Sendable {
     // SAFETY: set before the loop and the machine run, read on the I/O thread after that.
     var session: VMSession?
-}
-
-extension MachineEnd {
-    var reason: ExitRecord.Reason {
-        switch self {
-        case .powerOff: .guestPowerOff
-        case .reset: .guestReset
-        case .quit: .quit
-        case .debugExit: .debugExit
-        case .failed: .failed
-        }
-    }
-
-    var status: Int32? { if case .debugExit(let status) = self { status } else { nil } }
-
-    var message: String? { if case .failed(let message) = self { message } else { nil } }
 }

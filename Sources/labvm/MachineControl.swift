@@ -1,4 +1,6 @@
 import Emulator
+import Glibc
+import Images
 import VMProtocol
 
 /// What can be done to the machine while it runs; the one place behind QMP, the human monitor, signals and Ctrl-A.
@@ -19,6 +21,13 @@ final class MachineControl {
     private(set) var drives: [Drive]
     /// Whether somebody asked the process to end.
     private(set) var isQuitting = false
+    /// Files that clients handed over.
+    let files = HandedFiles()
+    /// The descriptor that came with the command that is being run.
+    var offered: Descriptor?
+    var sandbox = SandboxState()
+    /// Keys that one chord may have.
+    private static let mostKeys = 16
     /// Tells QMP clients and the event log.
     var announce: (_ event: String, _ data: [String: JSONValue]) -> Void = { _, _ in }
     /// Asks for what failed to be tried again.
@@ -91,6 +100,9 @@ final class MachineControl {
     /// Presses keys together; names as QEMU has them.
     func press(_ names: [String], holdMilliseconds: Int64) throws(QMPError) {
         guard !names.isEmpty else { throw .generic("no keys are given") }
+        guard names.count <= Self.mostKeys else {
+            throw .generic("at most \(Self.mostKeys) keys can be pressed together")
+        }
         let hold = Int(min(max(holdMilliseconds, 1), 10_000))
         if let unknown = machine.pressKeys(names, holdMilliseconds: hold) {
             throw .generic("unknown key: '\(unknown)'")
@@ -106,20 +118,27 @@ final class MachineControl {
         case "png": bytes = image.png
         default: throw .generic("Invalid parameter '\(format)': screendump writes ppm and png")
         }
-        do {
+        if let file = try files.descriptor(named: path) {
+            guard ftruncate(file.raw, 0) == 0, lseek(file.raw, 0, SEEK_SET) == 0, file.writeAll(bytes) else {
+                throw .generic(HostError("write", path).description)
+            }
+            return
+        }
+        do throws(HostError) {
             try StateFile.replace(path, with: bytes)
         } catch {
-            throw .generic(error.description)
+            throw .generic(HandedFiles.advice(error.description, path, isSandboxed: !sandbox.isOff))
         }
     }
 
     /// Puts a disc into a drive.
     func insert(path: String, format: String?, into name: String) throws(QMPError) {
         let (index, removable) = try removableDrive(name)
-        do {
+        let isHanded = try files.descriptor(named: path) != nil
+        do throws(ImageError) {
             drives[index].medium = try Medium.open(path: path, format: format, readOnly: true)
         } catch {
-            throw .generic(error.description)
+            throw .generic(HandedFiles.advice(error.description, path, isSandboxed: !isHanded && !sandbox.isOff))
         }
         machine.changeMedium(removable, to: drives[index].medium?.backend)
         announceTray(index, isOpen: false)

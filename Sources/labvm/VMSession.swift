@@ -16,6 +16,7 @@ final class VMSession {
     private var stdio: StdioConsole?
     private var monitors: [QMPServer] = []
     private let holder: SessionHolder
+    private let typed: TypedInput
     private let hold: GuestHold
     private let events: EventRecorder
     private let conditionFile: ConditionFile?
@@ -32,13 +33,14 @@ final class VMSession {
     /// Opens sockets and terminal; the guest does not run yet.
     init(
         description: VMDescription, loop: IOLoop, output: ConsoleOutput, machine: any GuestMachine, drives: [Drive],
-        hold: GuestHold, holder: SessionHolder
+        hold: GuestHold, typed: TypedInput, holder: SessionHolder
     ) throws(HostError) {
         self.hold = hold
         events = try EventRecorder(
             description.stateFolder.map { VMFile.events.path(in: $0) }, of: description.name, loop: loop)
         conditionFile = try description.stateFolder.map { folder throws(HostError) in try ConditionFile(in: folder) }
         self.holder = holder
+        self.typed = typed
         self.description = description
         self.loop = loop
         self.output = output
@@ -46,7 +48,10 @@ final class VMSession {
         signals = try TerminationSignals()
         loop.add(signals.descriptor) { [weak self] _, _ in self?.terminate() }
         if let folder = description.runtimeFolder {
-            console = try ConsoleServer(path: VMFile.consoleSocket.path(in: folder), loop: loop) { [weak machine] in
+            console = try ConsoleServer(
+                path: VMFile.consoleSocket.path(in: folder), loop: loop, hasRoom: typed.hasRoom
+            ) { [weak machine] in
+                typed.add($0.count)
                 machine?.serialInput($0)
             }
         }
@@ -55,26 +60,45 @@ final class VMSession {
             monitors.append(try QMPServer(path: path, loop: loop, control: control))
         }
         if description.console == .stdio {
-            stdio = StdioConsole(loop: loop, input: { [weak machine] in machine?.serialInput($0) }) {
-                [weak self] in self?.obey($0)
+            let input: ([UInt8]) -> Void = { [weak machine] in
+                typed.add($0.count)
+                machine?.serialInput($0)
             }
+            stdio = StdioConsole(loop: loop, hasRoom: typed.hasRoom, input: input) { [weak self] in self?.obey($0) }
         }
         control.announce = { [weak self] in self?.announce($0, $1) }
         control.onQuit = { [weak self] in self?.stopMachine() }
         control.onRetry = { [weak self] in self?.hold.retry() }
     }
 
-    /// Runs the guest and serves until it is over.
-    func run() throws(HostError) -> MachineEnd {
-        conditionFile?.write(condition)
-        events.record("started")
+    /// What of the sandbox holds, for those who ask.
+    var sandbox: SandboxState {
+        get { control.sandbox }
+        set { control.sandbox = newValue }
+    }
+
+    /// Starts the guest's thread, which waits at a gate: it is there when the sandbox closes, and runs nothing before.
+    func startMachine() throws(HostError) -> Gate {
+        let gate = try Gate()
         let machine = control.machine
         let loop = loop
         let holder = holder
+        let probe = description.probe.map { words in
+            let parts = words.split(separator: " ", maxSplits: 1).map(String.init)
+            return (name: parts.first ?? "", path: parts.count > 1 ? parts[1] : "")
+        }
         try HostThread.start(named: "vcpu0", stackBytes: 16 << 20) {
-            let end = machine.run()
+            gate.wait()
+            let end = probe.map { SandboxProbe.run($0.name, $0.path) } ?? machine.run()
             loop.post { holder.session?.finish(end) }
         }
+        return gate
+    }
+
+    /// Serves until the guest is over.
+    func run() -> MachineEnd {
+        conditionFile?.write(condition)
+        events.record("started")
         loop.run()
         showOutput()
         events.finish()
@@ -91,9 +115,15 @@ final class VMSession {
         stdio?.show(batch)
     }
 
-    /// The guest reset itself or was reset.
-    func guestReset() {
-        condition.resets += 1
+    /// The guest's serial port has room for what people type.
+    func takeInputAgain() {
+        console?.takeInputAgain()
+        stdio?.takeInputAgain()
+    }
+
+    /// The guest reset itself or was reset, so often since the last call.
+    func guestReset(_ count: Int) {
+        condition.resets += count
         announce("RESET", ["guest": true, "reason": "guest-reset"])
     }
 

@@ -49,13 +49,16 @@
         let scratch: UnsafeMutableRawPointer
         private static let codeSize = 4096
 
-        init() {
-            func page() -> UnsafeMutableRawPointer {
-                mmap(nil, Self.codeSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
+        /// - Parameter scratchAddress: where `scratch` should lie, so that guest and host use one address; the host may give
+        ///   another.
+        init(scratchAddress: UInt = 0) {
+            func page(_ address: UInt = 0) -> UnsafeMutableRawPointer {
+                let wanted = UnsafeMutableRawPointer(bitPattern: address)
+                return mmap(wanted, Self.codeSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
             }
             code = page()
             block = page()
-            scratch = page()
+            scratch = page(scratchAddress)
         }
 
         deinit {

@@ -13,7 +13,7 @@
             "stos", "lods", "scas", "ins", "outs", "xlat", "nop", "pause", "std", "cld", "lea",
         ]
         /// OF is defined for counts of 1 only.
-        private static let shifts: Set<String> = ["rol", "ror", "rcl", "rcr", "shl", "shr", "sar", "shld", "shrd"]
+        static let shifts: Set<String> = ["rol", "ror", "rcl", "rcr", "shl", "shr", "sar", "shld", "shrd"]
 
         static let rows: [Int] = OpcodeTable.shared.rows.indices.filter { index in
             let row = OpcodeTable.shared.rows[index]
@@ -23,7 +23,7 @@
                 && row.map != .three38
         }
 
-        private static func operand(_ random: inout SeededRandom) -> UInt64 {
+        static func operand(_ random: inout SeededRandom) -> UInt64 {
             let edges: [UInt64] = [
                 0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF,
                 0x7FFF_FFFF_FFFF_FFFF, 0x8000_0000_0000_0000, .max,
@@ -37,7 +37,7 @@
         }
 
         /// One encoding of a row: legacy and REX prefixes, ModRM with a register or [RBX]; nil where it would use RSP.
-        private static func encoding(_ row: OpcodeRow, _ random: inout SeededRandom) -> (
+        static func encoding(_ row: OpcodeRow, _ random: inout SeededRandom) -> (
             bytes: [UInt8], memory: Bool
         )? {
             var bytes: [UInt8] = []

@@ -169,6 +169,18 @@ import Testing
         try reader.close()
     }
 
+    @Test func aClusterThatIsUsedTwiceIsNotWritten() throws {
+        let scratch = Scratch()
+        let path = try Self.sample(scratch)
+        try nameAsData(path, 6 * Self.cluster, entry: 5)
+        let device = try open(path)
+        #expect(throws: ImageError.self) { try device.put([1], at: UInt64(5 * Self.cluster)) }
+        #expect(throws: ImageError.self) { try device.discard(at: UInt64(5 * Self.cluster), count: 65536) }
+        let kept = try device.bytes(at: UInt64(2 * Self.cluster), count: Self.cluster)
+        #expect(firstDifference(kept, Array(Self.pattern[2 * Self.cluster..<3 * Self.cluster])) == nil)
+        try device.close()
+    }
+
     /// What each mode lets pass, as QEMU has it.
     @Test(arguments: [(OverlapCheck.none, l2Cluster), (.none, 2), (.constant, l2Cluster), (.constant, 2)])
     func lessThoroughModesLookAtLess(mode: OverlapCheck, cluster: Int) throws {

@@ -85,6 +85,12 @@ struct LUKSHeader {
                 throw bad(
                     .corrupt, "The key material of slot \(slot) at \(start.hex) is outside the key area", at: at + 40)
             }
+            for other in 0..<slot where isActive(slot) || isActive(other) {
+                let distance = max(start, materialOffset(other)) - min(start, materialOffset(other))
+                guard distance >= UInt64(materialBytes) else {
+                    throw bad(.corrupt, "Keyslots \(other) and \(slot) are overlapping in the header", at: at + 40)
+                }
+            }
             guard isActive(slot) else { continue }
             // Trying a slot costs its iterations and those of the digest.
             work += UInt64(iterations(slot)) + UInt64(masterIterations)

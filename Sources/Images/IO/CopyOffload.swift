@@ -53,7 +53,8 @@ extension FileStorage {
     fileprivate func copyInKernel(_ source: FileStorage, from start: UInt64, to offset: UInt64, count: UInt64) -> UInt64
     {
         var done: UInt64 = 0
-        while done < count {
+        // What the kernel does not copy is written.
+        while done < count, HostFaults.failure(.write, path) == nil {
             var from = off_t(start + done), to = off_t(offset + done)
             let copied = copy_file_range(
                 source.descriptor, &from, descriptor, &to, Int(min(count - done, 1 << 30)), 0)

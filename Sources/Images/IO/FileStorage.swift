@@ -61,9 +61,10 @@ public final class FileStorage: Storage, @unchecked Sendable {
         if !readOnly { try protect(protectedFiles, FileIdentity(of: path), path) }
         // A pipe of that name must not keep us waiting; files and devices do not mind.
         let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK
-        let descriptor = Glibc.open(path, flags)
+        let fault = HostFaults.failure(.open, path)
+        let descriptor = fault == nil ? HandedDescriptors.open(path) ?? Glibc.open(path, flags) : -1
         guard descriptor >= 0 else {
-            let code = errno
+            let code = fault ?? errno
             if code == ENOENT { try FilePath.checkEncoding(path) }
             throw .system(code, "Could not open '\(path)'", path: path)
         }
@@ -97,13 +98,15 @@ public final class FileStorage: Storage, @unchecked Sendable {
         try FilePath.checkEncoding(path)
         try protect(protectedFiles, FileIdentity(of: path), path)
         let flags = O_RDWR | O_CREAT | O_CLOEXEC | (exclusive ? O_EXCL : 0)
+        if let code = HostFaults.failure(.open, path) { throw .system(code, "Could not create '\(path)'", path: path) }
         let descriptor = Glibc.open(path, flags, 0o644)
         guard descriptor >= 0 else { throw .system(errno, "Could not create '\(path)'", path: path) }
         let storage = try FileStorage(
             adopting: descriptor, path: path, readOnly: false, lock: .normal, unsafeCache: unsafeCache,
             protectedFiles: protectedFiles)
         if !storage.isDevice {
-            try storage.resize(to: 0)
+            // A file that was made just now is empty: what need not be done cannot fail and leave it behind.
+            if storage.byteCount > 0 { try storage.resize(to: 0) }
             attributes.apply(to: descriptor)
         }
         storage.attributes = attributes
@@ -197,6 +200,11 @@ public final class FileStorage: Storage, @unchecked Sendable {
 
     public func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
         var done = 0
+        if let code = HostFaults.failure(.write, path) {
+            // What failed may have got half of its way.
+            _ = pwrite(descriptor, buffer.baseAddress, buffer.count / 2 & ~511, off_t(truncatingIfNeeded: offset))
+            throw .system(code, "Could not write '\(path)' at \(offset)", path: path, offset: offset)
+        }
         while done < buffer.count {
             // SAFETY: the range [done, count) lies in the caller's buffer.
             let put = pwrite(
@@ -238,6 +246,9 @@ public final class FileStorage: Storage, @unchecked Sendable {
             }
             return
         }
+        if let code = HostFaults.failure(.resize, path) {
+            throw .system(code, "Could not resize '\(path)' to \(byteCount) bytes", path: path)
+        }
         guard byteCount <= UInt64(Int64.max), ftruncate(descriptor, off_t(byteCount)) == 0 else {
             throw .system(
                 byteCount <= UInt64(Int64.max) ? errno : EFBIG, "Could not resize '\(path)' to \(byteCount) bytes",
@@ -260,7 +271,12 @@ public final class FileStorage: Storage, @unchecked Sendable {
                 if offset >= oldEnd { return }
             }
             let mode = (unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE
-            if fallocate(descriptor, mode, off_t(offset), off_t(count)) == 0 { return }
+            // Where that fails zeros are written.
+            if HostFaults.failure(.allocate, path) == nil,
+                fallocate(descriptor, mode, off_t(offset), off_t(count)) == 0
+            {
+                return
+            }
         }
         let chunk = HeapBuffer(Int(min(count, 1 << 20)))
         var position = offset
@@ -279,7 +295,8 @@ public final class FileStorage: Storage, @unchecked Sendable {
 
     public func allocate(at offset: UInt64, count: UInt64) throws(ImageError) {
         guard count > 0 else { return }
-        let code = posix_fallocate(descriptor, off_t(offset), off_t(count))
+        let code =
+            HostFaults.failure(.allocate, path) ?? posix_fallocate(descriptor, off_t(offset), off_t(count))
         guard code == 0 else {
             throw .system(code, "Could not preallocate \(count) bytes in '\(path)'", path: path)
         }
@@ -310,6 +327,7 @@ public final class FileStorage: Storage, @unchecked Sendable {
 
     /// Syncs also where the cache mode says to skip it: the last step before a rename.
     public func syncAlways() throws(ImageError) {
+        if let code = HostFaults.failure(.sync, path) { throw .system(code, "Could not flush '\(path)'", path: path) }
         guard fdatasync(descriptor) == 0 || errno == EINVAL || errno == EROFS else {
             throw .system(errno, "Could not flush '\(path)'", path: path)
         }

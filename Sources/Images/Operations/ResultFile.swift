@@ -122,8 +122,9 @@ final class ResultFile {
             }
         }
         for move in moves {
-            guard rename(move.from, move.to) == 0 else {
-                throw .system(errno, "Could not rename '\(move.from)' to '\(move.to)'", path: move.to)
+            let fault = HostFaults.failure(.rename, move.to)
+            guard fault == nil, rename(move.from, move.to) == 0 else {
+                throw .system(fault ?? errno, "Could not rename '\(move.from)' to '\(move.to)'", path: move.to)
             }
         }
         if let workFolder { rmdir(workFolder) }

@@ -87,6 +87,13 @@ struct VMDraft: Sendable {
             LabKey(
                 "restart", .choice(RestartPolicy.allCases, slips: restartSlips), \.vm.restart, defaultOf: VMDraft(),
                 "Whether a VM is started again when its process ends by itself."),
+            LabKey(
+                "sandbox",
+                .choice(SandboxMode.allCases, slips: ["on": "required", "true": "required", "false": "off"]),
+                \.vm.sandbox, defaultOf: VMDraft(),
+                "Whether the VM's process gives up files, network and system calls before the guest runs: `auto` as far as "
+                    + "the host can, `required` refuses to start where it cannot, `off` for debugging labctl.",
+                synonyms: ["confine", "seccomp"]),
         ])
 }
 

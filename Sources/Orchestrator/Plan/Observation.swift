@@ -42,7 +42,7 @@ public struct VMObservation: Sendable, Equatable {
             return run.stopRequested ? .stopped : .killed
         }
         switch exit.reason {
-        case .failed: return .failed
+        case .failed, .crashed: return .failed
         case .guestPowerOff, .guestReset, .debugExit, .quit: return .stopped
         }
     }

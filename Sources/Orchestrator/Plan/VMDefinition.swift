@@ -45,6 +45,12 @@ public struct VMDefinition: Sendable, Equatable {
             case .interp: .interp
             case .verify: .verify
             }
+        // The usual value is left out, so that a VM that runs is not restarted for it.
+        switch spec.sandbox {
+        case .auto: break
+        case .required: description.sandbox = .required
+        case .off: description.sandbox = .off
+        }
         description.console = .socket
         digest = SHA256Digest.of(String(decoding: JSONCoding.encode(description), as: UTF8.self))
         // Where the files of a VM lie is not part of what it is.
@@ -67,6 +73,7 @@ public struct VMDefinition: Sendable, Equatable {
         if old.initrd != new.initrd { changes.append("initrd") }
         if old.append != new.append { changes.append("append") }
         if old.accelerator != new.accelerator { changes.append("accel") }
+        if old.sandbox != new.sandbox { changes.append("sandbox") }
         return changes.isEmpty ? "definition changed" : changes.joined(separator: ", ") + " changed"
     }
 }

@@ -43,6 +43,8 @@ final class Executor {
     private let survey: LabOrchestrator.Survey
     private let options: Options
     private var entries: [Entry]
+    /// What was said about the host already.
+    private var told: Set<String> = []
     private var overlayBases: [ImageReference: VMRecord.Overlay] = [:]
     private let freshener: Freshener
 
@@ -275,7 +277,8 @@ final class Executor {
         switch process.news() {
         case .nothing: break
         case .started(let warnings):
-            for warning in warnings {
+            // What is true of the host is said once, not for each VM.
+            for warning in warnings where !warning.hasPrefix(StartReport.hostNotice) || told.insert(warning).inserted {
                 orchestrator.progress(.warning("\(entries[index].plan.instance.name): \(warning)"))
             }
             let start = entries[index].folder.knownRun?.consoleStart ?? 0
@@ -415,6 +418,7 @@ extension ExitRecord.Reason {
         case .debugExit: "the guest ended through the debug port"
         case .quit: "told to quit"
         case .failed: "failed"
+        case .crashed: "labvm crashed"
         }
     }
 }

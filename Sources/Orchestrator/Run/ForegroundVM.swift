@@ -29,7 +29,17 @@ public enum ForegroundVM {
         var status: Int32 = 0
         while waitpid(processID, &status, 0) < 0, errno == EINTR {}
         if hasTerminal { tcsetattr(STDIN_FILENO, TCSANOW, &terminal) }
+        if let path = description.monitorSocket { unlink(path) }
         let signalNumber = status & 0x7F
+        if [SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGABRT].contains(signalNumber) {
+            throw OrchestratorError(
+                .vm, "labvm crashed (signal \(signalNumber)); this is a fault of labctl, and its backtrace stands above"
+            )
+        }
+        guard signalNumber != SIGSYS else {
+            throw OrchestratorError(
+                .vm, "the VM process asked the system for something that its sandbox forbids, and was ended")
+        }
         guard signalNumber == 0 else {
             throw OrchestratorError(.vm, "the VM process was ended by signal \(signalNumber)")
         }

@@ -32,6 +32,8 @@ public struct VMStatus: Sendable, Equatable, Encodable {
     public var monitorSocket: String?
     /// Whether the lab file has it.
     public var isInLabFile: Bool
+    /// What of the sandbox holds for a running VM, in words; only where statistics were asked for.
+    public var sandbox: String?
 }
 
 /// A lab as `ls` shows it.
@@ -51,7 +53,17 @@ public struct LabSummary: Sendable, Equatable, Encodable {
 
 extension LabOrchestrator {
     /// The lab's VMs as they are now. Takes no lock and changes nothing.
-    public func status(_ names: [String]) throws(OrchestratorError) -> [VMStatus] {
+    /// - Parameter withStatistics: asks running VMs for what only they know.
+    public func status(_ names: [String], withStatistics: Bool = false) throws(OrchestratorError) -> [VMStatus] {
+        var statuses = try plainStatus(names)
+        guard withStatistics else { return statuses }
+        for index in statuses.indices where statuses[index].processID != nil {
+            statuses[index].sandbox = SandboxReport.words(folder.vm(statuses[index].name))
+        }
+        return statuses
+    }
+
+    private func plainStatus(_ names: [String]) throws(OrchestratorError) -> [VMStatus] {
         var statuses: [VMStatus] = []
         for instance in try instances(names) {
             statuses.append(

@@ -26,6 +26,24 @@ public final class QMPClient {
         try execute("qmp_capabilities")
     }
 
+    /// Runs one command with the name of a file that this process has opened: the VM process opens none in its sandbox.
+    /// - Returns: the answer of `command`, whose arguments are made from the name.
+    @discardableResult
+    public func execute(
+        _ command: String, on file: Descriptor, _ arguments: (String) -> [String: JSONValue]
+    ) throws(OrchestratorError) -> JSONValue {
+        let request: JSONValue = ["execute": "add-fd"]
+        guard UnixSocket.send(request.encoded + [UInt8(ascii: "\n")], with: file, on: socket) else {
+            throw OrchestratorError(.vm, "\(name) has gone away")
+        }
+        guard let number = try result(of: "add-fd")["fdset-id"]?.intValue else {
+            throw OrchestratorError(.vm, "\(name): add-fd gave no number")
+        }
+        let answer = try execute(command, arguments("/dev/fdset/\(number)"))
+        try execute("remove-fd", ["fdset-id": .int(number)])
+        return answer
+    }
+
     /// Runs one command.
     /// - Returns: its answer.
     @discardableResult
@@ -35,6 +53,10 @@ public final class QMPClient {
         var request: [String: JSONValue] = ["execute": .string(command)]
         if !arguments.isEmpty { request["arguments"] = .object(arguments) }
         try send(JSONValue.object(request).encoded + [UInt8(ascii: "\n")])
+        return try result(of: command)
+    }
+
+    private func result(of command: String) throws(OrchestratorError) -> JSONValue {
         let answer = try message { $0["return"] != nil || $0["error"] != nil }
         if let error = answer["error"] {
             throw OrchestratorError(.vm, "\(name): \(error["desc"]?.stringValue ?? "\(command) failed")")
@@ -43,7 +65,19 @@ public final class QMPClient {
     }
 
     /// The process at the other end, as the system knows it; for ending one that does not answer.
-    public var peerProcessID: Int32? {
+    public var peerProcessID: Int32? { Self.peer(of: socket) }
+
+    /// The process that listens at a VM's monitor, whether or not it answers.
+    static func listener(of folder: VMFolder) -> Int32? {
+        let path = folder.knownRun?.description.runtimeFolder.map { VMFile.qmpSocket.path(in: $0) }
+        do throws(HostError) {
+            return peer(of: try UnixSocket.connect(to: path ?? folder.qmpSocket))
+        } catch {
+            return nil
+        }
+    }
+
+    private static func peer(of socket: Descriptor) -> Int32? {
         // struct ucred of <sys/socket.h>: pid, uid, gid; 4 bytes each.
         var credentials: (Int32, UInt32, UInt32) = (0, 0, 0)
         var length = socklen_t(MemoryLayout.size(ofValue: credentials))

@@ -47,6 +47,8 @@ struct StopTask {
     /// - Returns: how it ended; nil while it goes on.
     mutating func advance() -> Outcome? {
         guard vm.isRunning else {
+            // A process in its sandbox cannot remove what it leaves behind.
+            for socket in [vm.consoleSocket, vm.qmpSocket] { unlink(socket) }
             if case .asked = stage { return .stopped(forced: false) }
             return .stopped(forced: true)
         }

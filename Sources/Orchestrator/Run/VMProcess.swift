@@ -109,7 +109,7 @@ struct SpawnRequest {
         defer { posix_spawnattr_destroy(&attributes) }
         var defaults = sigset_t()
         sigemptyset(&defaults)
-        for number in [SIGINT, SIGTERM, SIGPIPE, SIGHUP, SIGQUIT] { sigaddset(&defaults, number) }
+        for number in [SIGINT, SIGTERM, SIGPIPE, SIGHUP, SIGQUIT, SIGXFSZ] { sigaddset(&defaults, number) }
         var blocked = sigset_t()
         sigemptyset(&blocked)
         posix_spawnattr_setsigdefault(&attributes, &defaults)

@@ -12,7 +12,8 @@ final class EmulatedPC: GuestMachine {
 
     /// - Throws: `MachineError` for a description that the emulator cannot follow.
     init(
-        _ description: VMDescription, drives: [Drive], output: ConsoleOutput, onReset: @escaping @Sendable () -> Void
+        _ description: VMDescription, drives: [Drive], output: ConsoleOutput, typed: TypedInput,
+        onReset: @escaping @Sendable () -> Void
     ) throws(MachineError) {
         var config = PCConfig()
         config.memoryBytes = description.memoryBytes
@@ -20,7 +21,7 @@ final class EmulatedPC: GuestMachine {
         config.bootOrder = description.boot
         config.debugExitPort = description.debugExitPort
         config.drives = try EmulatedPC.slots(drives)
-        config.serialPorts = [SerialOutput(output)]
+        config.serialPorts = [SerialOutput(output, typed)]
         if let kernel = description.kernel {
             config.linux = PCConfig.Linux(
                 kernelPath: kernel, initrdPath: description.initrd, commandLine: description.append ?? "")
@@ -93,9 +94,14 @@ final class EmulatedPC: GuestMachine {
 /// Serial port 0 of the PC, joined to the console.
 private final class SerialOutput: SerialBackend {
     private let output: ConsoleOutput
-    init(_ output: ConsoleOutput) { self.output = output }
+    private let typed: TypedInput
+    init(_ output: ConsoleOutput, _ typed: TypedInput) {
+        self.output = output
+        self.typed = typed
+    }
 
     func transmit(_ byte: UInt8) { withUnsafeBytes(of: byte) { output.append($0) } }
+    func inputTaken(_ count: Int) { typed.taken(count) }
 }
 
 /// A value that one thread waits for and another brings.

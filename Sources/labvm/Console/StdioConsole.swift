@@ -27,21 +27,29 @@ final class StdioConsole {
     enum Command { case quit, powerDown, reset }
 
     private let loop: IOLoop
+    private let hasRoom: () -> Bool
     private let input: ([UInt8]) -> Void
     private let command: (Command) -> Void
     private var terminal: TerminalMode?
     private var isEscaped = false
+    private var isHeldBack = false
 
-    init(loop: IOLoop, input: @escaping ([UInt8]) -> Void, command: @escaping (Command) -> Void) {
+    /// - Parameter hasRoom: whether the guest takes more of what is typed; after a no, `takeInputAgain` is called.
+    init(
+        loop: IOLoop, hasRoom: @escaping () -> Bool, input: @escaping ([UInt8]) -> Void,
+        command: @escaping (Command) -> Void
+    ) {
         self.loop = loop
+        self.hasRoom = hasRoom
         self.input = input
         self.command = command
         terminal = TerminalMode(raw: STDIN_FILENO)
-        loop.add(.standardInput) { [weak self] _, _ in self?.read() }
+        listen()
     }
 
     /// Leaves the terminal as it was found.
     func close() {
+        isHeldBack = false
         loop.remove(.standardInput)
         terminal?.restore()
         terminal = nil
@@ -53,7 +61,20 @@ final class StdioConsole {
         Descriptor.standardOutput.writeAll(batch.bytes)
     }
 
+    /// The guest has room again.
+    func takeInputAgain() {
+        guard isHeldBack else { return }
+        isHeldBack = false
+        listen()
+    }
+
+    private func listen() { loop.add(.standardInput) { [weak self] _, _ in self?.read() } }
+
     private func read() {
+        guard hasRoom() else {
+            isHeldBack = true
+            return loop.remove(.standardInput)
+        }
         switch Descriptor.standardInput.read(limit: 4096) {
         case .bytes(let bytes): take(bytes)
         case .wouldBlock: break

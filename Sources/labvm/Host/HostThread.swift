@@ -37,6 +37,7 @@ enum HostThread {
         // SAFETY: the one reference that passRetained made above, taken over here exactly once.
         let body = Unmanaged<Body>.fromOpaque(argument).takeRetainedValue()
         _ = linux_name_thread(body.name)
+        CrashReport.useOwnStack()
         body.work()
         return nil
     }

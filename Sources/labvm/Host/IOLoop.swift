@@ -76,7 +76,8 @@ final class IOLoop: @unchecked Sendable {
     func run() {
         while !isStopped {
             var order = [pollfd(fd: wakeReading.raw, events: Int16(POLLIN), revents: 0)]
-            for (raw, source) in sources where source.wantsRead || source.wantsWrite {
+            // Where nothing is waited for, the system still tells of a connection that ended.
+            for (raw, source) in sources {
                 let events = (source.wantsRead ? POLLIN : 0) | (source.wantsWrite ? POLLOUT : 0)
                 order.append(pollfd(fd: raw, events: Int16(events), revents: 0))
             }

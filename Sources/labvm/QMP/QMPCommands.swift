@@ -85,6 +85,23 @@ enum QMPCommands {
             try control.eject(try drive(arguments))
             return [:]
         },
+        QMPCommand(name: "add-fd", arguments: ["fdset-id", "opaque"]) { control, arguments throws(QMPError) in
+            guard let file = control.offered else {
+                throw .generic("No file descriptor supplied via SCM_RIGHTS")
+            }
+            return try control.files.add(
+                file, to: arguments.optionalInteger("fdset-id"), note: arguments.optionalString("opaque"))
+        },
+        QMPCommand(name: "remove-fd", arguments: ["fdset-id", "fd"]) { control, arguments throws(QMPError) in
+            guard let number = try arguments.optionalInteger("fdset-id") else {
+                throw .generic("Parameter 'fdset-id' is missing")
+            }
+            try control.files.remove(number)
+            return [:]
+        },
+        QMPCommand(name: "query-fdsets", arguments: []) { control, _ in control.files.list },
+        // Ours: what of the sandbox holds.
+        QMPCommand(name: "x-query-sandbox", arguments: []) { control, _ in control.sandbox.json },
         QMPCommand(name: "human-monitor-command", arguments: ["command-line", "cpu-index"]) {
             control, arguments throws(QMPError) in
             .string(HumanMonitor.run(try arguments.string("command-line"), control))

@@ -5,14 +5,21 @@ import VMProtocol
 /// `qmp_capabilities`, then commands with answers in order, and events in between.
 final class QMPServer {
     /// Answers and events that may wait for a client that does not read.
-    private static let clientLimit = 1 << 20
-    private static let mostClients = 32
+    private static let clientLimit = 256 << 10
+    private static let mostClients = 16
+    /// Bytes of one command.
+    private static let largestCommand = 64 << 10
+    /// Files of one client that no `add-fd` has taken yet.
+    private static let mostFiles = 8
 
     private final class Client {
         let socket: Descriptor
-        var input = JSONStream()
+        var input = JSONStream(largestObject: QMPServer.largestCommand)
         var waiting: [UInt8] = []
         var isNegotiated = false
+        var isGone = false
+        /// Handed over and not asked for yet, oldest first.
+        var files: [Descriptor] = []
         init(socket: Descriptor) { self.socket = socket }
     }
 
@@ -57,9 +64,11 @@ final class QMPServer {
     }
 
     private func read(from client: Client) {
-        switch client.socket.read(limit: 16384) {
+        let (outcome, files) = UnixSocket.receive(on: client.socket, limit: 16384)
+        client.files = Array((client.files + files).suffix(Self.mostFiles))
+        switch outcome {
         case .bytes(let bytes):
-            for object in client.input.take(bytes) { answer(object, to: client) }
+            for object in client.input.take(bytes) where !client.isGone { answer(object, to: client) }
             if client.input.isTooLong { drop(client) }
         case .wouldBlock: break
         case .endOfFile, .failed: drop(client)
@@ -98,10 +107,13 @@ final class QMPServer {
         }
         let arguments = QMPArguments(request["arguments"] ?? [:])
         try arguments.requireOnly(row.arguments, of: name)
+        if name == "add-fd" { control.offered = client.files.isEmpty ? nil : client.files.removeFirst() }
+        defer { control.offered = nil }
         return try row.run(control, arguments)
     }
 
     private func send(_ message: JSONValue, to client: Client) {
+        guard !client.isGone else { return }
         client.waiting += message.encoded
         client.waiting += Array("\r\n".utf8)
         if client.waiting.count > Self.clientLimit { drop(client) } else { flush(client) }
@@ -117,6 +129,7 @@ final class QMPServer {
     }
 
     private func drop(_ client: Client) {
+        client.isGone = true
         loop.remove(client.socket)
         clients[client.socket.raw] = nil
     }

@@ -23,6 +23,7 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
     let access = ReadWriteLock()
     private(set) var backing: (any BlockDevice)?
     private var isPrepared = false
+    var arePlacesChecked = false
     private var isClosed = false
 
     init(storage: any Storage, formatName: String, size: UInt64, blockBytes: Int) {
@@ -77,6 +78,10 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
     /// Writes the tables; the data they name has been synced.
     func writeTables() throws(ImageError) {}
     var hasDirtyTables: Bool { false }
+    /// Tells where metadata and blocks lie in the file.
+    func collectPlaces(into places: inout BlockPlaces) throws(ImageError) {}
+    /// New blocks must not go before `end`, where the last block ends.
+    func keepClear(of end: UInt64) {}
     /// Before the first write.
     func willWrite() throws(ImageError) {}
     /// Last thing before the file is closed, after the tables.
@@ -151,6 +156,7 @@ class BlockMappedImage: BlockDevice, @unchecked Sendable {
     private func prepare() throws(ImageError) {
         try checkWritable()
         if isPrepared { return }
+        try checkPlaces()
         try willWrite()
         isPrepared = true
     }

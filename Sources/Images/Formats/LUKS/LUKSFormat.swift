@@ -29,6 +29,12 @@ public struct LUKSFormat: ImageFormat {
             throw ImageError(
                 .corrupt, "the LUKS payload lies beyond the file", format: name, path: storage.path, offset: 104)
         }
+        // A disk that begins on its own header would overwrite it.
+        guard options.readOnly || options.forCheck || header.payloadOffset >= UInt64(LUKSHeader.headerBytes) else {
+            throw ImageError(
+                .corrupt, "the LUKS payload at \(header.payloadOffset) lies on the header; it cannot be written",
+                format: name, path: storage.path, offset: 104)
+        }
         var cipher: SectorCipher?
         if options.metadataOnly {
             cipher = nil

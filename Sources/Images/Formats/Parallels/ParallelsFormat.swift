@@ -129,6 +129,14 @@ final class ParallelsImage: BlockMappedImage, CheckableImage, @unchecked Sendabl
         return BlockRun(kind: .data, length: length, host: host + offset % block)
     }
 
+    override func collectPlaces(into places: inout BlockPlaces) throws(ImageError) {
+        places.addMetadata("the header", at: 0, bytes: 64)
+        places.addMetadata("the cluster table", at: table.fileOffset, bytes: UInt64(table.byteCount))
+        try table.forEach { (index, entry) throws(ImageError) in
+            if entry != 0 { places.addBlock(UInt64(index), at: entry * unit * 512, bytes: UInt64(blockBytes)) }
+        }
+    }
+
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
         if let hostOutside {
             throw corrupt(

@@ -101,6 +101,35 @@ final class QCOW1Image: BlockMappedImage, @unchecked Sendable {
             : BlockRun(kind: .data, length: length, host: first + inCluster)
     }
 
+    override func collectPlaces(into places: inout BlockPlaces) throws(ImageError) {
+        places.addMetadata("the header", at: 0, bytes: 48)
+        places.addMetadata("the L1 table", at: l1.fileOffset, bytes: UInt64(l1.byteCount))
+        let table = HeapBuffer(8 << l2Bits, zeroed: false)
+        try l1.forEach { (index, offset) throws(ImageError) in
+            guard offset != 0 else { return }
+            places.addMetadata("the L2 table \(index)", at: offset, bytes: UInt64(8) << UInt64(l2Bits))
+            guard offset < storage.byteCount, !places.isFull else { return }
+            try storage.read(into: table.bytes, at: offset)
+            for position in 0..<1 << l2Bits {
+                let entry = table.base.be64(position * 8)
+                if entry == 0 { continue }
+                let (host, count) = place(ofEntry: entry)
+                places.addBlock(UInt64(index << l2Bits + position), at: host, bytes: count)
+            }
+        }
+    }
+
+    /// Where the cluster of an L2 entry lies, and its length.
+    private func place(ofEntry entry: UInt64) -> (host: UInt64, count: UInt64) {
+        guard entry & Self.compressedFlag != 0 else { return (entry, UInt64(blockBytes)) }
+        let shift = UInt64(63 - clusterBits)
+        return (entry & ((1 << shift) - 1), entry >> shift & UInt64(blockBytes - 1))
+    }
+
+    override func keepClear(of end: UInt64) {
+        if end <= storage.byteCount + UInt64(blockBytes) { nextHost = max(nextHost, end) }
+    }
+
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
         // All of a placement lies in one L2 table, made first so that it does not come between the clusters.
         let tableEntries = UInt64(1) << UInt64(l2Bits)

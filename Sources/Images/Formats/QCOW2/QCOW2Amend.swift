@@ -89,6 +89,13 @@ extension QCOW2Image: OptionAmendable {
                 .invalidArgument, "Only LUKS encryption options can be amended for qcow2", format: "qcow2", path: path)
         }
         try checkWritable()
+        access.lockExclusive()
+        defer { access.unlock() }
+        try guardMetadata()
+        let payload = try LUKSHeader(storage, at: place.offset).payloadOffset
+        guard payload > 0, payload <= place.length else {
+            throw corrupt("the LUKS header says that it has \(payload) bytes, the image \(place.length)", place.offset)
+        }
         try LUKSHeader.amend(
             storage, at: place.offset, LUKSAmendment(request, prefix: "encrypt."), current: passphrase)
     }

@@ -40,6 +40,8 @@ struct QCOW2Check {
     /// L2 entries that call a table guest data: what is seen through them gets a cluster of its own.
     private(set) var misplacedData: [UInt64: Set<Int>] = [:]
     private(set) var misplacedCount = 0
+    /// L2 tables that lie on other metadata: they get places of their own too.
+    private(set) var misplacedTables: [UInt64] = []
     /// L1 entries with bits that mean nothing, by the place of the entry.
     private(set) var dirtyL1Entries: [UInt64: UInt64] = [:]
     /// More than that are taken for a table of garbage.
@@ -64,7 +66,7 @@ struct QCOW2Check {
         reach = fileClusters + UInt64(layout.refblockEntries)
         // A repair adds clusters behind: new refcount blocks, and data that lay on metadata.
         found = try QCOW2ReferenceCounts(
-            count: Int(reach) + 2 * Int(reach) / layout.refblockEntries + Self.misplacedLimit + 1 << 16)
+            count: Int(reach) + 2 * Int(reach) / layout.refblockEntries + 2 * Self.misplacedLimit + 1 << 16)
     }
 
     mutating func run(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
@@ -187,7 +189,10 @@ struct QCOW2Check {
     private mutating func countL2Tables() throws(ImageError) {
         let buffer = HeapBuffer(layout.clusterSize, zeroed: false)
         for offset in tableOrder where settled.contains(offset >> UInt64(layout.clusterBits)) {
-            corruption("L2 table at offset \(offset.hex) overlaps with other metadata")
+            misplacedTables.append(offset)
+            corruption(
+                "L2 table at offset \(offset.hex) overlaps with other metadata",
+                repairable: misplacedTables.count <= Self.misplacedLimit)
         }
         for offset in tableOrder {
             guard let use = tables[offset] else { continue }
@@ -210,6 +215,9 @@ struct QCOW2Check {
             }
             if layout.isExtended, UInt32(truncatingIfNeeded: bitmap) & UInt32(truncatingIfNeeded: bitmap >> 32) != 0 {
                 corruption("Invalid subcluster bitmap \(bitmap.hex) at disk offset \(disk.hex)")
+            }
+            if entry & QCOW2Layout.offsetMask == 0, bitmap & 0xffff_ffff != 0, image.dataStorage === image.storage {
+                corruption("Unallocated cluster has non-zero subcluster allocation map at disk offset \(disk.hex)")
             }
             if entry & QCOW2Layout.l2Reserved != 0 {
                 corruption("found l2 entry with reserved bits set: \(String(entry, radix: 16))", repairable: true)

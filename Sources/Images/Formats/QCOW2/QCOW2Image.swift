@@ -53,6 +53,10 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
     var isCorrupt = false
     /// The references have been compared with the refcounts.
     var isAudited = false
+    /// Whether that takes little, wherever the first new cluster lies.
+    private(set) lazy var isAuditCheap: Bool =
+        (l1.count { $0 & QCOW2Layout.offsetMask != 0 }
+            + snapshots.reduce(0) { $0 + Int($1.l1Size) }) <= Self.cheapAuditBytes / layout.clusterSize
     /// The file's length when it was opened.
     let openedByteCount: UInt64
     /// The refcounts have moved to another object: this one must not change them.
@@ -214,6 +218,7 @@ public final class QCOW2Image: BlockDevice, @unchecked Sendable {
         try checkWritable()
         guard !isSuperseded else { throw corrupt("the image was changed through another object", 0) }
         try guardMetadata()
+        if isAuditCheap, overlapCheck != .none { try auditReferences() }
         let keepsBitmaps = try startTracking()
         var kept = header.autoclear & QCOW2Header.autoclearRawData
         if keepsBitmaps { kept |= header.autoclear & QCOW2Header.autoclearBitmaps }

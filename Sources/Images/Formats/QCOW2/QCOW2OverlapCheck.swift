@@ -73,16 +73,13 @@ extension QCOW2Image {
     // MARK: Before the first allocation
 
     /// L2 tables of up to this many bytes are read before the first cluster is taken, wherever that lies.
-    private static let cheapAuditBytes = 16 << 20
+    static let cheapAuditBytes = 16 << 20
 
     /// Once, before the first cluster is taken: refcounts that call free what a table names would hand it out to somebody
     /// else. Behind the end of the file nothing can be lost, so there large images go without.
     private func auditReferences(forCluster cluster: UInt64) throws(ImageError) {
         if isAudited { return }
-        let tables = l1.count { $0 & QCOW2Layout.offsetMask != 0 }
-        guard tables * layout.clusterSize <= Self.cheapAuditBytes || cluster < layout.clusters(openedByteCount) else {
-            return
-        }
+        guard isAuditCheap || cluster < layout.clusters(openedByteCount) else { return }
         try auditReferences()
     }
 
@@ -90,14 +87,21 @@ extension QCOW2Image {
     /// than the file.
     func auditReferences() throws(ImageError) {
         if isAudited { return }
-        isAudited = true
         let map = try metadataMap()
         for cluster in map.occupied {
             try auditRange(cluster << UInt64(layout.clusterBits), 1, isOurs: false, map[cluster]?.name ?? "table")
         }
         var seen: Set<UInt64> = []
+        var owned: [UInt64] = []
         let buffer = HeapBuffer(layout.clusterSize, zeroed: false)
-        try audit(l1, isActive: true, &seen, buffer)
+        try audit(l1, isActive: true, &seen, &owned, buffer)
+        // Two entries that both take a cluster for theirs alone: what one writes the other reads.
+        owned.sort()
+        for (one, other) in zip(owned, owned.dropFirst()) where one == other {
+            throw refuse(
+                "Preventing invalid write: a data cluster marked as used once is used twice",
+                cluster: one >> UInt64(layout.clusterBits))
+        }
         var places: Set<QCOW2TablePlace> = []
         var left = storage.byteCount
         for snapshot in snapshots where snapshot.hasUsableL1 {
@@ -105,12 +109,13 @@ extension QCOW2Image {
             guard place.byteCount <= left, places.insert(place).inserted else { continue }
             left -= place.byteCount
             let table = try Self.readTable(storage, at: place.offset, entries: Int(place.entries))
-            try audit(table, isActive: false, &seen, buffer)
+            try audit(table, isActive: false, &seen, &owned, buffer)
         }
+        isAudited = true
     }
 
     private func audit(
-        _ table: [UInt64], isActive: Bool, _ seen: inout Set<UInt64>, _ buffer: HeapBuffer
+        _ table: [UInt64], isActive: Bool, _ seen: inout Set<UInt64>, _ owned: inout [UInt64], _ buffer: HeapBuffer
     ) throws(ImageError) {
         for entry in table {
             let l2Offset = entry & QCOW2Layout.offsetMask
@@ -126,9 +131,9 @@ extension QCOW2Image {
                     let (host, bytes) = layout.compressedRange(value)
                     try auditRange(host, UInt64(bytes), isOurs: false, "compressed cluster")
                 } else if value & QCOW2Layout.offsetMask != 0 {
-                    try auditRange(
-                        value & QCOW2Layout.offsetMask, 1, isOurs: isActive && value & QCOW2Layout.copied != 0,
-                        "data cluster")
+                    let isOurs = isActive && value & QCOW2Layout.copied != 0
+                    if isOurs { owned.append(value & QCOW2Layout.offsetMask) }
+                    try auditRange(value & QCOW2Layout.offsetMask, 1, isOurs: isOurs, "data cluster")
                 }
             }
         }

@@ -36,8 +36,9 @@ extension QCOW2Check {
             image.highestAllocated = max(image.highestAllocated, image.storage.byteCount)
         }
         let copies = try copyMisplacedData(to: &next)
+        let moved = try copyMisplacedTables(to: &next)
         let snapshotTable = try rewriteSnapshotTable(at: &next)
-        if needsRebuild || !copies.isEmpty || snapshotTable != nil {
+        if needsRebuild || !copies.isEmpty || !moved.isEmpty || snapshotTable != nil {
             note("Rebuilding refcount structure")
             for cluster in refcountClusters { found.subtract(1, from: cluster) }
             try image.rebuildRefcounts(from: found, at: next)
@@ -49,8 +50,8 @@ extension QCOW2Check {
         try image.writeMetadata()
         try image.storage.sync()
         if let snapshotTable { try switchSnapshotTable(to: snapshotTable) }
-        try mendL1()
-        try mendL2(copies)
+        try mendL1(moved)
+        try mendL2(copies, moved)
         try image.storage.sync()
         image.l2Cache.dropAll()
         image.decompressed.removeAll()
@@ -88,6 +89,23 @@ extension QCOW2Check {
         return copies
     }
 
+    /// Copies L2 tables off other metadata. Returns the new place of each.
+    private func copyMisplacedTables(to next: inout Int) throws(ImageError) -> [UInt64: UInt64] {
+        var moved: [UInt64: UInt64] = [:]
+        let table = HeapBuffer(layout.clusterSize, zeroed: false)
+        for place in misplacedTables {
+            try image.storage.read(into: table.bytes, at: place)
+            let copy = UInt64(next) << UInt64(layout.clusterBits)
+            try image.storage.write(from: table.readable, at: copy)
+            let times = tables[place]?.times ?? 1
+            found.subtract(times, from: Int(place >> UInt64(layout.clusterBits)))
+            found.add(times, to: next)
+            moved[place] = copy
+            next += 1
+        }
+        return moved
+    }
+
     /// Writes a snapshot table that is as it should be, where the one in the file is not. Returns its place.
     private mutating func rewriteSnapshotTable(at next: inout Int) throws(ImageError) -> UInt64? {
         guard !image.snapshotFindings.isEmpty else { return nil }
@@ -120,19 +138,33 @@ extension QCOW2Check {
         image.snapshotFindings = []
     }
 
-    private mutating func mendL1() throws(ImageError) {
+    private mutating func mendL1(_ moved: [UInt64: UInt64]) throws(ImageError) {
         for (place, entry) in dirtyL1Entries.sorted(by: { $0.key < $1.key }) {
             try image.storage.write([entry].bigEndianBytes, at: place)
         }
         for index in image.l1.indices {
-            let clean = image.l1[index] & ~QCOW2Layout.l1Reserved
-            let flagged = withFlag(clean)
+            let flagged = withFlag(redirected(image.l1[index] & ~QCOW2Layout.l1Reserved, moved))
             if flagged != image.l1[index] {
                 image.l1[index] = flagged
                 image.markL1Dirty(index)
             }
         }
         try image.writeMetadata()
+        guard !moved.isEmpty else { return }
+        let places = Set(
+            image.snapshots.filter(\.hasUsableL1).map { QCOW2TablePlace(offset: $0.l1Offset, entries: $0.l1Size) })
+        for place in places {
+            let table = try QCOW2Image.readTable(image.storage, at: place.offset, entries: Int(place.entries))
+            for (index, entry) in table.enumerated() where redirected(entry, moved) != entry {
+                try image.storage.write(
+                    [redirected(entry, moved)].bigEndianBytes, at: place.offset + UInt64(index) * 8)
+            }
+        }
+    }
+
+    private func redirected(_ entry: UInt64, _ moved: [UInt64: UInt64]) -> UInt64 {
+        guard let place = moved[entry & QCOW2Layout.offsetMask] else { return entry }
+        return entry & ~QCOW2Layout.offsetMask | place
     }
 
     /// An entry with COPIED as the references have it.
@@ -143,17 +175,20 @@ extension QCOW2Check {
         return entry & ~QCOW2Layout.copied | flag
     }
 
-    private mutating func mendL2(_ copies: [UInt64: [Int: UInt64]]) throws(ImageError) {
+    private mutating func mendL2(
+        _ copies: [UInt64: [Int: UInt64]], _ moved: [UInt64: UInt64]
+    ) throws(ImageError) {
         let buffer = HeapBuffer(layout.clusterSize, zeroed: false)
-        for place in tableOrder {
-            let isActive = tables[place]?.isActive ?? false
-            guard isActive || damagedTables.contains(place) else { continue }
+        for original in tableOrder {
+            let isActive = tables[original]?.isActive ?? false
+            guard isActive || damagedTables.contains(original) else { continue }
+            let place = moved[original] ?? original
             try image.storage.read(into: buffer.bytes, at: place)
             var isChanged = false
             for index in 0..<layout.l2Entries {
                 let at = index * layout.entryBytes
                 let old = (buffer.base.be64(at), layout.isExtended ? buffer.base.be64(at + 8) : 0)
-                let new = mended(old.0, old.1, copy: copies[place]?[index], isActive: isActive)
+                let new = mended(old.0, old.1, copy: copies[original]?[index], isActive: isActive)
                 guard new != old else { continue }
                 buffer.base.putBE64(new.0, at)
                 if layout.isExtended { buffer.base.putBE64(new.1, at + 8) }

@@ -36,6 +36,15 @@ final class VDIImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
         try super.attach(backing: backing)
     }
 
+    override func collectPlaces(into places: inout BlockPlaces) throws(ImageError) {
+        places.addMetadata("the header", at: 0, bytes: 512)
+        places.addMetadata("the block map", at: map.fileOffset, bytes: UInt64(map.byteCount))
+        try map.forEach { (index, place) throws(ImageError) in
+            guard place < VDIFormat.zero else { return }
+            places.addBlock(UInt64(index), at: host(place), bytes: UInt64(blockBytes))
+        }
+    }
+
     /// Children tell by the content's UUID that their parent has changed.
     override func willWrite() throws(ImageError) { try storage.write(GUID.random().bytes, at: 408) }
 

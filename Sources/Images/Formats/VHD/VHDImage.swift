@@ -54,6 +54,20 @@ final class VHDImage: BlockMappedImage, @unchecked Sendable {
         try super.attach(backing: backing)
     }
 
+    override func collectPlaces(into places: inout BlockPlaces) throws(ImageError) {
+        places.addMetadata("the footer's copy", at: 0, bytes: 512)
+        places.addMetadata("the dynamic header", at: footer.dynamicOffset, bytes: 1024)
+        places.addMetadata("the block table", at: table.fileOffset, bytes: UInt64(table.byteCount))
+        let end = storage.byteCount
+        if end % 512 == 0, end >= 1024, try storage.readBytes(at: end - 512, count: 8) == VHDFooter.cookie {
+            places.addMetadata("the footer", at: end - 512, bytes: 512)
+        }
+        try table.forEach { (index, sector) throws(ImageError) in
+            guard sector != Self.absent else { return }
+            places.addBlock(UInt64(index), at: sector * 512, bytes: UInt64(bitmapBytes + blockBytes))
+        }
+    }
+
     private func blockHost(_ index: Int) throws(ImageError) -> UInt64? {
         let sector = try table[index]
         if sector == Self.absent { return nil }

@@ -50,7 +50,8 @@ public struct VHDXFormat: ImageFormat {
                 offset: VHDXHeader.regionOffsets[0])
         }
         let metadata = try VHDXMetadata(storage, region: metadataRegion)
-        return try VHDXImage(storage, header: header, metadata: metadata, bat: batRegion)
+        return try VHDXImage(
+            storage, header: header, metadata: metadata, bat: batRegion, metadataRegion: metadataRegion)
     }
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {

@@ -15,14 +15,18 @@ final class VHDXImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
     let metadata: VHDXMetadata
     private let bat: EntryTable
     private let chunkRatio: Int
+    private let metadataRegion: (offset: UInt64, length: UInt64)
     private var nextHost: UInt64
     private var logSequence: UInt64 = 0
     /// Of differencing images.
     private let bitmaps: SectorBitmaps
 
     init(
-        _ storage: any Storage, header: VHDXHeader, metadata: VHDXMetadata, bat region: (offset: UInt64, length: UInt64)
+        _ storage: any Storage, header: VHDXHeader, metadata: VHDXMetadata,
+        bat region: (offset: UInt64, length: UInt64),
+        metadataRegion: (offset: UInt64, length: UInt64)
     ) throws(ImageError) {
+        self.metadataRegion = metadataRegion
         self.header = header
         self.metadata = metadata
         chunkRatio = Int((UInt64(1) << 23) * UInt64(metadata.sectorBytes) / UInt64(metadata.blockBytes))
@@ -186,6 +190,22 @@ final class VHDXImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
         try bat.set(State.zero, at: batIndex(Int(index)))
         return true
     }
+
+    override func collectPlaces(into places: inout BlockPlaces) throws(ImageError) {
+        // The first MiB is for the file type identifier, headers and region tables.
+        places.addMetadata("the headers", at: 0, bytes: 1 << 20)
+        places.addMetadata("the log", at: header.logOffset, bytes: UInt64(header.logLength))
+        places.addMetadata("the metadata region", at: metadataRegion.offset, bytes: metadataRegion.length)
+        places.addMetadata("the block table", at: bat.fileOffset, bytes: UInt64(bat.byteCount))
+        try bat.forEach { (index, entry) throws(ImageError) in
+            guard entry & 7 >= State.full else { return }
+            let isBitmap = index % (chunkRatio + 1) == chunkRatio
+            places.addBlock(
+                UInt64(index), at: try place(ofEntry: entry), bytes: isBitmap ? 1 << 20 : UInt64(blockBytes))
+        }
+    }
+
+    override func keepClear(of end: UInt64) { nextHost = max(nextHost, end.rounded(toMultipleOf: 1 << 20)) }
 
     // MARK: Metadata through the log
 

@@ -149,11 +149,31 @@ final class VMDKImage: BlockDevice, @unchecked Sendable {
         return extent
     }
 
+    /// Flat extents may be pieces of one file, but not the same piece.
+    private func checkFlatParts() throws(ImageError) {
+        let pieces = parts.compactMap { part -> (file: FileStorage.FileIdentity, part: Part)? in
+            guard let file = (part.device as? RawImage)?.hostFiles.first else { return nil }
+            return (file.identity, part)
+        }
+        let byFile = Dictionary(grouping: pieces, by: \.file)
+        for group in byFile.values {
+            let sorted = group.map(\.part).sorted { $0.base < $1.base }
+            for (one, other) in zip(sorted, sorted.dropFirst()) where other.base < one.base + one.size {
+                throw ImageError(
+                    .corrupt,
+                    "the extents at \(one.start) and \(other.start) share bytes of '\(other.path)': the image is corrupt "
+                        + "and cannot be opened for writing", format: "vmdk", path: path, offset: other.base)
+            }
+        }
+    }
+
     /// The first write after opening changes the CID, so that children made before notice.
     private func changeCID() throws(ImageError) {
         cidLock.lock()
         defer { cidLock.unlock() }
         if hasNewCID { return }
+        try checkFlatParts()
+        for part in parts { try (part.device as? BlockMappedImage)?.checkPlaces() }
         var fresh = descriptor.cid
         while fresh == descriptor.cid || fresh == VMDKDescriptor.noParent {
             fresh = UInt32.random(in: 0...UInt32.max)

@@ -204,6 +204,35 @@ final class VMDKSparseExtent: BlockMappedImage, @unchecked Sendable {
             : BlockRun(kind: .data, length: length, host: host + inGrain)
     }
 
+    override func collectPlaces(into places: inout BlockPlaces) throws(ImageError) {
+        guard !isStream else { return }
+        places.addMetadata("the header", at: 0, bytes: 512)
+        places.addMetadata("the descriptor", at: header.descriptorOffset * 512, bytes: header.descriptorSectors * 512)
+        let tableBytes = tableEntries * 4
+        let buffer = HeapBuffer(Int(tableBytes), zeroed: false)
+        for copy in [directory, redundant].compactMap({ $0 }) {
+            places.addMetadata("a grain directory", at: copy.fileOffset, bytes: UInt64(copy.byteCount))
+            try copy.forEach { (index, sector) throws(ImageError) in
+                guard sector != 0 else { return }
+                places.addMetadata("the grain table \(index)", at: sector * 512, bytes: tableBytes)
+                guard copy === directory, sector * 512 < storage.byteCount else { return }
+                try storage.read(into: buffer.bytes, at: sector * 512)
+                for position in 0..<Int(tableEntries) {
+                    let grain = buffer.base.le32(position * 4)
+                    if grain == 0 || (grain == 1 && header.flags & Header.zeroGrains != 0) { continue }
+                    places.addBlock(
+                        UInt64(index) * tableEntries + UInt64(position), at: UInt64(grain) * 512,
+                        bytes: UInt64(blockBytes))
+                }
+            }
+        }
+    }
+
+    override func keepClear(of end: UInt64) {
+        // An entry of garbage must not use all sectors up: those beyond the file cannot be read or written anyway.
+        if end <= storage.byteCount + UInt64(blockBytes) { nextSector = max(nextSector, (end + 511) / 512) }
+    }
+
     override func place(_ index: UInt64, count: Int) throws(ImageError) -> (host: UInt64, count: Int) {
         guard !isStream else {
             throw ImageError(

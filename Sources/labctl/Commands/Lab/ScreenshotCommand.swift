@@ -22,9 +22,8 @@ struct ScreenshotCommand: ParsableCommand {
             guard ["png", "ppm"].contains(suffix) else {
                 throw ValidationError("'\(file)': pictures are written as .png or .ppm")
             }
-            // The VM process writes the file, and it does not share our current folder.
             let path = URL(fileURLWithPath: file).path
-            try QMPClient(vm).execute("screendump", ["filename": .string(path), "format": .string(suffix)])
+            try Screenshot.save(vm, to: path, format: suffix)
             StandardError.line("wrote \(file)")
         }
     }

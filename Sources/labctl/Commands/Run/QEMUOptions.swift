@@ -185,6 +185,11 @@ enum QEMUOptions {
                 request.vm.accelerator = try QEMUValues.accelerator(value)
             }),
         QEMUOption(
+            names: ["sandbox"], help: "auto (default), on or off: what the VM process gives up before the guest runs",
+            action: .value("MODE") { request, value throws(QEMUOptionError) in
+                request.vm.sandbox = try QEMUValues.sandbox(value)
+            }),
+        QEMUOption(
             names: ["smp"], help: "1",
             action: .value("N") { _, value throws(QEMUOptionError) in
                 try QEMUValues.require(value, among: ["1", "cpus=1"], else: "a VM has one processor")
@@ -244,7 +249,7 @@ enum QEMUOptions {
         QEMUOption(
             names: [
                 "object", "global", "icount", "smbios", "acpitable", "fw_cfg", "uuid", "option-rom", "L", "k",
-                "pidfile", "incoming", "watchdog", "sandbox", "readconfig", "msg", "trace", "virtfs", "fsdev",
+                "pidfile", "incoming", "watchdog", "readconfig", "msg", "trace", "virtfs", "fsdev",
                 "numa", "pflash", "sd", "mtdblock", "dtb", "runas", "chroot", "set", "add-fd",
             ], help: "",
             action: .refused(takesValue: true, "labctl has nothing like it")),

@@ -52,6 +52,16 @@ enum QEMUValues {
         return engine
     }
 
+    /// QEMU's `on` and `off`, and our `auto`; QEMU's finer settings have nothing to set here.
+    static func sandbox(_ text: String) throws(QEMUOptionError) -> VMDescription.Sandbox {
+        switch text.split(separator: ",").first ?? "" {
+        case "on", "required": return .required
+        case "auto": return .auto
+        case "off": return .off
+        default: throw QEMUOptionError("not supported: auto, on or off")
+        }
+    }
+
     /// `unix:PATH,server=on,wait=off`: we listen and never wait.
     static func unixServer(_ text: String) throws(QEMUOptionError) -> String {
         guard text.hasPrefix("unix:") else { throw QEMUOptionError("not supported: unix:PATH,server=on,wait=off") }

@@ -1,0 +1,21 @@
+import Testing
+
+@testable import Emulator
+
+/// Random instruction streams; for long by hand: `make fuzz-cpu`.
+@Suite(.serialized) struct CPUFuzzTests {
+    #if arch(x86_64)
+        @Test func streamsEndAsOnTheHostsProcessor() throws {
+            let fuzz = try CPUStreamFuzz()
+            guard fuzz.isPossible else { return }
+            for engine in FuzzEngine.all {
+                FuzzBudget(rounds: 60).run("stream \(engine.name)") { seed in
+                    for stream in 0..<1000 as Range<UInt64> {
+                        let found = fuzz.difference(seed: seed << 32 | stream, engine: engine)
+                        #expect(found == nil, "seed \(seed), stream \(stream)")
+                    }
+                }
+            }
+        }
+    #endif
+}
