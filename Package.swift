@@ -36,7 +36,7 @@ let package = Package(
             dependencies: [
                 "CZlib", "CZstd", "CDeflate", "CLZMA", "CBZip2", "CLZ4", "CLZO", "COpenSSL", "CLinux",
             ], swiftSettings: strict),
-        .target(name: "Emulator", swiftSettings: strict),
+        .target(name: "Emulator", dependencies: ["CLinux"], swiftSettings: strict),
         .target(name: "VMProtocol", dependencies: ["CLinux"], swiftSettings: strict),
         .target(
             name: "Orchestrator", dependencies: ["LabSpec", "Images", "VMProtocol", "COpenSSL"], swiftSettings: strict),

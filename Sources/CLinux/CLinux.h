@@ -16,6 +16,7 @@ int clearenv(void);
 unsigned long getauxval(unsigned long type);
 int fallocate(int descriptor, int mode, off_t offset, off_t length);
 int sync_file_range(int descriptor, off_t offset, off_t length, unsigned int flags);
+int memfd_create(const char *name, unsigned int flags);
 ssize_t copy_file_range(int in, off_t *in_offset, int out, off_t *out_offset, size_t length, unsigned int flags);
 
 // No program that this process starts can gain privileges. 0 on success.

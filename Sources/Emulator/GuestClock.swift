@@ -9,13 +9,18 @@ final class GuestClock {
     /// Nanoseconds that may pass between two readings while the guest runs.
     static let maxGap: UInt64 = 50_000_000
 
+    /// Host nanoseconds in one of the guest's. More than 1 where the CPU is that much slower than usual (`-accel verify`), so that
+    /// timers do not outrun it.
+    let slowness: UInt64
+
     private var origin: UInt64
     private var lastHost: UInt64
     /// Set while the CPU sleeps on purpose: then a long gap is real time.
     var isSleeping = false
     private var frozenAt: UInt64?
 
-    init() {
+    init(slowness: UInt64 = 1) {
+        self.slowness = slowness
         let now = Self.hostNanoseconds()
         origin = now
         lastHost = now
@@ -34,7 +39,7 @@ final class GuestClock {
         let gap = host &- lastHost
         if gap > Self.maxGap && !isSleeping { origin += gap - Self.maxGap }
         lastHost = host
-        return host - origin
+        return (host - origin) / slowness
     }
 
     /// Stops the clock while the machine is paused.
@@ -44,6 +49,6 @@ final class GuestClock {
         guard let at = frozenAt else { return }
         frozenAt = nil
         lastHost = Self.hostNanoseconds()
-        origin = lastHost - at
+        origin = lastHost - at * slowness
     }
 }

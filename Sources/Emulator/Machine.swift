@@ -37,24 +37,27 @@ public final class Machine: @unchecked Sendable {
 
     let board: PCBoard
     let cpu: CPU
-    let clock = GuestClock()
+    let clock: GuestClock
     private let mailbox = Mailbox()
     private let options: Options
     private var end: ExitReason?
     private var resetPending = false
     private var isPaused = false
     /// Instructions between two looks at the clock: tens of microseconds.
-    private static let slice = 8192
+    private static let slice = 32768
+    /// How much slower than the interpreter a CPU that verifies is, about.
+    private static let verifierSlowness: UInt64 = 16
     /// A halted CPU with interrupts off sleeps at most this long at a time.
     private static let longestSleep: UInt64 = 10_000_000_000
 
     /// - Throws: `MachineError` when memory or a file that the machine needs cannot be had.
     public init(_ config: PCConfig, options: Options = Options()) throws(MachineError) {
         self.options = options
-        let clock = clock
+        let clock = GuestClock(slowness: config.engine == .verify ? Self.verifierSlowness : 1)
+        self.clock = clock
         let board = try PCBoard(config: config, clock: { clock.now })
         self.board = board
-        let cpu = CPU(memory: board.memory, ports: board.ports)
+        let cpu = CPU(memory: board.memory, ports: board.ports, engine: config.engine)
         self.cpu = cpu
         let apic = board.localAPIC
         apic.interruptLineChanged = { [unowned cpu] level in
@@ -67,11 +70,7 @@ public final class Machine: @unchecked Sendable {
         }
         // What takes long ends the slice, so that messages are heard soon whatever a guest does.
         board.scheduler.longWork = { [unowned cpu] in cpu.kick() }
-        let dropTranslations = board.memory.layoutChanged
-        board.memory.layoutChanged = { [unowned cpu] in
-            dropTranslations()
-            cpu.kick()
-        }
+        board.memory.addObserver(PhysicalMap.Observer(layoutChanged: { [unowned cpu] in cpu.kick() }))
         cpu.acknowledgeInterrupt = { [unowned apic] in apic.acknowledgeInterrupt() }
         cpu.readTaskPriority = { [unowned apic] in apic.taskPriority }
         cpu.writeTaskPriority = { [unowned apic] in apic.taskPriority = $0 }
@@ -81,6 +80,10 @@ public final class Machine: @unchecked Sendable {
         cpu.tripleFault = { [unowned self] in
             log("triple fault\n" + self.cpu.dump())
             requestResetFromGuest()
+        }
+        cpu.enginesDiffer = { [unowned self] report in
+            end = end ?? .failed(report)
+            self.cpu.kick()
         }
         if let log = options.log {
             cpu.log = { log($0) }
@@ -170,7 +173,7 @@ public final class Machine: @unchecked Sendable {
         let now = clock.now
         guard deadline > now else { return }
         clock.isSleeping = true
-        mailbox.sleep(nanoseconds: min(deadline - now, Self.longestSleep))
+        mailbox.sleep(nanoseconds: min((deadline - now) * clock.slowness, Self.longestSleep))
         _ = clock.now
         clock.isSleeping = false
     }

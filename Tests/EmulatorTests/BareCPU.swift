@@ -13,9 +13,12 @@ final class BareCPU {
     let cpu: CPU
     var s: CPUPointer { cpu.state }
 
-    init(_ width: Width, megabytes: UInt64 = 4) throws {
+    /// - Parameter engine: with another than the interpreter all code is translated at once.
+    init(_ width: Width, megabytes: UInt64 = 4, engine: Engine = .interpreter) throws {
         memory = try PhysicalMap(ramSizeBytes: megabytes << 20)
-        cpu = CPU(memory: memory, ports: PortBus())
+        cpu = CPU(memory: memory, ports: PortBus(), engine: engine)
+        cpu.translator?.hotness = 0
+        cpu.translator?.deliversFaults = false
         let code: UInt16 = width == .flat64 ? 0xA09B : width == .flat32 ? 0xC09B : 0x009B
         let data: UInt16 = width == .real16 ? 0x0093 : 0xC093
         let limit: UInt32 = width == .real16 ? 0xFFFF : 0xFFFF_FFFF
@@ -45,14 +48,20 @@ final class BareCPU {
     /// - Returns: the vector of the fault that ended the run, nil when it reached the end.
     @discardableResult
     func run(_ bytes: [UInt8], at address: UInt64 = BareCPU.codeAddress, limit: Int = 1_000_000) -> UInt8? {
-        write(bytes + [0xEB, 0xFE], at: address)
+        // Translated code ends with HLT: before a jump to itself it would leave flags that nobody reads where they are.
+        let isTranslated = cpu.translator != nil
+        write(bytes + (isTranslated ? [0xF4] : [0xEB, 0xFE]), at: address)
         s.pointee.rip = address
         s.pointee.fault.isPending = false
         let end = address + UInt64(bytes.count)
         var left = limit
         while s.pointee.rip != end, left > 0 {
-            s.pointee.budget = 1
+            s.pointee.budget = isTranslated ? 64 : 1
             if case .fault = cpu.execute() { return s.pointee.fault.vector }
+            if s.pointee.halted {
+                s.pointee.halted = false
+                s.pointee.rip = end
+            }
             left -= 1
         }
         return nil

@@ -13,8 +13,8 @@
         /// RSI points to the memory operand.
         static let memoryRegister = 6
 
-        init(seed: UInt64) throws {
-            bare = try BareCPU(.flat64)
+        init(seed: UInt64, engine: Engine = .interpreter) throws {
+            bare = try BareCPU(.flat64, engine: engine)
             random = SeededRandom(seed)
         }
 

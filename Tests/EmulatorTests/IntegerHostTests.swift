@@ -78,11 +78,13 @@
             return length == 0 ? nil : (Array(bytes[..<length]), memory)
         }
 
-        @Test("every row gives the same registers, flags and memory", arguments: rows)
-        func row(_ index: Int) throws {
+        @Test(
+            "every row gives the same registers, flags and memory", arguments: rows,
+            [Engine.interpreter, .translator])
+        func row(_ index: Int, engine: Engine) throws {
             let row = OpcodeTable.shared.rows[index]
             let host = HostCPU()
-            let bare = try BareCPU(.flat64)
+            let bare = try BareCPU(.flat64, engine: engine)
             var random = SeededRandom(UInt64(index) &* 77 &+ 1)
             var compared = 0
             for _ in 0..<300 {

@@ -113,7 +113,7 @@ struct LinuxLoader {
         let count = file.sizeBytes - offset
         guard count > 0, let target = memory.ramPointer(address) else { return }
         try file.read(into: UnsafeMutableRawBufferPointer(start: target, count: count), at: offset)
-        memory.codeWritten(address, UInt64(count))
+        memory.announceWrite(address, UInt64(count))
     }
 
     // MARK: Structures

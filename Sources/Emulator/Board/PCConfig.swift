@@ -46,6 +46,8 @@ public struct PCConfig {
     public var clockSeconds: Int64?
     /// Frequency of the time-stamp counter; at 1 GHz it counts guest nanoseconds.
     public var tscHertz: UInt64 = 1_000_000_000
+    /// What executes guest instructions.
+    public var engine = Engine.translator
     /// Shown in SMBIOS and fw_cfg.
     public var uuid: [UInt8] = [UInt8](repeating: 0, count: 16)
 

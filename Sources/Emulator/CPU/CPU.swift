@@ -1,3 +1,5 @@
+import Glibc
+
 /// What an operation tells the loop when it is done.
 enum Outcome: UInt8 {
     /// Go on with the next instruction of the block.
@@ -13,8 +15,10 @@ enum Outcome: UInt8 {
 /// Hot code works on `CPUPointer` alone; what is rare or touches the buses is a method here. All on the CPU thread.
 final class CPU {
     let state: CPUPointer
+    let arena = CPUArena()
     let tlb: TLBTables
     let blocks: BlockCache
+    @exclusivity(unchecked) var jumps = JumpCache()
     let memory: PhysicalMap
     let ports: PortBus
     let features: CPUFeatures
@@ -24,8 +28,14 @@ final class CPU {
     /// Blocks are one instruction long (TF, breakpoints, the shadow of STI).
     var singleStepping = false
 
+    /// Nil: everything is interpreted.
+    private(set) var translator: Translator?
+    /// While a run is recorded to be undone: where stores are noted.
+    var journal: StoreJournal?
+
     /// Execution logs; nil: none.
-    var tracer: Tracer?
+    var tracer: Tracer? { didSet { tracesInstructions = tracer?.items.contains(.exec) ?? false } }
+    private(set) var tracesInstructions = false
 
     /// The interrupt controller's INTA cycle: the vector to take, nil when the request went away.
     var acknowledgeInterrupt: () -> UInt8? = { nil }
@@ -41,55 +51,103 @@ final class CPU {
     var floatingPointError: () -> Void = {}
     /// A third fault while a double fault was delivered: the board resets (SDM vol. 3, 6.15).
     var tripleFault: () -> Void = {}
+    /// `-accel verify` found the engines to differ; the report.
+    var enginesDiffer: (String) -> Void = { _ in }
     /// Something that was never implemented or is worth a log line (`-d guest_errors,unimp`).
     var log: (String) -> Void = { _ in }
 
     /// MSR numbers already reported as unknown.
     var loggedMSRs: Set<UInt32> = []
 
-    init(memory: PhysicalMap, ports: PortBus, features: CPUFeatures = CPUFeatures()) {
+    /// - Parameter engine: what runs hot code; a host without executable memory interprets all the same.
+    init(
+        memory: PhysicalMap, ports: PortBus, features: CPUFeatures = CPUFeatures(), engine: Engine = .interpreter
+    ) {
         self.memory = memory
         self.ports = ports
         self.features = features
-        tlb = TLBTables()
-        blocks = BlockCache()
+        tlb = TLBTables(arena.tlb)
+        blocks = BlockCache(pages: memory.codePages)
         scratch = UnsafeMutableRawPointer.allocate(
             byteCount: Block.headerBytes + 2 * MemoryLayout<DecodedOp>.stride, alignment: 64
         ).assumingMemoryBound(to: Block.self)
-        state = .allocate(capacity: 1)
+        // SAFETY: the arena has room for one state there, and lives as long as this CPU.
+        state = arena.state.bindMemory(to: CPUState.self, capacity: 1)
         state.initialize(to: CPUState(readTLB: tlb.reads(user: false), writeTLB: tlb.writes(user: false)))
         state.pointee.owner = Unmanaged.passUnretained(self)
         blocks.pageBecameCode = { [unowned self] physical in
             if let host = self.memory.target(ofPageAt: physical).write { self.tlb.flushWrites(hostPage: host) }
         }
-        memory.codeWritten = { [unowned self] physical, length in self.blocks.invalidate(physical, length) }
-        memory.layoutChanged = { [unowned self] in
-            self.flushTLB()
-            self.blocks.requestFlush()
-        }
+        memory.addObserver(
+            PhysicalMap.Observer(
+                layoutChanged: { [unowned self] in
+                    flushTLB()
+                    blocks.requestFlush()
+                },
+                codeWritten: { [unowned self] physical, length in blocks.invalidate(physical, length) }))
         reset()
+        if engine != .interpreter, let translator = Translator(self, verify: engine == .verify) {
+            self.translator = translator
+            blocks.codeRetired = { [unowned translator] page, lines in translator.retire(page: page, lines: lines) }
+        }
+        blocks.flushed = { [unowned self] in
+            // The jump cache leads into memory that is used again.
+            jumps.forget()
+            updateJumpKey()
+            translator?.flush()
+        }
     }
 
     deinit {
         state.deinitialize(count: 1)
-        state.deallocate()
         UnsafeMutableRawPointer(scratch).deallocate()
     }
 
-    /// Drops every cached translation (CR3, CR4 and CR0 writes, A20, a changed memory map).
+    /// Drops every cached translation (CR4 and CR0 writes, A20, a changed memory map).
     func flushTLB() {
         tlb.flush()
-        blocks.forgetLinear()
+        jumps.forget()
+        updateJumpKey()
+    }
+
+    /// Drops the cached translations that are not global (CR3 writes).
+    func flushLocalTLB() {
+        tlb.flushLocal()
+        jumps.forgetLocal()
+        updateJumpKey()
     }
 
     /// INVLPG.
     func flushTLB(page linear: UInt64) {
+        if tlb.mayBeLarge(linear) { return flushTLB() }
         tlb.flush(page: linear & ~0xFFF)
-        blocks.forgetLinear()
+        jumps.forget(page: linear)
+        updateJumpKey()
+    }
+
+    /// What guards the translated jump cache in the current mode.
+    func updateJumpKey() {
+        if jumps.isExhausted {
+            // Keys are about to come again: what was entered under them must not be found.
+            memset(arena.jumps, 0xFF, CPUArena.jumpBytes)
+            jumps.acknowledgeExhaustion()
+        }
+        let mode = state.pointee.modeKey
+        let bits: UInt64 = (mode & ModeKey.user != 0 ? 1 : 0) | (mode & ModeKey.code32 != 0 ? 2 : 0)
+        state.pointee.native.jumpKey = jumps.generation(mode: mode) << 50 | bits << 48
     }
 
     /// Ends the running budget at the next block boundary, so that the loop sees a new request.
-    func kick() { state.pointee.budget = min(state.pointee.budget, 0) }
+    func kick() {
+        state.pointee.budget = min(state.pointee.budget, 0)
+        state.pointee.isKicked = true
+    }
+
+    /// Instructions that were paid for and not executed.
+    @inline(__always) func giveBack(_ count: Int) {
+        // A budget that was ended stays so.
+        if count > 0, !state.pointee.isKicked { state.pointee.budget &+= count }
+    }
 }
 
 /// The pointer that all hot code works on.

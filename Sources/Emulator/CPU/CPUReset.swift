@@ -3,9 +3,11 @@ extension CPU {
     func reset() {
         let owner = state.pointee.owner
         let executed = state.pointee.instructionCount
+        let native = state.pointee.native
         state.pointee = CPUState(readTLB: tlb.reads(user: false), writeTLB: tlb.writes(user: false))
         state.pointee.owner = owner
         state.pointee.instructionCount = executed
+        state.pointee.native = native
         state.flags = RFLAGS.fixed1
         state.pointee.gpr[Register.rdx] = UInt64(features.signature)
         let data = Segment(selector: 0, attributes: Self.realAttributes, limit: 0xFFFF, base: 0)

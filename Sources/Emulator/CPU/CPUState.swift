@@ -87,6 +87,36 @@ struct PendingFault {
     var isPending = false
 }
 
+/// What translated code needs of its own (Translate/): it survives resets, which may happen under it.
+struct NativeState {
+    /// The arithmetic flags as LAHF and SETO give them: SF ZF AF PF CF in bits 8–15 as in AH, OF in bit 0.
+    var flags: UInt64 = 0
+    /// The host's stack pointer outside of translated code.
+    var hostStack: UInt64 = 0
+    /// XORed into linear addresses in the jump cache: generation in bits 50–63, user 48, 32-bit code 49.
+    var jumpKey: UInt64 = 0
+    /// Address of the jump that the code was left by, to be patched to its target; 0: none.
+    var exitSlot: UInt64 = 0
+    /// Not 0: code was thrown away since translated code was entered.
+    var codeChanged: UInt64 = 0
+    /// Not 0: XMM registers and MXCSR, or the x87 stack, are in the host's registers; the x87 may also be in its image, to be loaded.
+    var xmmLive: UInt64 = 0
+    var x87Live: UInt64 = 0
+    static let x87InImage: UInt8 = 2
+    /// The translator that the state's CPU has, for calls from translated code; as long as the CPU.
+    var translator: Unmanaged<Translator>?
+    var scratch = InlineArray<4, UInt64>(repeating: 0)
+    /// Host minus guest address of the pages that groups of accesses found.
+    var groups = InlineArray<8, UInt64>(repeating: 0)
+    /// The host's MXCSR and x87 control word outside of translated code.
+    var hostMXCSR: UInt32 = 0x1F80
+    /// Not 0: FS or GS is flat data with a base, whose limit nobody can pass.
+    var plainFS: UInt8 = 0
+    var plainGS: UInt8 = 0
+    /// FNSAVE image of 108 bytes.
+    var x87Image = InlineArray<14, UInt64>(repeating: 0)
+}
+
 /// Everything a running CPU reads and writes, behind one pointer (docs/HOTPATH.md, rule 2): plain fields only.
 struct CPUState {
     // MARK: Hot: first cache lines
@@ -101,11 +131,13 @@ struct CPUState {
     var writeTLB: UnsafeMutablePointer<TLBEntry>
     /// Instructions left before the loop looks at the clock and at requests; a device that raises an interrupt sets it to 0.
     var budget: Int = 0
+    /// The budget was ended early.
+    var isKicked = false
+    /// What translated code keeps beside the guest's state.
+    var native = NativeState()
     /// Where the interpreter stands: the next instruction outside of blocks and in `SystemOperation`s.
     /// Offset in CS, not linear.
     var rip: UInt64 = 0
-    /// Linear address of the running block's first byte, for chaining.
-    var blockLinear: UInt64 = 0
 
     // MARK: Warm
 

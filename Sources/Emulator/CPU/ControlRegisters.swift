@@ -44,7 +44,7 @@ extension CPU {
             }
         }
         s.pointee.cr3 = new
-        flushTLB()
+        flushLocalTLB()
         return true
     }
 

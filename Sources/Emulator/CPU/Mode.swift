@@ -24,8 +24,19 @@ extension CPU {
             if s.pointee.segments[SegmentIndex.ss].isBig { key |= ModeKey.stack32 }
             if s.pointee.isProtected, isFlat { key |= ModeKey.flat }
         }
-        s.pointee.modeKey = key
+        if key != s.pointee.modeKey {
+            s.pointee.modeKey = key
+            updateJumpKey()
+        }
+        s.pointee.native.plainFS = isPlain(SegmentIndex.fs) ? 1 : 0
+        s.pointee.native.plainGS = isPlain(SegmentIndex.gs) ? 1 : 0
         s.pointee.fpuTrapped = s.pointee.cr0 & (CR0.em | CR0.ts) != 0
+    }
+
+    /// Writable data whose limit nobody can pass: only its base matters.
+    private func isPlain(_ index: Int) -> Bool {
+        let segment = state.pointee.segments[index]
+        return segment.limit == 0xFFFF_FFFF && segment.isPresent && segment.isWritableData && !segment.isExpandDown
     }
 
     private var isFlat: Bool {

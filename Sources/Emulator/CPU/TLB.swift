@@ -16,42 +16,127 @@ struct TLBEntry {
 /// A cached translation for fetches and for the slow path: linear page to physical page.
 struct FetchEntry {
     var tag: UInt64
-    /// Physical address of the page.
+    /// Physical address of the page; bit 0 tells that it is global.
     var physical: UInt64
     /// Host address of the page's bytes.
     var host: UnsafeMutableRawPointer?
+
+    var isGlobal: Bool { physical & 1 != 0 }
 }
 
 /// The TLB tables of one CPU: loads and stores, each for supervisor and user mode, and fetches for both.
+///
+/// Entries of pages that are not global are listed in a journal, so that a CR3 load costs what was filled and keeps the
+/// kernel's translations (SDM vol. 3, 4.10.2.4). Large pages are entered as pages of 4 KiB; a filter remembers where they lie, as INVLPG of
+/// any of their addresses drops all of them (SDM vol. 3, 4.10.4.1).
 struct TLBTables: ~Copyable {
-    static let entryCount = 1024
+    static let entryCount = 4096
     static let mask = UInt64(entryCount - 1)
+    static let fetchCount = 256
+    private static let journalLimit = 4096
 
     /// Supervisor loads, supervisor stores, user loads, user stores, one after another.
     let data: UnsafeMutablePointer<TLBEntry>
     /// Supervisor fetches, then user fetches.
     let fetch: UnsafeMutablePointer<FetchEntry>
-    static let fetchCount = 256
+    /// Indices into `data`, or into `fetch` with `fetchMark`.
+    private let journal: UnsafeMutablePointer<UInt32>
+    private static let fetchMark: UInt32 = 1 << 31
+    /// Entries of the journal; `journalLimit` when some did not fit.
+    private let journalCount: UnsafeMutablePointer<Int>
+    /// One bit for each 2 MiB, by the address's low bits, that holds fragments of a large page.
+    private let large: UnsafeMutablePointer<UInt64>
+    private static let largeWords = 32
 
-    init() {
-        data = .allocate(capacity: 4 * Self.entryCount)
+    /// - Parameter memory: `CPUArena.tlbBytes` of it.
+    init(_ memory: UnsafeMutableRawPointer) {
+        data = memory.assumingMemoryBound(to: TLBEntry.self)
         fetch = .allocate(capacity: 2 * Self.fetchCount)
+        journal = .allocate(capacity: Self.journalLimit)
+        journalCount = .allocate(capacity: 1)
+        large = .allocate(capacity: Self.largeWords)
         flush()
     }
 
     deinit {
-        data.deallocate()
         fetch.deallocate()
+        journal.deallocate()
+        journalCount.deallocate()
+        large.deallocate()
     }
 
     func reads(user: Bool) -> UnsafeMutablePointer<TLBEntry> { data + (user ? 2 : 0) * Self.entryCount }
     func writes(user: Bool) -> UnsafeMutablePointer<TLBEntry> { data + (user ? 3 : 1) * Self.entryCount }
     func fetches(user: Bool) -> UnsafeMutablePointer<FetchEntry> { fetch + (user ? Self.fetchCount : 0) }
 
+    // MARK: Filling
+
+    /// - Parameter table: one of `reads` and `writes`.
+    func enter(
+        _ table: UnsafeMutablePointer<TLBEntry>, _ linear: UInt64, _ host: UnsafeMutableRawPointer,
+        _ translation: CPU.Translation
+    ) {
+        let page = linear & ~0xFFF
+        let slot = table + Int(truncatingIfNeeded: page >> 12 & Self.mask)
+        slot.pointee = TLBEntry(tag: page, addend: UInt64(UInt(bitPattern: host)) &- page)
+        note(UInt32(truncatingIfNeeded: slot - data), linear, translation)
+    }
+
+    func enterFetch(
+        user: Bool, _ linear: UInt64, _ physical: UInt64, _ host: UnsafeMutableRawPointer?,
+        _ translation: CPU.Translation
+    ) {
+        let slot = fetches(user: user) + Int(truncatingIfNeeded: linear >> 12) & (Self.fetchCount - 1)
+        slot.pointee = FetchEntry(
+            tag: linear & ~0xFFF, physical: physical & ~0xFFF | (translation.isGlobal ? 1 : 0), host: host)
+        note(UInt32(truncatingIfNeeded: slot - fetch) | Self.fetchMark, linear, translation)
+    }
+
+    private func note(_ index: UInt32, _ linear: UInt64, _ translation: CPU.Translation) {
+        if translation.largeShift != 0 {
+            // A 4 MiB page has two bits, a page of 1 GiB all of them.
+            if translation.largeShift > 22 {
+                large.update(repeating: ~0, count: Self.largeWords)
+            } else {
+                let bits: UInt64 = translation.largeShift == 22 ? 3 << (linear >> 21 & 62) : 1 << (linear >> 21 & 63)
+                large[Int(linear >> 27) & (Self.largeWords - 1)] |= bits
+            }
+        }
+        if translation.isGlobal { return }
+        let count = journalCount.pointee
+        guard count < Self.journalLimit else { return }
+        journal[count] = index
+        journalCount.pointee = count + 1
+    }
+
+    // MARK: Flushing
+
     func flush() {
         // SAFETY: both tables are plain words; all ones is an invalid tag.
         memset(data, 0xFF, 4 * Self.entryCount * MemoryLayout<TLBEntry>.stride)
         memset(fetch, 0xFF, 2 * Self.fetchCount * MemoryLayout<FetchEntry>.stride)
+        journalCount.pointee = 0
+        large.update(repeating: 0, count: Self.largeWords)
+    }
+
+    /// Drops what is not global (a CR3 load with CR4.PGE set or clear: without it nothing was entered as global).
+    func flushLocal() {
+        let count = journalCount.pointee
+        guard count < Self.journalLimit else { return flush() }
+        for i in 0..<count {
+            let index = journal[i]
+            if index & Self.fetchMark != 0 {
+                fetch[Int(index & ~Self.fetchMark)].tag = TLBEntry.invalid
+            } else {
+                data[Int(index)].tag = TLBEntry.invalid
+            }
+        }
+        journalCount.pointee = 0
+    }
+
+    /// Whether `linear` may belong to a large page that was entered in fragments: then INVLPG drops everything.
+    func mayBeLarge(_ linear: UInt64) -> Bool {
+        large[Int(linear >> 27) & (Self.largeWords - 1)] & (1 << (linear >> 21 & 63)) != 0
     }
 
     /// Drops the translations of one linear page.
@@ -69,7 +154,7 @@ struct TLBTables: ~Copyable {
         for table in [1, 3] {
             let entries = data + table * Self.entryCount
             for i in 0..<Self.entryCount
-            where entries[i].tag != TLBEntry.invalid && entries[i].tag &+ entries[i].addend == host {
+            where entries[i].tag &+ entries[i].addend == host && entries[i].tag != TLBEntry.invalid {
                 entries[i].tag = TLBEntry.invalid
             }
         }

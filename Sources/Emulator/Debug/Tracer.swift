@@ -73,7 +73,9 @@ final class Tracer {
         // Only what translates without a fault: tracing must not change the guest.
         let pending = cpu.state.pointee.fault, faultAddress = cpu.state.pointee.cr2
         for i in 0..<15 {
-            guard let (physical, _) = cpu.translateFetch(linear &+ UInt64(i)) else { break }
+            let at = linear &+ UInt64(i)
+            guard let page = cpu.translateFetch(at) else { break }
+            let physical = page.pointee.physical & ~0xFFF | at & 0xFFF
             bytes.append(UInt8(truncatingIfNeeded: cpu.memory.read(physical, size: 1)))
         }
         cpu.state.pointee.fault = pending

@@ -26,6 +26,26 @@ struct Decoder {
         }
     }
 
+    /// The parts of an instruction as its bytes have them (SDM vol. 2, 2.1).
+    struct Encoding {
+        var map = OpcodeRow.Map.one
+        var opcode: UInt8 = 0
+        var modRM: UInt8 = 0
+        /// 0 where there is none.
+        var rex: UInt8 = 0
+        var hasREX = false
+        var has66 = false
+        /// F2, F3 or 0.
+        var repeatPrefix: UInt8 = 0
+        /// Offset of the opcode byte (behind the map's escape bytes), of what follows ModRM, SIB and displacement.
+        var opcodeOffset = 0
+        var immediateOffset = 0
+
+        var reg: UInt8 { modRM >> 3 & 7 | (rex & 4) << 1 }
+        var rm: UInt8 { modRM & 7 | (rex & 1) << 3 }
+        var isWide: Bool { rex & 8 != 0 }
+    }
+
     private let bytes: UnsafePointer<UInt8>
     private let available: Int
     private let mode: Mode
@@ -46,8 +66,10 @@ struct Decoder {
     private var modRM: UInt8 = 0
     private var isMemory = false
 
-    /// The row that matched, for disassembly; nil for an undefined opcode.
-    private(set) var row: OpcodeRow?
+    /// The row that matched; nil for an undefined opcode. Rows live as long as the program.
+    private(set) var row: UnsafePointer<OpcodeRow>?
+    /// Where opcode and immediate stand in the bytes: for whoever writes the instruction again.
+    private(set) var encoding = Encoding()
     private(set) var op = DecodedOp(.undefined)
     /// The operands as encoded, before they moved to where the operation wants them: for the disassembler.
     private(set) var encoded = DecodedOp(.undefined)
@@ -109,21 +131,25 @@ struct Decoder {
             }
         }
         if isTruncated { return }
-        guard let row = findRow(map, opcode) else {
+        let opcodeOffset = position - 1
+        guard let found = findRow(map, opcode) else {
             // The length of an undefined instruction does not matter: it faults at its start.
             op = DecodedOp(.undefined)
             return
         }
-        self.row = row
+        row = found
         op = DecodedOp(.undefined)
         setPrefixBits()
-        op.size = operandSize(row)
-        if row.attributes.contains(.hasModRM) { readModRM(row) }
-        for operand in row.operands { readOperand(operand, opcode) }
+        op.size = operandSize(found)
+        if found.pointee.attributes.contains(.hasModRM) { readModRM(found) }
+        encoding = Encoding(
+            map: map, opcode: opcode, modRM: modRM, rex: rex, hasREX: hasREX, has66: has66,
+            repeatPrefix: repeatPrefix, opcodeOffset: opcodeOffset, immediateOffset: position)
+        for i in 0..<found.pointee.operandCount { readOperand(found.pointee.slots[i], isSecond: i > 0, opcode) }
         if isTruncated { return }
         encoded = op
-        if hasLock, !row.attributes.contains(.lock) || !isMemory { return }
-        lower(row, opcode)
+        if hasLock, !found.pointee.attributes.contains(.lock) || !isMemory { return }
+        lower(found)
     }
 
     private mutating func readPrefixes() -> UInt8 {
@@ -154,30 +180,34 @@ struct Decoder {
         return 0
     }
 
-    private mutating func findRow(_ map: OpcodeRow.Map, _ opcode: UInt8) -> OpcodeRow? {
-        let table = OpcodeTable.shared
-        for number in table.index[map.rawValue * 256 + Int(opcode)] {
-            let row = table.rows[Int(number)]
-            if mode.is64 ? row.attributes.contains(.invalidIn64) : row.attributes.contains(.onlyIn64) { continue }
-            switch row.prefix {
+    private mutating func findRow(_ map: OpcodeRow.Map, _ opcode: UInt8) -> UnsafePointer<OpcodeRow>? {
+        let candidates = OpcodeTable.shared.candidates(map, opcode)
+        guard let first = candidates.baseAddress else { return nil }
+        for number in 0..<candidates.count {
+            let place = first + number
+            // SAFETY: rows are never freed or written.
+            let form = place.pointee.form
+            let attributes = place.pointee.attributes
+            if mode.is64 ? attributes.contains(.invalidIn64) : attributes.contains(.onlyIn64) { continue }
+            switch place.pointee.prefix {
             case .any: break
             case .none: if has66 || repeatPrefix != 0 { continue }
             case .p66: if !has66 || repeatPrefix != 0 { continue }
             case .pF3: if repeatPrefix != 0xF3 { continue }
             case .pF2: if repeatPrefix != 0xF2 { continue }
             }
-            if row.attributes.contains(.hasModRM) {
+            if attributes.contains(.hasModRM) {
                 guard position < available else {
                     isTruncated = true
                     return nil
                 }
                 let modRM = bytes[position]
-                if let exact = row.exactModRM, exact != modRM { continue }
-                if let selector = row.extension_, selector != modRM >> 3 & 7 { continue }
-                if row.form == .memory, modRM >= 0xC0 { continue }
-                if row.form == .register, modRM < 0xC0 { continue }
+                if let exact = place.pointee.exactModRM, exact != modRM { continue }
+                if let selector = place.pointee.extension_, selector != modRM >> 3 & 7 { continue }
+                if form == .memory, modRM >= 0xC0 { continue }
+                if form == .register, modRM < 0xC0 { continue }
             }
-            return row
+            return place
         }
         return nil
     }
@@ -192,11 +222,12 @@ struct Decoder {
     }
 
     /// log2 of the operand size in bytes (SDM vol. 1, 3.6.1).
-    private func operandSize(_ row: OpcodeRow) -> UInt8 {
-        let prefixIsSize = has66 && (row.prefix != .p66 || row.attributes.contains(.operandSizePrefix))
+    private func operandSize(_ row: UnsafePointer<OpcodeRow>) -> UInt8 {
+        let attributes = row.pointee.attributes
+        let prefixIsSize = has66 && (row.pointee.prefix != .p66 || attributes.contains(.operandSizePrefix))
         if mode.is64 {
-            if row.attributes.contains(.forced64) || rex & 8 != 0 { return 3 }
-            if row.attributes.contains(.default64) { return prefixIsSize ? 1 : 3 }
+            if attributes.contains(.forced64) || rex & 8 != 0 { return 3 }
+            if attributes.contains(.default64) { return prefixIsSize ? 1 : 3 }
             return prefixIsSize ? 1 : 2
         }
         return prefixIsSize ? 3 - mode.codeSize : mode.codeSize
@@ -212,10 +243,11 @@ struct Decoder {
 
     // MARK: ModRM and memory operands (SDM vol. 2, 2.1.5)
 
-    private mutating func readModRM(_ row: OpcodeRow) {
+    private mutating func readModRM(_ row: UnsafePointer<OpcodeRow>) {
         modRM = next8()
         // MOV to and from control and debug registers ignores mod.
-        let alwaysRegister = row.operands.contains { $0.method == .generalOnlyRM } && row.form != .memory
+        let first = row.pointee.slots[0].method, second = row.pointee.slots[1].method
+        let alwaysRegister = row.pointee.form != .memory && (first == .generalOnlyRM || second == .generalOnlyRM)
         isMemory = modRM < 0xC0 && !alwaysRegister
         op.reg = modRM >> 3 & 7 | (rex & 4) << 1
         op.rm = modRM & 7 | (rex & 1) << 3
@@ -227,11 +259,11 @@ struct Decoder {
 
     private mutating func readAddress16() {
         // Base and index by r/m: BX+SI BX+DI BP+SI BP+DI SI DI BP BX.
-        let bases: [Int] = [
+        let bases: InlineArray<8, Int> = [
             Register.rbx, Register.rbx, Register.rbp, Register.rbp,
             Register.rsi, Register.rdi, Register.rbp, Register.rbx,
         ]
-        let indices: [Int] = [
+        let indices: InlineArray<8, Int> = [
             Register.rsi, Register.rdi, Register.rsi, Register.rdi,
             Register.zero, Register.zero, Register.zero, Register.zero,
         ]
@@ -297,13 +329,13 @@ struct Decoder {
     /// log2 of an operand's bytes.
     func log2(_ operand: Operand) -> UInt8 {
         switch operand.size {
-        case "b": return 0
-        case "w": return 1
-        case "d": return 2
-        case "q": return 3
-        case "v": return op.size
-        case "y": return mode.is64 && rex & 8 != 0 ? 3 : 2
-        case "z": return min(op.size, 2)
+        case .b: return 0
+        case .w: return 1
+        case .d: return 2
+        case .q: return 3
+        case .v: return op.size
+        case .y: return mode.is64 && rex & 8 != 0 ? 3 : 2
+        case .z: return min(op.size, 2)
         default: return op.size
         }
     }
@@ -314,7 +346,7 @@ struct Decoder {
         return !hasREX && number & 0xC == 4 ? (number & 3) * 8 + 1 : number * 8
     }
 
-    private mutating func readOperand(_ operand: Operand, _ opcode: UInt8) {
+    private mutating func readOperand(_ operand: Operand, isSecond: Bool, _ opcode: UInt8) {
         switch operand.method {
         case .general, .generalOnlyRM:
             if !isMemory { op.rm = general(op.rm, log2: log2(operand)) }
@@ -328,14 +360,13 @@ struct Decoder {
             op.reg &= 7
         case .immediate:
             let size = log2(operand)
-            let value = size == 0 || operand.size == "w" ? nextUnsigned(log2: size) : nextSigned(log2: size)
+            let value = size == 0 || operand.size == .w ? nextUnsigned(log2: size) : nextSigned(log2: size)
             // ENTER alone has two: size in bits 0–15, level from bit 16.
-            let isSecond = row?.operands.first?.method == .immediate && row?.operands.first != operand
-            op.immediate |= isSecond ? value << 16 : value
+            op.immediate |= isSecond && row?.pointee.slots[0].method == .immediate ? value << 16 : value
         case .immediateSigned:
             op.immediate = nextSigned(log2: 0)
         case .branch:
-            op.immediate = nextSigned(log2: operand.size == "b" ? 0 : min(op.size, 2))
+            op.immediate = nextSigned(log2: operand.size == .b ? 0 : min(op.size, 2))
         case .far:
             let offset = nextUnsigned(log2: min(op.size, 2))
             op.immediate = nextUnsigned(log2: 1) << 32 | offset
@@ -359,14 +390,14 @@ struct Decoder {
 
     // MARK: Lowering
 
-    private mutating func lower(_ row: OpcodeRow, _ opcode: UInt8) {
-        op.sub = row.code
-        switch row.family {
+    private mutating func lower(_ row: UnsafePointer<OpcodeRow>) {
+        op.sub = row.pointee.code
+        switch row.pointee.family {
         case .x87: op.code = .x87
         case .sse: op.code = .sse
         case .system: op.code = .system
         case .integer:
-            guard let mnemonic = Mnemonic(rawValue: row.code) else { return }
+            guard let mnemonic = Mnemonic(rawValue: row.pointee.code) else { return }
             var lowering = Lowering(op: op, row: row, mode: mode, isMemory: isMemory, addressSize: addressSize)
             lowering.lower(mnemonic)
             op = lowering.op

@@ -14,7 +14,8 @@ struct Disassembler {
     func line(_ bytes: UnsafeBufferPointer<UInt8>, at address: UInt64) -> Line {
         guard let base = bytes.baseAddress else { return Line(text: "(nothing)", length: 0) }
         var decoder = Decoder(bytes: base, available: bytes.count, mode: mode)
-        guard case .decoded = decoder.decode(), decoder.op.code != .undefined, let row = decoder.row else {
+        guard case .decoded = decoder.decode(), decoder.op.code != .undefined, let row = decoder.row?.pointee
+        else {
             return Line(text: "(bad) " + hex(base[0], 2), length: 1)
         }
         let op = decoder.encoded
@@ -59,7 +60,7 @@ struct Disassembler {
     private func text(
         _ operand: Operand, _ op: DecodedOp, _ decoder: Decoder, _ row: OpcodeRow, end: UInt64
     ) -> String {
-        let size = operand.size == "b" ? 0 : decoder.log2(operand)
+        let size = operand.size == .b ? 0 : decoder.log2(operand)
         switch operand.method {
         case .general, .generalOnlyRM, .mmxRM, .xmmRM, .memory, .xmmOnlyRM, .mmxOnlyRM:
             if op.prefixes.contains(.memory) { return memory(op, decoder, size: operand, row: row) }
@@ -79,15 +80,15 @@ struct Disassembler {
         case .stackTop: return "st0"
         case .stackIndex: return "st\(op.rm & 7)"
         case .segment: return Self.segmentNames[Int(op.reg & 7) % 6]
-        case .segmentName: return operand.size.lowercased()
+        case .segmentName: return Self.segmentNames[Int(operand.segment)]
         case .control: return "cr\(op.reg)"
         case .debug: return "dr\(op.reg)"
         case .immediate, .immediateSigned:
             if row.operands.count == 2, row.operands.first?.method == .immediate {
-                return number(operand.size == "b" ? op.immediate >> 16 : op.immediate & 0xFFFF)
+                return number(operand.size == .b ? op.immediate >> 16 : op.immediate & 0xFFFF)
             }
             let bits =
-                operand.size == "w" ? 16 : operand.size == "b" && operand.method == .immediate ? 8 : 8 << Int(op.size)
+                operand.size == .w ? 16 : operand.size == .b && operand.method == .immediate ? 8 : 8 << Int(op.size)
             let value = bits == 64 ? op.immediate : op.immediate & ((1 << Int64(bits)) - 1)
             return "0x" + hex(UInt64(bitPattern: value), 1)
         case .branch:

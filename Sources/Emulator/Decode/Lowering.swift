@@ -2,11 +2,13 @@
 /// operands where that case expects them.
 struct Lowering {
     var op: DecodedOp
-    let row: OpcodeRow
+    let row: UnsafePointer<OpcodeRow>
     let mode: Decoder.Mode
     let isMemory: Bool
     /// log2 of bytes.
     let addressSize: UInt8
+
+    private var firstMethod: Operand.Method? { row.pointee.operandCount > 0 ? row.pointee.slots[0].method : nil }
 
     mutating func lower(_ mnemonic: Mnemonic) {
         if isByteOperation { op.size = 0 }
@@ -28,7 +30,7 @@ struct Lowering {
             op.sub = mnemonic == .shld ? 0 : 1
             op.code = .doubleShift
             // `rm` is the destination here as in ModRM; CL counts are marked by -1.
-            op.immediate = row.operands.last?.method == .countCL ? -1 : op.immediate
+            op.immediate = row.pointee.lastOperand.method == .countCL ? -1 : op.immediate
         case .movzx: extend(memory8: .movzxM8x16, memory16: .movzxM16x32, signed: false)
         case .movsx: extend(memory8: .movsxM8x16, memory16: .movsxM16x32, signed: true)
         case .movsxd:
@@ -41,7 +43,7 @@ struct Lowering {
         case .xchg:
             op.code = placeBinary() == .rr ? .at(.xchgRR8, UInt16(op.size)) : .at(.xchgMR8, UInt16(op.size))
             // 90h is NOP; 87 C0 is not: it clears the upper half.
-            if row.operands[0].method == .opcodeRegister, op.reg == 0, op.size >= 1 { op.code = .nop }
+            if row.pointee.slots[0].method == .opcodeRegister, op.reg == 0, op.size >= 1 { op.code = .nop }
         case .bswap:
             placeSingle()
             op.code = op.size == 3 ? .bswap64 : .bswap32
@@ -58,7 +60,7 @@ struct Lowering {
         case .xadd: op.code = .xadd
         case .cmpxchg8b: op.code = .cmpxchg8b
         case .movbe:
-            op.sub = row.operands.first?.method == .register ? 0 : 1
+            op.sub = firstMethod == .register ? 0 : 1
             op.code = .movbe
         case .movs, .cmps, .stos, .lods, .scas, .ins, .outs:
             op.sub = code - Mnemonic.movs.rawValue
@@ -97,16 +99,17 @@ struct Lowering {
 
     /// True when the destination, or a string operand, is a byte.
     private var isByteOperation: Bool {
-        guard let first = row.operands.first, let last = row.operands.last else { return false }
+        guard row.pointee.operandCount > 0 else { return false }
+        let first = row.pointee.slots[0], last = row.pointee.lastOperand
         let isOperand = first.method != .immediate && first.method != .immediateSigned && first.method != .branch
-        return first.size == "b" && isOperand || last.method == .source && last.size == "b"
+        return first.size == .b && isOperand || last.method == .source && last.size == .b
     }
 
     // MARK: Operand placement
 
     /// Puts the operands of a two-operand instruction where `OpCode`'s forms expect them.
     private mutating func placeBinary() -> OpCode.Form {
-        let first = row.operands[0].method, second = row.operands[1].method
+        let first = row.pointee.slots[0].method, second = row.pointee.slots[1].method
         switch first {
         case .general, .memory:
             let isImmediate = second == .immediate || second == .immediateSigned
@@ -140,7 +143,7 @@ struct Lowering {
     // MARK: Families
 
     private mutating func lowerShift(kind: UInt16) {
-        let isCL = row.operands[1].method == .countCL
+        let isCL = row.pointee.slots[1].method == .countCL
         placeSingle()
         // The count is masked to 5 bits, 6 for 64-bit operands (SDM vol. 2, SHL); -1 stands for CL.
         op.immediate = isCL ? -1 : op.immediate & (op.size == 3 ? 63 : 31)
@@ -155,7 +158,7 @@ struct Lowering {
 
     /// MOVZX and MOVSX: the source is a byte or a word, the destination `op.size`.
     private mutating func extend(memory8: OpCode, memory16: OpCode, signed: Bool) {
-        let isByte = row.operands[1].size == "b"
+        let isByte = row.pointee.slots[1].size == .b
         if signed {
             let first: OpCode = isMemory ? .movsxM8x16 : .movsxR8x16
             if !isByte && op.size == 1 {
@@ -174,7 +177,7 @@ struct Lowering {
     }
 
     private mutating func lowerMultiply(_ mnemonic: Mnemonic) {
-        switch (mnemonic, row.operands.count) {
+        switch (mnemonic, row.pointee.operandCount) {
         case (.imul, 2): op.code = .at(isMemory ? .imulRM16 : .imulRR16, UInt16(op.size) - 1)
         case (.imul, 3): op.code = .at(isMemory ? .imulRMI16 : .imulRRI16, UInt16(op.size) - 1)
         case (.mul, _): op.code = .mulWide
@@ -186,7 +189,7 @@ struct Lowering {
 
     private mutating func lowerBitTest(kind: UInt16) {
         op.sub = kind
-        let isImmediate = row.operands[1].method == .immediate
+        let isImmediate = row.pointee.slots[1].method == .immediate
         if isImmediate { op.immediate &= op.size == 3 ? 63 : op.size == 2 ? 31 : 15 }
         guard !isMemory, op.size >= 2 else {
             op.code = .bitTestGeneral
@@ -200,7 +203,7 @@ struct Lowering {
     private mutating func lowerStack(_ mnemonic: Mnemonic) {
         let isFlat32 = mode.isFlat && mode.isStack32 && !mode.is64 && op.size == 2
         let is64 = mode.is64 && op.size == 3
-        let operand = row.operands.first?.method
+        let operand = firstMethod
         switch mnemonic {
         case .push:
             let isImmediate = operand == .immediate || operand == .immediateSigned
@@ -230,7 +233,7 @@ struct Lowering {
     }
 
     private mutating func lowerBranch(_ mnemonic: Mnemonic) {
-        let isRelative = row.operands.first?.method == .branch
+        let isRelative = firstMethod == .branch
         switch mnemonic {
         case .jmp:
             if isRelative {

@@ -10,7 +10,10 @@
 /// - operands: SDM vol. 2, A.2.1; `-` for none.
 /// - attributes: `lock` may be locked, `priv` CPL 0, `end` ends a block, `i64` invalid in 64-bit mode, `o64` only there,
 ///   `d64` 64-bit operands by default there, `f64` always there, `osize` a mandatory 66 that also means 16-bit operands,
-///   `r:` `w:` `u:` flags read, written, undefined, and the family: `x87`, `sse`, `sys`.
+///   `ro` the first operand is only read, `una` 16 bytes of memory need no alignment, `mb` `mw` `mq` memory is a byte, word or
+///   quadword whatever the column says, `call` the translator calls the interpreter for it,
+///   `r:` `w:` `c:` `u:` flags read, written, written on a condition (a count of 0 writes none), undefined, and the family:
+///   `x87`, `sse`, `sys`.
 struct OpcodeRow {
     enum Map: Int { case one = 0, two, three38, three3A }
     enum MandatoryPrefix: UInt8 { case any, none, p66, pF3, pF2 }
@@ -18,7 +21,7 @@ struct OpcodeRow {
     enum Family: UInt8 { case integer, x87, sse, system }
 
     struct Attributes: OptionSet {
-        let rawValue: UInt16
+        let rawValue: UInt32
         static let lock = Attributes(rawValue: 1)
         static let privileged = Attributes(rawValue: 2)
         static let endsBlock = Attributes(rawValue: 4)
@@ -29,6 +32,16 @@ struct OpcodeRow {
         static let operandSizePrefix = Attributes(rawValue: 128)
         static let hasModRM = Attributes(rawValue: 256)
         static let plusRegister = Attributes(rawValue: 512)
+        /// The first operand is a source although it stands where destinations do: CMP, TEST, PUSH, DIV.
+        static let readsFirst = Attributes(rawValue: 1024)
+        /// Not to be copied into translated code: host and guest would differ, or it is not worth it.
+        static let called = Attributes(rawValue: 2048)
+        /// A 16-byte memory operand may lie anywhere; the others must be aligned.
+        static let unaligned = Attributes(rawValue: 4096)
+        /// The memory operand is smaller than the register of the same column.
+        static let memoryByte = Attributes(rawValue: 8192)
+        static let memoryWord = Attributes(rawValue: 16384)
+        static let memoryQuad = Attributes(rawValue: 32768)
     }
 
     var map = Map.one
@@ -40,15 +53,48 @@ struct OpcodeRow {
     /// The whole ModRM byte that selects the row, or nil.
     var exactModRM: UInt8?
     var mnemonic = ""
-    var operands: [Operand] = []
+    /// The operands in place, so that reading them counts no references; `operands` is the list of those that there are.
+    private(set) var slots = InlineArray<3, Operand>(repeating: Operand(method: .one, size: .none))
+    private(set) var operandCount = 0
     var attributes: Attributes = []
-    /// RFLAGS bits read, written and left undefined.
+    /// RFLAGS bits read, written for certain, written if the count is not 0, and left undefined.
     var flagsRead: UInt32 = 0
     var flagsWritten: UInt32 = 0
+    var flagsConditional: UInt32 = 0
     var flagsUndefined: UInt32 = 0
     var family = Family.integer
     /// Raw value in the family's enum: `Mnemonic`, `X87Code`, `SSECode` or `SystemCode`.
     var code: UInt16 = 0
+
+    var operands: [Operand] { (0..<operandCount).map { slots[$0] } }
+    /// The last operand; the first slot's filler where there is none.
+    var lastOperand: Operand { slots[max(operandCount - 1, 0)] }
+
+    /// False when there is no room.
+    fileprivate mutating func add(_ operand: Operand) -> Bool {
+        guard operandCount < 3 else { return false }
+        slots[operandCount] = operand
+        operandCount += 1
+        return true
+    }
+}
+
+/// Size letters of SDM vol. 2, A.2.2, as far as the tables use them.
+enum OperandSize: UInt8 {
+    case none
+    /// Byte, word, doubleword, quadword, double quadword.
+    case b, w, d, q, dq
+    /// By operand size: 16/32/64 bits; 32/64 bits; 16/32 bits.
+    case v, y, z
+    /// Far pointer, pair for BOUND, pseudo-descriptor, 80-bit real.
+    case p, a, s, t
+    /// Packed and scalar floating point; `x` any 128 bits.
+    case ps, pd, ss, sd, x
+
+    static let names: [String: OperandSize] = [
+        "": .none, "b": .b, "w": .w, "d": .d, "q": .q, "dq": .dq, "v": .v, "y": .y, "z": .z, "p": .p, "a": .a, "s": .s,
+        "t": .t, "ps": .ps, "pd": .pd, "ss": .ss, "sd": .sd, "x": .x,
+    ]
 }
 
 /// An operand as the tables write it: addressing method and size letter.
@@ -74,8 +120,9 @@ struct Operand: Equatable {
         case segmentName  // ES, CS, SS, DS, FS, GS in the opcode
     }
     var method: Method
-    /// The size letters: b w d q v y z p a s t dq ps pd ss sd …; for `segmentName` the name.
-    var size: String
+    var size: OperandSize
+    /// `SegmentIndex` of a `segmentName`.
+    var segment: UInt8 = 0
 }
 
 enum OpcodeTableError: Error { case row(String, String) }
@@ -147,7 +194,7 @@ extension OpcodeRow {
         if let list = words.popFirst(), list != "-" {
             for text in list.split(separator: ",") {
                 guard let operand = Operand(text: String(text)) else { throw fail("operand \(text)") }
-                operands.append(operand)
+                guard add(operand) else { throw fail("more than three operands") }
             }
         }
         for word in words { try addAttribute(word, fail) }
@@ -167,6 +214,12 @@ extension OpcodeRow {
         case "d64": attributes.insert(.default64)
         case "f64": attributes.insert(.forced64)
         case "osize": attributes.insert(.operandSizePrefix)
+        case "ro": attributes.insert(.readsFirst)
+        case "call": attributes.insert(.called)
+        case "una": attributes.insert(.unaligned)
+        case "mb": attributes.insert(.memoryByte)
+        case "mw": attributes.insert(.memoryWord)
+        case "mq": attributes.insert(.memoryQuad)
         case "x87": family = .x87
         case "sse": family = .sse
         case "sys": family = .system
@@ -187,6 +240,7 @@ extension OpcodeRow {
             switch kind {
             case "r:": flagsRead = mask
             case "w:": flagsWritten = mask
+            case "c:": flagsConditional = mask
             case "u:": flagsUndefined = mask
             default: throw fail("attribute \(word)")
             }
@@ -198,23 +252,28 @@ extension Operand {
     /// Reads one operand of a row; nil when the tables' notation has no such operand.
     init?(text: String) {
         switch text {
-        case "AL", "eAX": self.init(method: .accumulator, size: text == "AL" ? "b" : "v")
-        case "CL": self.init(method: .countCL, size: "b")
-        case "DX": self.init(method: .portDX, size: "w")
-        case "1": self.init(method: .one, size: "b")
-        case "ST", "ST0": self.init(method: .stackTop, size: "t")
-        case "STi": self.init(method: .stackIndex, size: "t")
-        case "ES", "CS", "SS", "DS", "FS", "GS": self.init(method: .segmentName, size: text)
-        case "Ibs": self.init(method: .immediateSigned, size: "b")
+        case "AL", "eAX": self.init(method: .accumulator, size: text == "AL" ? .b : .v)
+        case "CL": self.init(method: .countCL, size: .b)
+        case "DX": self.init(method: .portDX, size: .w)
+        case "1": self.init(method: .one, size: .b)
+        case "ST", "ST0": self.init(method: .stackTop, size: .t)
+        case "STi": self.init(method: .stackIndex, size: .t)
+        case "Ibs": self.init(method: .immediateSigned, size: .b)
         default:
+            if let index = ["ES", "CS", "SS", "DS", "FS", "GS"].firstIndex(of: text) {
+                self.init(method: .segmentName, size: .w, segment: UInt8(index))
+                return
+            }
             let methods: [Character: Method] = [
                 "A": .far, "C": .control, "D": .debug, "E": .general, "G": .register, "I": .immediate, "J": .branch,
                 "M": .memory, "O": .offset, "Q": .mmxRM, "P": .mmxRegister, "N": .mmxOnlyRM, "R": .generalOnlyRM,
                 "S": .segment, "U": .xmmOnlyRM, "V": .xmmRegister, "W": .xmmRM, "X": .source, "Y": .destination,
                 "Z": .opcodeRegister,
             ]
-            guard let letter = text.first, let method = methods[letter] else { return nil }
-            self.init(method: method, size: String(text.dropFirst()))
+            guard let letter = text.first, let method = methods[letter],
+                let size = OperandSize.names[String(text.dropFirst())]
+            else { return nil }
+            self.init(method: method, size: size)
         }
     }
 }

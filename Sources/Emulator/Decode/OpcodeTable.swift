@@ -1,8 +1,19 @@
 /// All opcode rows, parsed once, with an index by map and opcode byte.
-struct OpcodeTable {
+struct OpcodeTable: @unchecked Sendable {
+    // Unchecked: the pointers lead to memory that nobody writes after `init`.
     let rows: [OpcodeRow]
-    /// Row numbers by `map * 256 + opcode`, in table order: rows with a mandatory prefix or a narrower ModRM stand first.
-    let index: [[UInt16]]
+    /// The rows by `map * 256 + opcode`, those with a mandatory prefix or a narrower ModRM first; plain memory that is never freed, so that
+    /// the decoder copies no row and counts no references.
+    private let candidates: UnsafeMutablePointer<OpcodeRow>
+    private let starts: UnsafeMutablePointer<UInt16>
+
+    /// The rows that an opcode byte may mean, in the order in which they are tried.
+    @inline(__always) func candidates(_ map: OpcodeRow.Map, _ opcode: UInt8) -> UnsafeBufferPointer<OpcodeRow> {
+        // SAFETY: `starts` has one entry more than there are slots.
+        let slot = map.rawValue &* 256 &+ Int(opcode)
+        let first = Int(starts[slot])
+        return UnsafeBufferPointer(start: candidates + first, count: Int(starts[slot &+ 1]) &- first)
+    }
 
     /// Parsed at first use. A row that does not parse is a mistake in the source, found by any test that decodes.
     static let shared: OpcodeTable = {
@@ -37,7 +48,16 @@ struct OpcodeTable {
             }
         }
         self.rows = rows
-        self.index = index
+        let order = index.joined().map { rows[Int($0)] }
+        candidates = .allocate(capacity: order.count)
+        candidates.initialize(from: order, count: order.count)
+        starts = .allocate(capacity: index.count + 1)
+        var next = 0
+        for slot in index.indices {
+            starts[slot] = UInt16(next)
+            next += index[slot].count
+        }
+        starts[index.count] = UInt16(next)
     }
 
     private static func specificity(_ row: OpcodeRow) -> Int {

@@ -31,43 +31,43 @@ enum OpcodeTableInteger {
         23 /r        and      Gv,Ev      w:oszpc u:a
         24           and      AL,Ib      w:oszpc u:a
         25           and      eAX,Iz     w:oszpc u:a
-        27           daa      -          i64 r:ac w:szapc u:o
+        27           daa      -          i64 r:ac w:szapc u:o call
         28 /r        sub      Eb,Gb      lock w:oszapc
         29 /r        sub      Ev,Gv      lock w:oszapc
         2A /r        sub      Gb,Eb      w:oszapc
         2B /r        sub      Gv,Ev      w:oszapc
         2C           sub      AL,Ib      w:oszapc
         2D           sub      eAX,Iz     w:oszapc
-        2F           das      -          i64 r:ac w:szapc u:o
+        2F           das      -          i64 r:ac w:szapc u:o call
         30 /r        xor      Eb,Gb      lock w:oszpc u:a
         31 /r        xor      Ev,Gv      lock w:oszpc u:a
         32 /r        xor      Gb,Eb      w:oszpc u:a
         33 /r        xor      Gv,Ev      w:oszpc u:a
         34           xor      AL,Ib      w:oszpc u:a
         35           xor      eAX,Iz     w:oszpc u:a
-        37           aaa      -          i64 r:a w:ac u:oszp
-        38 /r        cmp      Eb,Gb      w:oszapc
-        39 /r        cmp      Ev,Gv      w:oszapc
-        3A /r        cmp      Gb,Eb      w:oszapc
-        3B /r        cmp      Gv,Ev      w:oszapc
-        3C           cmp      AL,Ib      w:oszapc
-        3D           cmp      eAX,Iz     w:oszapc
-        3F           aas      -          i64 r:a w:ac u:oszp
+        37           aaa      -          i64 r:a w:ac u:oszp call
+        38 /r        cmp      Eb,Gb      w:oszapc ro
+        39 /r        cmp      Ev,Gv      w:oszapc ro
+        3A /r        cmp      Gb,Eb      w:oszapc ro
+        3B /r        cmp      Gv,Ev      w:oszapc ro
+        3C           cmp      AL,Ib      w:oszapc ro
+        3D           cmp      eAX,Iz     w:oszapc ro
+        3F           aas      -          i64 r:a w:ac u:oszp call
         40+r         inc      Zv         i64 w:oszap
         48+r         dec      Zv         i64 w:oszap
         50+r         push     Zv         d64
         58+r         pop      Zv         d64
-        60           pusha    -          i64
-        61           popa     -          i64
+        60           pusha    -          i64 call
+        61           popa     -          i64 call
         63 /r        movsxd   Gv,Ed      o64
         68           push     Iz         d64
         69 /r        imul     Gv,Ev,Iz   w:oc u:szap
         6A           push     Ibs        d64
         6B /r        imul     Gv,Ev,Ibs  w:oc u:szap
-        6C           ins      Yb,DX      end
-        6D           ins      Yv,DX      end
-        6E           outs     DX,Xb      end
-        6F           outs     DX,Xv      end
+        6C           ins      Yb,DX      end call
+        6D           ins      Yv,DX      end call
+        6E           outs     DX,Xb      end call
+        6F           outs     DX,Xv      end call
         70           jo       Jb         end f64 r:o
         71           jno      Jb         end f64 r:o
         72           jb       Jb         end f64 r:c
@@ -91,7 +91,7 @@ enum OpcodeTableInteger {
         80 /4        and      Eb,Ib      lock w:oszpc u:a
         80 /5        sub      Eb,Ib      lock w:oszapc
         80 /6        xor      Eb,Ib      lock w:oszpc u:a
-        80 /7        cmp      Eb,Ib      w:oszapc
+        80 /7        cmp      Eb,Ib      w:oszapc ro
         81 /0        add      Ev,Iz      lock w:oszapc
         81 /1        or       Ev,Iz      lock w:oszpc u:a
         81 /2        adc      Ev,Iz      lock r:c w:oszapc
@@ -99,7 +99,7 @@ enum OpcodeTableInteger {
         81 /4        and      Ev,Iz      lock w:oszpc u:a
         81 /5        sub      Ev,Iz      lock w:oszapc
         81 /6        xor      Ev,Iz      lock w:oszpc u:a
-        81 /7        cmp      Ev,Iz      w:oszapc
+        81 /7        cmp      Ev,Iz      w:oszapc ro
         82 /0        add      Eb,Ib      i64 lock w:oszapc
         82 /1        or       Eb,Ib      i64 lock w:oszpc u:a
         82 /2        adc      Eb,Ib      i64 lock r:c w:oszapc
@@ -107,7 +107,7 @@ enum OpcodeTableInteger {
         82 /4        and      Eb,Ib      i64 lock w:oszpc u:a
         82 /5        sub      Eb,Ib      i64 lock w:oszapc
         82 /6        xor      Eb,Ib      i64 lock w:oszpc u:a
-        82 /7        cmp      Eb,Ib      i64 w:oszapc
+        82 /7        cmp      Eb,Ib      i64 w:oszapc ro
         83 /0        add      Ev,Ibs     lock w:oszapc
         83 /1        or       Ev,Ibs     lock w:oszpc u:a
         83 /2        adc      Ev,Ibs     lock r:c w:oszapc
@@ -115,9 +115,9 @@ enum OpcodeTableInteger {
         83 /4        and      Ev,Ibs     lock w:oszpc u:a
         83 /5        sub      Ev,Ibs     lock w:oszapc
         83 /6        xor      Ev,Ibs     lock w:oszpc u:a
-        83 /7        cmp      Ev,Ibs     w:oszapc
-        84 /r        test     Eb,Gb      w:oszpc u:a
-        85 /r        test     Ev,Gv      w:oszpc u:a
+        83 /7        cmp      Ev,Ibs     w:oszapc ro
+        84 /r        test     Eb,Gb      w:oszpc u:a ro
+        85 /r        test     Ev,Gv      w:oszpc u:a ro
         86 /r        xchg     Eb,Gb      lock
         87 /r        xchg     Ev,Gv      lock
         88 /r        mov      Eb,Gb
@@ -143,41 +143,41 @@ enum OpcodeTableInteger {
         A1           mov      eAX,Ov
         A2           mov      Ob,AL
         A3           mov      Ov,eAX
-        A4           movs     Yb,Xb
-        A5           movs     Yv,Xv
-        A6           cmps     Xb,Yb      w:oszapc
-        A7           cmps     Xv,Yv      w:oszapc
-        A8           test     AL,Ib      w:oszpc u:a
-        A9           test     eAX,Iz     w:oszpc u:a
-        AA           stos     Yb,AL
-        AB           stos     Yv,eAX
-        AC           lods     AL,Xb
-        AD           lods     eAX,Xv
-        AE           scas     AL,Yb      w:oszapc
-        AF           scas     eAX,Yv     w:oszapc
+        A4           movs     Yb,Xb call
+        A5           movs     Yv,Xv call
+        A6           cmps     Xb,Yb      c:oszapc call
+        A7           cmps     Xv,Yv      c:oszapc call
+        A8           test     AL,Ib      w:oszpc u:a ro
+        A9           test     eAX,Iz     w:oszpc u:a ro
+        AA           stos     Yb,AL call
+        AB           stos     Yv,eAX call
+        AC           lods     AL,Xb call
+        AD           lods     eAX,Xv call
+        AE           scas     AL,Yb      c:oszapc call
+        AF           scas     eAX,Yv     c:oszapc call
         B0+r         mov      Zb,Ib
         B8+r         mov      Zv,Iv
-        C0 /0        rol      Eb,Ib      w:oc
-        C0 /1        ror      Eb,Ib      w:oc
-        C0 /2        rcl      Eb,Ib      r:c w:oc
-        C0 /3        rcr      Eb,Ib      r:c w:oc
-        C0 /4        shl      Eb,Ib      w:oszpc u:a
-        C0 /5        shr      Eb,Ib      w:oszpc u:a
-        C0 /6        shl      Eb,Ib      w:oszpc u:a
-        C0 /7        sar      Eb,Ib      w:oszpc u:a
-        C1 /0        rol      Ev,Ib      w:oc
-        C1 /1        ror      Ev,Ib      w:oc
-        C1 /2        rcl      Ev,Ib      r:c w:oc
-        C1 /3        rcr      Ev,Ib      r:c w:oc
-        C1 /4        shl      Ev,Ib      w:oszpc u:a
-        C1 /5        shr      Ev,Ib      w:oszpc u:a
-        C1 /6        shl      Ev,Ib      w:oszpc u:a
-        C1 /7        sar      Ev,Ib      w:oszpc u:a
+        C0 /0        rol      Eb,Ib      c:oc
+        C0 /1        ror      Eb,Ib      c:oc
+        C0 /2        rcl      Eb,Ib      r:c c:oc
+        C0 /3        rcr      Eb,Ib      r:c c:oc
+        C0 /4        shl      Eb,Ib      c:oszpc u:a
+        C0 /5        shr      Eb,Ib      c:oszpc u:a
+        C0 /6        shl      Eb,Ib      c:oszpc u:a
+        C0 /7        sar      Eb,Ib      c:oszpc u:a
+        C1 /0        rol      Ev,Ib      c:oc
+        C1 /1        ror      Ev,Ib      c:oc
+        C1 /2        rcl      Ev,Ib      r:c c:oc
+        C1 /3        rcr      Ev,Ib      r:c c:oc
+        C1 /4        shl      Ev,Ib      c:oszpc u:a
+        C1 /5        shr      Ev,Ib      c:oszpc u:a
+        C1 /6        shl      Ev,Ib      c:oszpc u:a
+        C1 /7        sar      Ev,Ib      c:oszpc u:a
         C2           ret      Iw         end f64
         C3           ret      -          end f64
         C6 /0        mov      Eb,Ib
         C7 /0        mov      Ev,Iz
-        C8           enter    Iw,Ib      d64
+        C8           enter    Iw,Ib      d64 call
         C9           leave    -          d64
         D0 /0        rol      Eb,1       w:oc
         D0 /1        ror      Eb,1       w:oc
@@ -195,26 +195,26 @@ enum OpcodeTableInteger {
         D1 /5        shr      Ev,1       w:oszpc u:a
         D1 /6        shl      Ev,1       w:oszpc u:a
         D1 /7        sar      Ev,1       w:oszpc u:a
-        D2 /0        rol      Eb,CL      w:oc
-        D2 /1        ror      Eb,CL      w:oc
-        D2 /2        rcl      Eb,CL      r:c w:oc
-        D2 /3        rcr      Eb,CL      r:c w:oc
-        D2 /4        shl      Eb,CL      w:oszpc u:a
-        D2 /5        shr      Eb,CL      w:oszpc u:a
-        D2 /6        shl      Eb,CL      w:oszpc u:a
-        D2 /7        sar      Eb,CL      w:oszpc u:a
-        D3 /0        rol      Ev,CL      w:oc
-        D3 /1        ror      Ev,CL      w:oc
-        D3 /2        rcl      Ev,CL      r:c w:oc
-        D3 /3        rcr      Ev,CL      r:c w:oc
-        D3 /4        shl      Ev,CL      w:oszpc u:a
-        D3 /5        shr      Ev,CL      w:oszpc u:a
-        D3 /6        shl      Ev,CL      w:oszpc u:a
-        D3 /7        sar      Ev,CL      w:oszpc u:a
-        D4           aam      Ib         i64 w:szp u:oac
-        D5           aad      Ib         i64 w:szp u:oac
-        D6           salc     -          i64 r:c
-        D7           xlat     -
+        D2 /0        rol      Eb,CL      c:oc
+        D2 /1        ror      Eb,CL      c:oc
+        D2 /2        rcl      Eb,CL      r:c c:oc
+        D2 /3        rcr      Eb,CL      r:c c:oc
+        D2 /4        shl      Eb,CL      c:oszpc u:a
+        D2 /5        shr      Eb,CL      c:oszpc u:a
+        D2 /6        shl      Eb,CL      c:oszpc u:a
+        D2 /7        sar      Eb,CL      c:oszpc u:a
+        D3 /0        rol      Ev,CL      c:oc
+        D3 /1        ror      Ev,CL      c:oc
+        D3 /2        rcl      Ev,CL      r:c c:oc
+        D3 /3        rcr      Ev,CL      r:c c:oc
+        D3 /4        shl      Ev,CL      c:oszpc u:a
+        D3 /5        shr      Ev,CL      c:oszpc u:a
+        D3 /6        shl      Ev,CL      c:oszpc u:a
+        D3 /7        sar      Ev,CL      c:oszpc u:a
+        D4           aam      Ib         i64 w:szp u:oac call
+        D5           aad      Ib         i64 w:szp u:oac call
+        D6           salc     -          i64 r:c call
+        D7           xlat     - call
         E0           loopne   Jb         end f64 r:z
         E1           loope    Jb         end f64 r:z
         E2           loop     Jb         end f64
@@ -223,22 +223,22 @@ enum OpcodeTableInteger {
         E9           jmp      Jz         end f64
         EB           jmp      Jb         end f64
         F5           cmc      -          r:c w:c
-        F6 /0        test     Eb,Ib      w:oszpc u:a
-        F6 /1        test     Eb,Ib      w:oszpc u:a
+        F6 /0        test     Eb,Ib      w:oszpc u:a ro
+        F6 /1        test     Eb,Ib      w:oszpc u:a ro
         F6 /2        not      Eb         lock
         F6 /3        neg      Eb         lock w:oszapc
-        F6 /4        mul      Eb         w:oc u:szap
-        F6 /5        imul     Eb         w:oc u:szap
-        F6 /6        div      Eb         u:oszapc
-        F6 /7        idiv     Eb         u:oszapc
-        F7 /0        test     Ev,Iz      w:oszpc u:a
-        F7 /1        test     Ev,Iz      w:oszpc u:a
+        F6 /4        mul      Eb         w:oc u:szap ro
+        F6 /5        imul     Eb         w:oc u:szap ro
+        F6 /6        div      Eb         u:oszapc ro
+        F6 /7        idiv     Eb         u:oszapc ro
+        F7 /0        test     Ev,Iz      w:oszpc u:a ro
+        F7 /1        test     Ev,Iz      w:oszpc u:a ro
         F7 /2        not      Ev         lock
         F7 /3        neg      Ev         lock w:oszapc
-        F7 /4        mul      Ev         w:oc u:szap
-        F7 /5        imul     Ev         w:oc u:szap
-        F7 /6        div      Ev         u:oszapc
-        F7 /7        idiv     Ev         u:oszapc
+        F7 /4        mul      Ev         w:oc u:szap ro
+        F7 /5        imul     Ev         w:oc u:szap ro
+        F7 /6        div      Ev         u:oszapc ro
+        F7 /7        idiv     Ev         u:oszapc ro
         F8           clc      -          w:c
         F9           stc      -          w:c
         FC           cld      -
@@ -247,18 +247,18 @@ enum OpcodeTableInteger {
         FE /1        dec      Eb         lock w:oszap
         FF /0        inc      Ev         lock w:oszap
         FF /1        dec      Ev         lock w:oszap
-        FF /2        call     Ev         end f64
-        FF /4        jmp      Ev         end f64
-        FF /6        push     Ev         d64
-        0F 0D /rm    nop      Ev
-        0F 18 /r     nop      Ev
-        0F 19 /r     nop      Ev
-        0F 1A /r     nop      Ev
-        0F 1B /r     nop      Ev
-        0F 1C /r     nop      Ev
-        0F 1D /r     nop      Ev
-        0F 1E /r     nop      Ev
-        0F 1F /r     nop      Ev
+        FF /2        call     Ev         end f64 ro
+        FF /4        jmp      Ev         end f64 ro
+        FF /6        push     Ev         d64 ro
+        0F 0D /rm    nop      Ev ro
+        0F 18 /r     nop      Ev ro
+        0F 19 /r     nop      Ev ro
+        0F 1A /r     nop      Ev ro
+        0F 1B /r     nop      Ev ro
+        0F 1C /r     nop      Ev ro
+        0F 1D /r     nop      Ev ro
+        0F 1E /r     nop      Ev ro
+        0F 1F /r     nop      Ev ro
         0F 40 /r     cmovo    Gv,Ev      r:o
         0F 41 /r     cmovno   Gv,Ev      r:o
         0F 42 /r     cmovb    Gv,Ev      r:c
@@ -307,12 +307,12 @@ enum OpcodeTableInteger {
         0F 9D /r     setge    Eb         r:os
         0F 9E /r     setle    Eb         r:osz
         0F 9F /r     setg     Eb         r:osz
-        0F A3 /r     bt       Ev,Gv      w:c u:osap
-        0F A4 /r     shld     Ev,Gv,Ib   w:oszpc u:a
-        0F A5 /r     shld     Ev,Gv,CL   w:oszpc u:a
+        0F A3 /r     bt       Ev,Gv      w:c u:osap ro
+        0F A4 /r     shld     Ev,Gv,Ib   c:oszpc u:a
+        0F A5 /r     shld     Ev,Gv,CL   c:oszpc u:a
         0F AB /r     bts      Ev,Gv      lock w:c u:osap
-        0F AC /r     shrd     Ev,Gv,Ib   w:oszpc u:a
-        0F AD /r     shrd     Ev,Gv,CL   w:oszpc u:a
+        0F AC /r     shrd     Ev,Gv,Ib   c:oszpc u:a
+        0F AD /r     shrd     Ev,Gv,CL   c:oszpc u:a
         0F AF /r     imul     Gv,Ev      w:oc u:szap
         0F B0 /r     cmpxchg  Eb,Gb      lock w:oszapc
         0F B1 /r     cmpxchg  Ev,Gv      lock w:oszapc
@@ -320,7 +320,7 @@ enum OpcodeTableInteger {
         0F B6 /r     movzx    Gv,Eb
         0F B7 /r     movzx    Gv,Ew
         F3 0F B8 /r  popcnt   Gv,Ev      w:oszapc
-        0F BA /4     bt       Ev,Ib      w:c u:osap
+        0F BA /4     bt       Ev,Ib      w:c u:osap ro
         0F BA /5     bts      Ev,Ib      lock w:c u:osap
         0F BA /6     btr      Ev,Ib      lock w:c u:osap
         0F BA /7     btc      Ev,Ib      lock w:c u:osap
@@ -332,11 +332,11 @@ enum OpcodeTableInteger {
         0F C0 /r     xadd     Eb,Gb      lock w:oszapc
         0F C1 /r     xadd     Ev,Gv      lock w:oszapc
         NP 0F C3 /rm movnti   My,Gy
-        0F C7 /1m    cmpxchg8b Mq        lock w:z
+        0F C7 /1m    cmpxchg8b Mq        lock w:z call
         0F C8+r      bswap    Zv
-        NP 0F 38 F0 /rm movbe Gv,Mv
-        66 0F 38 F0 /rm movbe Gv,Mv      osize
-        NP 0F 38 F1 /rm movbe Mv,Gv
-        66 0F 38 F1 /rm movbe Mv,Gv      osize
+        NP 0F 38 F0 /rm movbe Gv,Mv call
+        66 0F 38 F0 /rm movbe Gv,Mv      osize call
+        NP 0F 38 F1 /rm movbe Mv,Gv call
+        66 0F 38 F1 /rm movbe Mv,Gv      osize call
         """
 }

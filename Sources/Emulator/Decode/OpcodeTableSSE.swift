@@ -5,12 +5,12 @@
 enum OpcodeTableSSE {
     static let text: StaticString = """
         # Moves
-        NP 0F 10 /r  movups        Vps,Wps       sse
-        66 0F 10 /r  movupd        Vpd,Wpd       sse
+        NP 0F 10 /r  movups        Vps,Wps       sse una
+        66 0F 10 /r  movupd        Vpd,Wpd       sse una
         F3 0F 10 /r  movss         Vss,Wss       sse
         F2 0F 10 /r  movsd         Vsd,Wsd       sse
-        NP 0F 11 /r  movups_store  Wps,Vps       sse
-        66 0F 11 /r  movupd_store  Wpd,Vpd       sse
+        NP 0F 11 /r  movups_store  Wps,Vps       sse una
+        66 0F 11 /r  movupd_store  Wpd,Vpd       sse una
         F3 0F 11 /r  movss_store   Wss,Vss       sse
         F2 0F 11 /r  movsd_store   Wsd,Vsd       sse
         NP 0F 12 /rm movlps        Vq,Mq         sse
@@ -41,15 +41,15 @@ enum OpcodeTableSSE {
         66 0F 6E /r  movd          Vd,Ey         sse
         66 0F 7E /r  movd_store    Ey,Vd         sse
         66 0F 6F /r  movdqa        Vx,Wx         sse
-        F3 0F 6F /r  movdqu        Vx,Wx         sse
+        F3 0F 6F /r  movdqu        Vx,Wx         sse una
         66 0F 7F /r  movdqa_store  Wx,Vx         sse
-        F3 0F 7F /r  movdqu_store  Wx,Vx         sse
+        F3 0F 7F /r  movdqu_store  Wx,Vx         sse una
         F3 0F 7E /r  movq          Vq,Wq         sse
         66 0F D6 /r  movq_store    Wq,Vq         sse
         66 0F D7 /rr pmovmskb      Gd,Ux         sse
         66 0F E7 /rm movntdq       Mx,Vx         sse
-        F2 0F F0 /rm lddqu         Vx,Mx         sse
-        66 0F F7 /rr maskmovdqu    Vx,Ux         sse
+        F2 0F F0 /rm lddqu         Vx,Mx         sse una
+        66 0F F7 /rr maskmovdqu    Vx,Ux         sse call
         66 0F 38 2A /rm movntdqa   Vx,Mx         sse
 
         # Floating-point arithmetic
@@ -57,10 +57,10 @@ enum OpcodeTableSSE {
         66 0F 51 /r  sqrtpd        Vpd,Wpd       sse
         F3 0F 51 /r  sqrtss        Vss,Wss       sse
         F2 0F 51 /r  sqrtsd        Vsd,Wsd       sse
-        NP 0F 52 /r  rsqrtps       Vps,Wps       sse
-        F3 0F 52 /r  rsqrtss       Vss,Wss       sse
-        NP 0F 53 /r  rcpps         Vps,Wps       sse
-        F3 0F 53 /r  rcpss         Vss,Wss       sse
+        NP 0F 52 /r  rsqrtps       Vps,Wps       sse call
+        F3 0F 52 /r  rsqrtss       Vss,Wss       sse call
+        NP 0F 53 /r  rcpps         Vps,Wps       sse call
+        F3 0F 53 /r  rcpss         Vss,Wss       sse call
         NP 0F 58 /r  addps         Vps,Wps       sse
         66 0F 58 /r  addpd         Vpd,Wpd       sse
         F3 0F 58 /r  addss         Vss,Wss       sse
@@ -119,7 +119,7 @@ enum OpcodeTableSSE {
         66 0F 2D /r  cvtpd2pi      Pq,Wpd        sse
         F3 0F 2D /r  cvtss2si      Gy,Wss        sse
         F2 0F 2D /r  cvtsd2si      Gy,Wsd        sse
-        NP 0F 5A /r  cvtps2pd      Vpd,Wps       sse
+        NP 0F 5A /r  cvtps2pd      Vpd,Wps       sse mq
         66 0F 5A /r  cvtpd2ps      Vps,Wpd       sse
         F3 0F 5A /r  cvtss2sd      Vsd,Wss       sse
         F2 0F 5A /r  cvtsd2ss      Vss,Wsd       sse
@@ -127,7 +127,7 @@ enum OpcodeTableSSE {
         66 0F 5B /r  cvtps2dq      Vx,Wps        sse
         F3 0F 5B /r  cvttps2dq     Vx,Wps        sse
         66 0F E6 /r  cvttpd2dq     Vx,Wpd        sse
-        F3 0F E6 /r  cvtdq2pd      Vpd,Wx        sse
+        F3 0F E6 /r  cvtdq2pd      Vpd,Wx        sse mq
         F2 0F E6 /r  cvtpd2dq      Vx,Wpd        sse
 
         # Bitwise, shuffles, blends
@@ -169,13 +169,13 @@ enum OpcodeTableSSE {
         66 0F 3A 0D /r blendpd     Vx,Wx,Ib      sse
         66 0F 3A 0E /r pblendw     Vx,Wx,Ib      sse
         66 0F 38 17 /r ptest       Vx,Wx         sse w:oszapc
-        66 0F C4 /r  pinsrw        Vx,Ed,Ib      sse
+        66 0F C4 /r  pinsrw        Vx,Ed,Ib      sse mw
         66 0F C5 /rr pextrw        Gd,Ux,Ib      sse
-        66 0F 3A 14 /r pextrb      Ed,Vx,Ib      sse
-        66 0F 3A 15 /r pextrw_store Ed,Vx,Ib     sse
+        66 0F 3A 14 /r pextrb      Ed,Vx,Ib      sse mb
+        66 0F 3A 15 /r pextrw_store Ed,Vx,Ib     sse mw
         66 0F 3A 16 /r pextrd      Ey,Vx,Ib      sse
         66 0F 3A 17 /r extractps   Ed,Vx,Ib      sse
-        66 0F 3A 20 /r pinsrb      Vx,Ed,Ib      sse
+        66 0F 3A 20 /r pinsrb      Vx,Ed,Ib      sse mb
         66 0F 3A 21 /r insertps    Vx,Wd,Ib      sse
         66 0F 3A 22 /r pinsrd      Vx,Ey,Ib      sse
         66 0F 38 20 /r pmovsxbw    Vx,Wq         sse
@@ -256,10 +256,10 @@ enum OpcodeTableSSE {
         66 0F 65 /r  pcmpgtw       Vx,Wx         sse
         66 0F 66 /r  pcmpgtd       Vx,Wx         sse
         66 0F 38 37 /r pcmpgtq     Vx,Wx         sse
-        66 0F 3A 60 /r pcmpestrm   Vx,Wx,Ib      sse w:oszapc
-        66 0F 3A 61 /r pcmpestri   Vx,Wx,Ib      sse w:oszapc
-        66 0F 3A 62 /r pcmpistrm   Vx,Wx,Ib      sse w:oszapc
-        66 0F 3A 63 /r pcmpistri   Vx,Wx,Ib      sse w:oszapc
+        66 0F 3A 60 /r pcmpestrm   Vx,Wx,Ib      sse w:oszapc una
+        66 0F 3A 61 /r pcmpestri   Vx,Wx,Ib      sse w:oszapc una
+        66 0F 3A 62 /r pcmpistrm   Vx,Wx,Ib      sse w:oszapc una
+        66 0F 3A 63 /r pcmpistri   Vx,Wx,Ib      sse w:oszapc una
 
         # Shifts: by the low quadword of the source, then by an immediate
         66 0F D1 /r  psrlw         Vx,Wx         sse
@@ -286,16 +286,16 @@ enum OpcodeTableSSE {
         F2 0F D6 /rr movdq2q       Pq,Uq         sse
 
         # State
-        NP 0F AE /0m fxsave        M             sse
-        NP 0F AE /1m fxrstor       M             sse
-        NP 0F AE /2m ldmxcsr       Md            sse
-        NP 0F AE /3m stmxcsr       Md            sse
+        NP 0F AE /0m fxsave        M             sse call
+        NP 0F AE /1m fxrstor       M             sse call
+        NP 0F AE /2m ldmxcsr       Md            sse call
+        NP 0F AE /3m stmxcsr       Md            sse call
 
         # No register file of their own: neither CR0.TS nor CR4.OSFXSR matters
         NP 0F AE /5r lfence        -             sse
         NP 0F AE /6r mfence        -             sse
         NP 0F AE /7r sfence        -             sse
-        NP 0F AE /7m clflush       Mb            sse
+        NP 0F AE /7m clflush       Mb            sse call
         F2 0F 38 F0 /r crc32b      Gy,Eb         sse
         F2 0F 38 F1 /r crc32       Gy,Ev         sse
         """

@@ -22,16 +22,16 @@ enum OpcodeTableSystem {
         0F B2 /rm    lss        Gv,Mp      sys
         0F B4 /rm    lfs        Gv,Mp      sys
         0F B5 /rm    lgs        Gv,Mp      sys
-        9A           callFar    Ap         i64 end sys
-        EA           jmpFar     Ap         i64 end sys
-        FF /3m       callFar    Mp         end sys
-        FF /5m       jmpFar     Mp         end sys
+        9A           callFar    Ap         i64 end sys r:oszapc
+        EA           jmpFar     Ap         i64 end sys r:oszapc
+        FF /3m       callFar    Mp         end sys r:oszapc
+        FF /5m       jmpFar     Mp         end sys r:oszapc
         CA           retFar     Iw         end sys
         CB           retFar     -          end sys
-        CC           int3       -          end sys
-        CD           int        Ib         end sys
+        CC           int3       -          end sys r:oszapc
+        CD           int        Ib         end sys r:oszapc
         CE           into       -          i64 end sys r:o
-        F1           int1       -          end sys
+        F1           int1       -          end sys r:oszapc
         CF           iret       -          end sys w:oszapc
         9C           pushf      -          d64 sys r:oszapc
         9D           popf       -          d64 end sys w:oszapc
@@ -69,9 +69,9 @@ enum OpcodeTableSystem {
         0F 01 =F9    rdtscp     -          sys
         0F 02 /r     lar        Gv,Ew      sys w:z
         0F 03 /r     lsl        Gv,Ew      sys w:z
-        0F 05        syscall    -          end sys
+        0F 05        syscall    -          end sys r:oszapc
         0F 06        clts       -          priv end sys
-        0F 07        sysret     -          priv end sys
+        0F 07        sysret     -          priv end sys w:oszapc
         0F 08        invd       -          priv sys
         0F 09        wbinvd     -          priv sys
         0F 0B        ud2        -          end sys

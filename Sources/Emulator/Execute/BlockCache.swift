@@ -1,5 +1,3 @@
-import Glibc
-
 /// What of the CPU's mode changes how bytes decode or what a decoded instruction does without asking again.
 enum ModeKey {
     static let code32: UInt32 = 1
@@ -9,19 +7,32 @@ enum ModeKey {
     static let user: UInt32 = 16
 }
 
-/// A run of decoded instructions that starts at a physical address and stays inside its page.
+/// A run of decoded instructions that starts at a physical address and stays inside its page; or one instruction that
+/// goes on in another page.
 struct Block {
     var physical: UInt64
+    /// Physical page in which a crossing instruction ends; `noPage` for all others.
+    var secondPage: UInt64 = Block.noPage
     var mode: UInt32
     /// Instructions, without the closing `endOfBlock`.
     var count: Int32
     var byteLength: UInt16
-    var isLive: Bool
+    var isLive = true
     /// Directly linked successors in the same page: after the last instruction, and at its branch target.
     var next: UnsafeMutablePointer<Block>?
     var taken: UnsafeMutablePointer<Block>?
     var hashNext: UnsafeMutablePointer<Block>?
     var pageNext: UnsafeMutablePointer<Block>?
+    /// The next crossing block that ends in `secondPage`.
+    var crossingNext: UnsafeMutablePointer<Block>?
+    /// Translated code for this block at `entryLinear`; nil: none.
+    var entry: UnsafeMutableRawPointer?
+    var entryLinear: UInt64 = 0
+    /// Times that the interpreter ran it: what is hot gets translated.
+    var heat: Int32 = 0
+
+    static let noPage = ~UInt64(0)
+    var crossesPage: Bool { secondPage != Block.noPage }
 
     /// Instructions follow the header in the arena.
     static let headerBytes = (MemoryLayout<Block>.size + 31) & ~31
@@ -31,6 +42,11 @@ extension UnsafeMutablePointer where Pointee == Block {
     @inline(__always) var ops: UnsafeMutablePointer<DecodedOp> {
         // SAFETY: BlockCache allocates header and instructions as one piece.
         UnsafeMutableRawPointer(self).advanced(by: Block.headerBytes).assumingMemoryBound(to: DecodedOp.self)
+    }
+
+    /// Bytes of the block in the page where it starts.
+    var bytesInFirstPage: UInt64 {
+        pointee.crossesPage ? 4096 - pointee.physical & 0xFFF : UInt64(pointee.byteLength)
     }
 }
 
@@ -42,63 +58,51 @@ extension UnsafeMutablePointer where Pointee == Block {
 final class BlockCache {
     typealias Pointer = UnsafeMutablePointer<Block>
 
-    private struct Page {
-        var first: Pointer?
-        /// One bit for each 128 bytes that some block covers.
-        var lines: UInt32
-    }
-
-    /// An entry of the jump cache: linear address and mode straight to a block.
-    struct Jump {
-        var linear: UInt64
-        /// Generation of translations in the upper half, mode key in the lower.
-        var tag: UInt64
-        var block: Pointer?
-    }
-
     static let arenaBytes = 24 << 20
-    private static let hashCount = 1 << 14
-    static let jumpCount = 1 << 12
+    private static let hashBits: UInt64 = 17
+    private static let hashCount = 1 << hashBits
+    /// Stray stores that a page with code takes before it is given up to data.
+    private static let strayLimit = 64
+    private static let longestPatience: UInt16 = 8
 
     private let arena: UnsafeMutableRawPointer
     private var used = 0
     private let heads: UnsafeMutablePointer<Pointer?>
-    let jumps: UnsafeMutablePointer<Jump>
-    private var pages: [UInt64: Page] = [:]
-    private(set) var generation: UInt64 = 1
+    private let pages: CodePages
+    /// Counts flushes: a pointer from before one leads nowhere.
+    private(set) var epoch: UInt64 = 0
     /// Set when everything must go; honoured between blocks.
     private(set) var flushRequested = false
     /// Called when a page gets its first block: the CPU drops store translations to it.
     var pageBecameCode: (UInt64) -> Void = { _ in }
+    /// Called when code of a page was thrown away (physical address of the page, its 128-byte lines).
+    var codeRetired: (UInt64, UInt32) -> Void = { _, _ in }
+    /// Called when everything was thrown away.
+    var flushed: () -> Void = {}
 
-    init() {
+    init(pages: CodePages) {
+        self.pages = pages
         arena = .allocate(byteCount: Self.arenaBytes, alignment: 64)
         heads = .allocate(capacity: Self.hashCount)
         heads.initialize(repeating: nil, count: Self.hashCount)
-        jumps = .allocate(capacity: Self.jumpCount)
-        jumps.initialize(repeating: Jump(linear: 0, tag: 0, block: nil), count: Self.jumpCount)
     }
 
     deinit {
         arena.deallocate()
         heads.deallocate()
-        jumps.deallocate()
     }
 
     // MARK: Lookup
 
-    @inline(__always) static func jumpIndex(_ linear: UInt64) -> Int {
-        Int(truncatingIfNeeded: (linear ^ (linear &>> 12)) & UInt64(jumpCount - 1))
+    /// Fibonacci hashing: page offsets and mode bits all reach the upper bits.
+    @inline(__always) private static func hash(_ physical: UInt64, _ mode: UInt32) -> Int {
+        Int(truncatingIfNeeded: ((physical ^ UInt64(mode) << 40) &* 0x9E37_79B9_7F4A_7C15) >> (64 - hashBits))
     }
 
-    @inline(__always) func tag(mode: UInt32) -> UInt64 { generation << 32 | UInt64(mode) }
-
-    private static func hash(_ physical: UInt64, _ mode: UInt32) -> Int {
-        Int(truncatingIfNeeded: (physical ^ (physical >> 13) ^ UInt64(mode) << 5) & UInt64(hashCount - 1))
-    }
-
-    func find(_ physical: UInt64, mode: UInt32) -> Pointer? {
-        var candidate = heads[Self.hash(physical, mode)]
+    /// The first block of this address and mode at or behind `candidate` in its chain.
+    @inline(__always)
+    private func match(_ start: Pointer?, _ physical: UInt64, _ mode: UInt32) -> Pointer? {
+        var candidate = start
         while let block = candidate {
             if block.pointee.physical == physical && block.pointee.mode == mode { return block }
             candidate = block.pointee.hashNext
@@ -106,10 +110,20 @@ final class BlockCache {
         return nil
     }
 
-    /// Forgets what depends on linear addresses: after any change of translations.
-    func forgetLinear() { generation &+= 1 }
+    /// A block, of several that cross a page the first.
+    @inline(__always) func find(_ physical: UInt64, mode: UInt32) -> Pointer? {
+        match(heads[Self.hash(physical, mode)], physical, mode)
+    }
+
+    /// The next block of the same address and mode, which ends in another page.
+    func next(after block: Pointer) -> Pointer? {
+        match(block.pointee.hashNext, block.pointee.physical, block.pointee.mode)
+    }
 
     // MARK: Building
+
+    /// Bytes left in the arena.
+    var room: Int { Self.arenaBytes - used }
 
     /// Space for a block of at most `count` instructions; nil when the arena is full and must be flushed.
     func reserve(_ count: Int) -> Pointer? {
@@ -118,71 +132,119 @@ final class BlockCache {
         return (arena + used).assumingMemoryBound(to: Block.self)
     }
 
-    /// Keeps a block that was built in reserved space.
+    /// Keeps a block that was built in reserved space. Its pages must be memory.
     func commit(_ block: Pointer) {
         let count = Int(block.pointee.count) + 1
         used += (Block.headerBytes + count * MemoryLayout<DecodedOp>.stride + 63) & ~63
         let slot = Self.hash(block.pointee.physical, block.pointee.mode)
         block.pointee.hashNext = heads[slot]
         heads[slot] = block
-        let page = block.pointee.physical >> 12
-        var info = pages[page] ?? Page(first: nil, lines: 0)
-        let isNew = info.first == nil
-        block.pointee.pageNext = info.first
-        info.first = block
-        info.lines |= Self.lines(block.pointee.physical, UInt64(block.pointee.byteLength))
-        pages[page] = info
-        if isNew { pageBecameCode(page << 12) }
+        if let page = pages.page(block.pointee.physical) {
+            block.pointee.pageNext = page.pointee.first
+            page.pointee.first = block
+            cover(page, block.pointee.physical, block.bytesInFirstPage)
+        }
+        if block.pointee.crossesPage, let page = pages.page(block.pointee.secondPage) {
+            block.pointee.crossingNext = page.pointee.crossing
+            page.pointee.crossing = block
+            cover(page, block.pointee.secondPage, UInt64(block.pointee.byteLength) - block.bytesInFirstPage)
+        }
+    }
+
+    private func cover(_ page: UnsafeMutablePointer<CodePages.Page>, _ physical: UInt64, _ length: UInt64) {
+        let isNew = page.pointee.lines == 0
+        page.pointee.lines |= CodePages.lines(physical, length)
+        if isNew { pageBecameCode(physical & ~0xFFF) }
     }
 
     // MARK: Invalidation
 
-    private static func lines(_ physical: UInt64, _ length: UInt64) -> UInt32 {
-        let first = physical >> 7 & 31, last = (physical + max(length, 1) - 1) >> 7 & 31
-        return UInt32(truncatingIfNeeded: (UInt64(2) << last) - (UInt64(1) << first))
-    }
-
-    func hasCode(page physical: UInt64) -> Bool { pages[physical >> 12] != nil }
-
-    /// Throws away blocks that cover any byte of a range; cheap where there are none.
+    /// Throws away blocks that cover any byte of a range that was written; cheap where there are none.
     func invalidate(_ physical: UInt64, _ length: UInt64) {
-        if pages.isEmpty { return }
         var at = physical
         let end = physical &+ length
         while at < end {
-            let pageEnd = (at | 0xFFF) + 1
-            let stop = min(end, pageEnd)
-            if let info = pages[at >> 12], info.lines & Self.lines(at, stop - at) != 0 {
-                invalidatePage(at >> 12, from: at, to: stop)
+            let stop = min(end, (at | 0xFFF) + 1)
+            if let page = pages.page(at), page.pointee.lines != 0 {
+                if page.pointee.lines & CodePages.lines(at, stop - at) != 0 {
+                    invalidate(page, from: at, to: stop)
+                } else {
+                    strayStore(page, at)
+                }
             }
             at = stop
         }
     }
 
-    private func invalidatePage(_ page: UInt64, from start: UInt64, to end: UInt64) {
-        guard var info = pages[page] else { return }
-        var kept: Pointer?
+    /// Data beside code is slow, as the page cannot be in the store TLB. A page that is stored to again and again loses its code: either
+    /// that is never run again, or it is decoded anew.
+    private func strayStore(_ page: UnsafeMutablePointer<CodePages.Page>, _ physical: UInt64) {
+        page.pointee.strayStores &+= 1
+        guard Int(page.pointee.strayStores) >= Self.strayLimit << Int(page.pointee.patience) else { return }
+        if page.pointee.patience < Self.longestPatience { page.pointee.patience += 1 }
+        invalidate(page, from: physical & ~0xFFF, to: (physical | 0xFFF) + 1)
+    }
+
+    private func invalidate(_ page: UnsafeMutablePointer<CodePages.Page>, from start: UInt64, to end: UInt64) {
+        let base = start & ~0xFFF
+        let before = page.pointee.lines
         var lines: UInt32 = 0
-        var candidate = info.first
+        var kept: Pointer?
+        var candidate = page.pointee.first
         while let block = candidate {
             candidate = block.pointee.pageNext
-            let blockStart = block.pointee.physical, blockEnd = blockStart + UInt64(block.pointee.byteLength)
-            if blockStart < end && blockEnd > start {
+            let from = block.pointee.physical, length = block.bytesInFirstPage
+            if from < end && from + length > start {
                 retire(block)
+                if block.pointee.crossesPage { unlinkCrossing(block) }
             } else {
                 block.pointee.pageNext = kept
                 kept = block
-                lines |= Self.lines(blockStart, UInt64(block.pointee.byteLength))
+                lines |= CodePages.lines(from, length)
             }
         }
-        info.first = kept
-        info.lines = lines
-        // An empty page stays known until the next flush: code that is rewritten once tends to be again.
-        pages[page] = info
+        page.pointee.first = kept
+        kept = nil
+        candidate = page.pointee.crossing
+        while let block = candidate {
+            candidate = block.pointee.crossingNext
+            let length = UInt64(block.pointee.byteLength) - block.bytesInFirstPage
+            if start < base + length {
+                retire(block)
+                unlinkStart(block)
+            } else {
+                block.pointee.crossingNext = kept
+                kept = block
+                lines |= CodePages.lines(base, length)
+            }
+        }
+        page.pointee.crossing = kept
+        page.pointee.lines = lines
+        if lines == 0 { page.pointee.strayStores = 0 }
+        codeRetired(base, before & CodePages.lines(start, end - start))
+    }
+
+    /// Takes a thrown-away crossing block off the list of the page in which it ends; that page's lines may stay marked.
+    private func unlinkCrossing(_ block: Pointer) {
+        guard let page = pages.page(block.pointee.secondPage) else { return }
+        if page.pointee.crossing == block { page.pointee.crossing = block.pointee.crossingNext; return }
+        var previous = page.pointee.crossing
+        while let p = previous, p.pointee.crossingNext != block { previous = p.pointee.crossingNext }
+        previous?.pointee.crossingNext = block.pointee.crossingNext
+    }
+
+    /// The same for the page in which it starts.
+    private func unlinkStart(_ block: Pointer) {
+        guard let page = pages.page(block.pointee.physical) else { return }
+        if page.pointee.first == block { page.pointee.first = block.pointee.pageNext; return }
+        var previous = page.pointee.first
+        while let p = previous, p.pointee.pageNext != block { previous = p.pointee.pageNext }
+        previous?.pointee.pageNext = block.pointee.pageNext
     }
 
     private func retire(_ block: Pointer) {
         block.pointee.isLive = false
+        block.pointee.entry = nil
         for i in 0...Int(block.pointee.count) { block.ops[i].code = .stale }
         let slot = Self.hash(block.pointee.physical, block.pointee.mode)
         if heads[slot] == block {
@@ -197,12 +259,28 @@ final class BlockCache {
     /// Asks for a flush of everything at the next block boundary (memory map changed, A20).
     func requestFlush() { flushRequested = true }
 
-    /// Drops every block. Only between blocks: nothing may hold a pointer.
+    /// Drops every block. Only between blocks: a pointer from before leads to memory that is used again (`epoch`).
     func flush() {
         flushRequested = false
+        for slot in 0..<Self.hashCount {
+            var candidate = heads[slot]
+            while let block = candidate {
+                candidate = block.pointee.hashNext
+                forgetPage(block.pointee.physical)
+                if block.pointee.crossesPage { forgetPage(block.pointee.secondPage) }
+            }
+            heads[slot] = nil
+        }
         used = 0
-        heads.update(repeating: nil, count: Self.hashCount)
-        pages.removeAll(keepingCapacity: true)
-        generation &+= 1
+        epoch += 1
+        flushed()
+    }
+
+    private func forgetPage(_ physical: UInt64) {
+        guard let page = pages.page(physical) else { return }
+        page.pointee.first = nil
+        page.pointee.crossing = nil
+        page.pointee.lines = 0
+        page.pointee.strayStores = 0
     }
 }

@@ -11,6 +11,7 @@ extension CPU {
     func run(budget: Int) -> RunEnd {
         let s = state
         s.pointee.budget = budget
+        s.pointee.isKicked = false
         while true {
             // Counted, because a handler that faults at its first byte would keep the processor in this loop for good.
             if s.pointee.fault.isPending { deliverPendingFault(); s.pointee.budget &-= 1 }
@@ -29,10 +30,11 @@ extension CPU {
     }
 
     /// Single step, instruction breakpoints, and the one instruction after STI or MOV SS while an interrupt waits.
-    private var needsStepping: Bool {
-        let s = state.pointee
-        return s.flagsRest & RFLAGS.tf != 0 || s.interruptShadow != 0 && (s.interruptRequest || s.nmiRequest)
-            || s.codeBreakpoints || s.dataBreakpoints || tracer?.items.contains(.exec) ?? false
+    var needsStepping: Bool {
+        let s = state
+        return s.pointee.flagsRest & RFLAGS.tf != 0
+            || s.pointee.interruptShadow != 0 && (s.pointee.interruptRequest || s.pointee.nmiRequest)
+            || s.pointee.codeBreakpoints || s.pointee.dataBreakpoints || tracesInstructions
     }
 
     /// Runs one instruction and raises the debug exceptions that belong to its boundary.

@@ -30,9 +30,17 @@ final class PhysicalMap {
     }
 
     private struct PlainRange {
-        let base: UInt64
-        let length: UInt64
-        let host: UnsafeMutableRawPointer
+        var base: UInt64
+        var length: UInt64
+        var host: UnsafeMutableRawPointer
+    }
+
+    /// Who must know when mappings or code change: each CPU.
+    struct Observer {
+        /// A mapping changed: TLBs and decoded blocks are void.
+        var layoutChanged: () -> Void = {}
+        /// Bytes of a page that holds decoded code were written (physical address, length).
+        var codeWritten: (UInt64, UInt64) -> Void = { _, _ in }
     }
 
     /// Identifies a region for `unmap`.
@@ -55,14 +63,31 @@ final class PhysicalMap {
     /// Where A20 is masked off, address bit 20 is forced to 0 (8042 output port, port 92h).
     var a20Mask: UInt64 = ~0 { didSet { if a20Mask != oldValue { layoutChanged() } } }
     private var regions: [Region] = []
-    /// RAM that no region covers, as guest range and host address: the answer to nearly every TLB miss.
-    private var plainRAM: [PlainRange] = []
+    /// RAM that no region covers, as guest range and host address, and the largest of these ranges: the answer to nearly
+    /// every TLB miss.
+    private var plainRanges: [PlainRange] = []
+    private var largest: PlainRange
     private var nextID = 1
 
-    /// Called whenever a mapping changes: the CPU drops its TLBs and decoded blocks.
-    var layoutChanged: () -> Void = {}
-    /// Called after DMA or a device wrote RAM: the CPU drops decoded code of that range (physical address, length).
-    var codeWritten: (UInt64, UInt64) -> Void = { _, _ in }
+    /// Which pages hold decoded code: what is written there is announced to the observers.
+    let codePages: CodePages
+    private var observers: [Observer] = []
+
+    func addObserver(_ observer: Observer) { observers.append(observer) }
+
+    private func layoutChanged() { for observer in observers { observer.layoutChanged() } }
+
+    /// Tells the observers of a write into RAM if decoded code may lie there.
+    func announceWrite(_ physical: UInt64, _ length: UInt64) {
+        var page = physical & ~0xFFF
+        while page < physical &+ length {
+            if codePages.hasCode(page) {
+                for observer in observers { observer.codeWritten(physical, length) }
+                return
+            }
+            page += 4096
+        }
+    }
 
     /// - Parameter ramSizeBytes: rounded up to whole pages.
     init(ramSizeBytes: UInt64) throws(MachineError) {
@@ -70,12 +95,14 @@ final class PhysicalMap {
         ram = try GuestRAM(sizeBytes: rounded)
         self.ramSizeBytes = rounded
         lowRAMBytes = min(rounded, Self.lowRAMLimit)
+        codePages = try CodePages(limit: Self.highRAMBase + rounded - min(rounded, Self.lowRAMLimit))
+        largest = PlainRange(base: 0, length: 0, host: ram.base)
         findPlainRAM()
     }
 
     /// Cuts the regions out of the two ranges of RAM.
     private func findPlainRAM() {
-        plainRAM = []
+        plainRanges = []
         let ranges = [(0, lowRAMBytes), (Self.highRAMBase, Self.highRAMBase + ramSizeBytes - lowRAMBytes)]
         for (start, end) in ranges {
             var at = start
@@ -85,11 +112,19 @@ final class PhysicalMap {
             }
             if at < end { appendPlainRange(at, end) }
         }
+        largest.length = 0
+        for range in plainRanges where range.length > largest.length { largest = range }
+    }
+
+    /// Host address of a byte of RAM that nothing lies in front of, A20 applied; nil: ask `target`.
+    @inline(__always) func plainRAM(_ address: UInt64) -> UnsafeMutableRawPointer? {
+        let offset = (address & a20Mask) &- largest.base
+        return offset < largest.length ? largest.host + Int(truncatingIfNeeded: offset) : nil
     }
 
     private func appendPlainRange(_ start: UInt64, _ end: UInt64) {
         guard let host = ramPointer(start) else { return }
-        plainRAM.append(PlainRange(base: start, length: end - start, host: host))
+        plainRanges.append(PlainRange(base: start, length: end - start, host: host))
     }
 
     // MARK: Layout
@@ -130,7 +165,7 @@ final class PhysicalMap {
     /// Looks up the page at `address` (any byte of it; A20 is applied here).
     func target(ofPageAt address: UInt64) -> PageTarget {
         let page = address & ~(Self.pageSize - 1) & a20Mask
-        for range in plainRAM where page &- range.base < range.length {
+        for range in plainRanges where page &- range.base < range.length {
             let host = range.host + Int(page - range.base)
             return PageTarget(read: host, write: host)
         }
@@ -153,18 +188,13 @@ final class PhysicalMap {
     // MARK: Single accesses (uncached; `size` is 1, 2, 4 or 8 and must not cross a page)
 
     func read(_ address: UInt64, size: Int) -> UInt64 {
-        let target = target(ofPageAt: address)
-        let inPage = address & (Self.pageSize - 1)
-        if let host = target.read {
-            // SAFETY: the page is mapped and the access stays inside it by contract.
-            let at = host + Int(inPage)
-            switch size {
-            case 1: return UInt64(at.load(as: UInt8.self))
-            case 2: return UInt64(at.loadUnaligned(as: UInt16.self))
-            case 4: return UInt64(at.loadUnaligned(as: UInt32.self))
-            default: return at.loadUnaligned(as: UInt64.self)
-            }
-        }
+        if let host = plainRAM(address) { return Self.load(host, size: size) }
+        return read(target(ofPageAt: address), inPage: address & (Self.pageSize - 1), size: size)
+    }
+
+    /// The same where the target is known.
+    func read(_ target: PageTarget, inPage: UInt64, size: Int) -> UInt64 {
+        if let host = target.read { return Self.load(host + Int(inPage), size: size) }
         if let device = target.device {
             return device.mmioRead(target.deviceOffset + inPage, size: size).clipped(toBytes: size)
         }
@@ -172,20 +202,42 @@ final class PhysicalMap {
     }
 
     func write(_ address: UInt64, size: Int, value: UInt64) {
-        let target = target(ofPageAt: address)
-        let inPage = address & (Self.pageSize - 1)
+        if let host = plainRAM(address) {
+            Self.store(host, value, size: size)
+            announceWrite(address & a20Mask, UInt64(size))
+            return
+        }
+        write(target(ofPageAt: address), address & a20Mask, size: size, value: value)
+    }
+
+    func write(_ target: PageTarget, _ physical: UInt64, size: Int, value: UInt64) {
+        let inPage = physical & (Self.pageSize - 1)
         if let host = target.write {
-            // SAFETY: as in `read`.
-            let at = host + Int(inPage)
-            switch size {
-            case 1: at.storeBytes(of: UInt8(truncatingIfNeeded: value), as: UInt8.self)
-            case 2: at.storeBytes(of: UInt16(truncatingIfNeeded: value), as: UInt16.self)
-            case 4: at.storeBytes(of: UInt32(truncatingIfNeeded: value), as: UInt32.self)
-            default: at.storeBytes(of: value, as: UInt64.self)
-            }
-            codeWritten(address & a20Mask, UInt64(size))
+            Self.store(host + Int(inPage), value, size: size)
+            announceWrite(physical, UInt64(size))
         } else if let device = target.device {
             device.mmioWrite(target.deviceOffset + inPage, size: size, value: value)
+        }
+    }
+
+    /// 1, 2, 4 or 8 bytes of host memory.
+    @inline(__always) static func load(_ at: UnsafeMutableRawPointer, size: Int) -> UInt64 {
+        // SAFETY: the caller found the place in a page of guest memory that holds `size` bytes from there.
+        switch size {
+        case 1: UInt64(at.load(as: UInt8.self))
+        case 2: UInt64(at.loadUnaligned(as: UInt16.self))
+        case 4: UInt64(at.loadUnaligned(as: UInt32.self))
+        default: at.loadUnaligned(as: UInt64.self)
+        }
+    }
+
+    @inline(__always) static func store(_ at: UnsafeMutableRawPointer, _ value: UInt64, size: Int) {
+        // SAFETY: as in `load`.
+        switch size {
+        case 1: at.storeBytes(of: UInt8(truncatingIfNeeded: value), as: UInt8.self)
+        case 2: at.storeBytes(of: UInt16(truncatingIfNeeded: value), as: UInt16.self)
+        case 4: at.storeBytes(of: UInt32(truncatingIfNeeded: value), as: UInt32.self)
+        default: at.storeBytes(of: value, as: UInt64.self)
         }
     }
 
@@ -210,7 +262,7 @@ final class PhysicalMap {
             guard let from = buffer.baseAddress, let host = target.write else { return }
             // SAFETY: count stays inside both the page and the buffer.
             memcpy(host + inPage, from + done, count)
-            codeWritten((address &+ UInt64(done)) & a20Mask, UInt64(count))
+            announceWrite((address &+ UInt64(done)) & a20Mask, UInt64(count))
         }
     }
 

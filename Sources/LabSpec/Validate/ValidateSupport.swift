@@ -14,7 +14,6 @@ extension Validator {
                     "use 'no', and `labctl up` to start what has stopped")
             }
             if vm.cpus > 1 { refuse("cpus", "\(vm.cpus) CPUs are", "use 1") }
-            if vm.accelerator == .verify { refuse("cpu", "accel 'verify' is", "use jit or interp") }
         }
         let used = Set(ImageUse.all(in: lab).map(\.reference))
         for image in lab.images where used.contains(.named(image.name)) {

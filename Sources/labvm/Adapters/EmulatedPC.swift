@@ -29,9 +29,12 @@ final class EmulatedPC: GuestMachine {
         if description.floppy != nil {
             config.floppies = [drives.first { $0.name == Drive.floppyName }?.medium?.backend]
         }
-        guard description.accelerator != .verify else {
-            throw .badConfiguration("accel 'verify' is not supported by this version; use jit or interp")
-        }
+        config.engine =
+            switch description.accelerator {
+            case .jit: .translator
+            case .interp: .interpreter
+            case .verify: .verify
+            }
         var options = Machine.Options()
         options.exitOnReset = description.noReboot
         options.onReset = onReset

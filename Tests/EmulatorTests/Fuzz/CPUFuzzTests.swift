@@ -9,7 +9,7 @@ import Testing
             let fuzz = try CPUStreamFuzz()
             guard fuzz.isPossible else { return }
             for engine in FuzzEngine.all {
-                FuzzBudget(rounds: 60).run("stream \(engine.name)") { seed in
+                FuzzBudget(rounds: 12).run("stream \(engine.name)") { seed in
                     for stream in 0..<1000 as Range<UInt64> {
                         let found = fuzz.difference(seed: seed << 32 | stream, engine: engine)
                         #expect(found == nil, "seed \(seed), stream \(stream)")

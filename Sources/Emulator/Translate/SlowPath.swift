@@ -1,0 +1,29 @@
+/// What a slow path of translated code has to know: which instructions the interpreter runs instead, and where the code
+/// goes on. Translated code names it by number.
+struct SlowPath {
+    /// The first instruction, in its block, and how many.
+    var first: UnsafePointer<DecodedOp>
+    var count: Int32
+    /// Instructions of the block from the first on: given back to the budget when it faults.
+    var remaining: Int32
+    /// Instruction pointer of the block's first byte.
+    var start: UInt64
+    /// Where the code goes on when all of them are done.
+    var resume: UInt64
+    /// The access that could not be answered, for another try; 0 bytes: none.
+    var bytes: Int32
+    var writes: Bool
+    /// The instructions read or write arithmetic flags.
+    var touchesFlags: Bool
+    /// One of the instructions may see the x87's state: it must be in `FPUState` then.
+    var seesX87: Bool
+    /// The code at `resume` expects XMM registers, or the x87 stack, in the host's registers.
+    var needsXMM: Bool
+    var needsX87: Bool
+    /// Block to translate without groups when that goes wrong too often; nil: no group.
+    var groupBlock: UnsafeMutablePointer<Block>?
+    var groupMisses: Int32 = 0
+
+    /// How often a group may be interpreted before its block is translated without groups.
+    static let groupPatience: Int32 = 256
+}

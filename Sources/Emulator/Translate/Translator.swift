@@ -1,0 +1,491 @@
+import Glibc
+
+/// Runs hot blocks as code of the host's own (docs/decisions/0303-translator.md). One per CPU; all on the CPU's thread.
+final class Translator {
+    /// How often a block is interpreted before it is translated. Measured on boots: 16 and 1000 are slower.
+    var hotness: Int32 = 100
+    /// Faults are delivered without leaving translated code. Off for who wants to see them: verifiers and tests.
+    var deliversFaults = true
+    /// Room for the largest region, so that nothing has to be checked while one is written.
+    private static let regionRoom = 1 << 18
+    private static let blockRoom = 1 << 20
+    private static let pathLimit = 1 << 20
+
+    enum Result {
+        case next
+        case interpret
+        case stop(CPU.Stop)
+    }
+
+    /// A block's code at a linear address other than the one it was last entered at.
+    private struct Variant: Hashable {
+        var block: UnsafeMutablePointer<Block>
+        var linear: UInt64
+    }
+
+    /// What has to be undone when a page's code is thrown away.
+    private final class Record {
+        struct Entry {
+            var block: UnsafeMutablePointer<Block>
+            var linear: UInt64
+            var entry: UInt64
+            var dead: UInt64
+        }
+        var entries: [Entry] = []
+        var isDead = false
+    }
+
+    unowned(unsafe) let cpu: CPU
+    let isVerifying: Bool
+    private(set) var verifier: Verifier?
+    private let memory: CodeMemory
+    private var asm: Assembler
+    private let thunks: Thunks
+    /// Where regions begin, behind the thunks.
+    private let start: UInt64
+    private let enter: @convention(c) (UnsafeMutableRawPointer, UInt64) -> UInt64
+    private let paths: UnsafeMutablePointer<SlowPath>
+    private var pathCount = 0
+    private var variants: [Variant: UInt64] = [:]
+    /// By physical page number: regions and the lines of that page that they cover.
+    private var records: [UInt64: [(record: Record, lines: UInt32)]] = [:]
+    private var withoutGroups: Set<UnsafeMutablePointer<Block>> = []
+    /// While verifying: flags that code at an entry may read.
+    private var liveIns: [UInt64: FlagMask] = [:]
+    private(set) var counters = TranslatorCounters()
+
+    /// Nil where the host cannot run generated code.
+    init?(_ cpu: CPU, verify: Bool = false) {
+        #if arch(x86_64)
+            guard let memory = CodeMemory() else { return nil }
+            let pathBytes = Self.pathLimit * MemoryLayout<SlowPath>.stride
+            guard
+                let table = mmap(
+                    nil, pathBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+                table != MAP_FAILED
+            else { return nil }
+            self.cpu = cpu
+            isVerifying = verify
+            paths = table.assumingMemoryBound(to: SlowPath.self)
+            var asm = Assembler(writable: memory.writable, executable: memory.executable)
+            thunks = Thunks(&asm, Self.targets)
+            self.memory = memory
+            start = asm.here
+            self.asm = asm
+            // SAFETY: the thunk is a function of this signature.
+            enter = unsafeBitCast(
+                UnsafeRawPointer(bitPattern: UInt(thunks.enter)),
+                to: (@convention(c) (UnsafeMutableRawPointer, UInt64) -> UInt64).self)
+            cpu.state.pointee.native.translator = Unmanaged.passUnretained(self)
+            emptyJumpCache()
+            if verify {
+                verifier = Verifier(cpu, self)
+                deliversFaults = false
+            }
+        #else
+            return nil
+        #endif
+    }
+
+    /// The flags that code at an entry depends on; all when that is not known. For the verifier.
+    func liveFlags(at entry: UInt64) -> FlagMask { liveIns[entry] ?? .all }
+
+    /// The entry of the code for `rip`, if there is some.
+    var entryHere: UInt64? {
+        let linear = cpu.linearPointer
+        guard let page = cpu.translateFetch(linear),
+            let block = cpu.blocks.find(
+                page.pointee.physical & ~0xFFF | linear & 0xFFF, mode: cpu.state.pointee.modeKey)
+        else { return nil }
+        return entry(of: block)
+    }
+
+    /// Host code around an entry, for reports: where the bytes begin, and the bytes.
+    func code(around entry: UInt64, before: UInt64, after: UInt64) -> (start: UInt64, bytes: [UInt8]) {
+        let first = max(memory.executable, entry - before)
+        let last = min(memory.executable + UInt64(memory.byteCount), entry + after)
+        return (first, [UInt8](UnsafeRawBufferPointer(start: asm.pointer(first), count: Int(last - first))))
+    }
+
+    deinit { munmap(paths, Self.pathLimit * MemoryLayout<SlowPath>.stride) }
+
+    private func emptyJumpCache() { memset(cpu.arena.jumps, 0xFF, CPUArena.jumpBytes) }
+
+    // MARK: Running
+
+    /// Runs a hot block's code, which is made first if there is none.
+    ///
+    /// - Parameter block: where `rip` is; afterwards, unless the run stopped, again.
+    @inline(never) func run(_ block: inout BlockCache.Pointer) -> Result {
+        let s = cpu.state
+        guard let entry = entry(of: block) ?? translate(block) else { return .interpret }
+        if let verifier { return verifier.run(block, entry) }
+        if s.pointee.budget < Int(block.pointee.count) {
+            return s.pointee.budget <= 0 ? .stop(.budget) : .interpret
+        }
+        switch enter(at: entry) {
+        case .fault: return .stop(.fault)
+        case .boundary: return .stop(.boundary)
+        case .interpret:
+            guard let found = cpu.jump() else { return .stop(.fault) }
+            block = found
+            return .interpret
+        case .lookup: break
+        }
+        if s.pointee.budget <= 0 { return .stop(.budget) }
+        if !canGoOn { return .stop(.boundary) }
+        let slot = s.pointee.native.exitSlot
+        let epoch = counters.flushes
+        guard let found = cpu.jump() else { return .stop(.fault) }
+        block = found
+        if slot != 0, epoch == counters.flushes, !cpu.blocks.flushRequested, !found.pointee.crossesPage,
+            let target = found.pointee.entry, found.pointee.entryLinear == cpu.linearPointer
+        {
+            asm.fix(slot, UInt64(UInt(bitPattern: target)))
+        }
+        return .next
+    }
+
+    /// Runs translated code until it comes back.
+    func enter(at entry: UInt64) -> TranslatedExit {
+        let s = cpu.state
+        s.pointee.native.exitSlot = 0
+        s.pointee.native.codeChanged = 0
+        storeFlags()
+        let code = enter(UnsafeMutableRawPointer(s), entry)
+        loadFlags()
+        counters.exits += 1
+        return TranslatedExit(rawValue: code) ?? .lookup
+    }
+
+    /// The code of a block at `rip`.
+    @inline(__always) private func entry(of block: BlockCache.Pointer) -> UInt64? {
+        guard let entry = block.pointee.entry else { return nil }
+        let linear = cpu.linearPointer
+        if block.pointee.entryLinear == linear { return UInt64(UInt(bitPattern: entry)) }
+        return variants[Variant(block: block, linear: linear)]
+    }
+
+    /// Nothing wants to be looked at between two instructions.
+    private var canGoOn: Bool {
+        let s = cpu.state
+        return !s.pointee.fault.isPending && !s.pointee.halted && s.pointee.interruptShadow == 0 && !cpu.needsService
+            && !cpu.needsStepping
+    }
+
+    // MARK: Flags at the border: the state's word of LAHF and SETO, and the interpreter's lazy pair
+
+    @inline(__always) private func loadFlags() {
+        let word = UInt32(truncatingIfNeeded: cpu.state.pointee.native.flags)
+        cpu.state.setArithmeticFlags(word >> 8 & 0xD5 | (word & 1) << 11)
+    }
+    @inline(__always) private func storeFlags() {
+        let flags = cpu.state.arithmeticFlags
+        cpu.state.pointee.native.flags = UInt64((flags & 0xD5 | RFLAGS.fixed1) << 8 | flags >> 11 & 1)
+    }
+
+    // MARK: Translating
+
+    private static func canTranslate(_ mode: UInt32) -> Bool {
+        let flat32 = ModeKey.code32 | ModeKey.flat | ModeKey.stack32
+        return mode & ModeKey.code64 != 0 || mode & flat32 == flat32
+    }
+
+    private func translate(_ block: BlockCache.Pointer) -> UInt64? {
+        guard block != cpu.scratch, Self.canTranslate(block.pointee.mode) else {
+            block.pointee.heat = Int32.min / 2
+            return nil
+        }
+        // Elsewhere it has code already: it must get hot here, too.
+        if block.pointee.entry != nil, block.pointee.heat < 2 * hotness {
+            block.pointee.heat += 1
+            return nil
+        }
+        guard cpu.blocks.room > Self.blockRoom else {
+            cpu.blocks.requestFlush()
+            return nil
+        }
+        let used = Int(asm.here - memory.executable)
+        if used + Self.regionRoom > memory.byteCount || pathCount + 4 * Region.instructionLimit > Self.pathLimit {
+            flushKeepingBlocks()
+        }
+        let source = InstructionSource(cpu, block)
+        let region = Region(
+            block, at: cpu.linearPointer, decode: source.block(at:), bytes: source.bytes(of:offset:length:))
+        let before = asm.here
+        asm.align(16)
+        let emitter = Emitter(region, asm, thunks, self)
+        emitter.emit()
+        asm = emitter.asm
+        counters.regions += 1
+        counters.hostBytes += asm.here - before
+        record(region)
+        return block.pointee.entry.map { UInt64(UInt(bitPattern: $0)) }
+    }
+
+    private func record(_ region: Region) {
+        let record = Record()
+        var lines: [UInt64: UInt32] = [:]
+        for node in region.order {
+            let block = node.block
+            counters.instructions += UInt64(node.count)
+            if let old = block.pointee.entry, block.pointee.entryLinear != node.linear {
+                variants[Variant(block: block, linear: block.pointee.entryLinear)] = UInt64(UInt(bitPattern: old))
+            }
+            block.pointee.entry = UnsafeMutableRawPointer(bitPattern: UInt(node.entry))
+            block.pointee.entryLinear = node.linear
+            record.entries.append(
+                Record.Entry(block: block, linear: node.linear, entry: node.entry, dead: node.dead))
+            if isVerifying { liveIns[node.entry] = node.liveIn }
+            let physical = block.pointee.physical
+            lines[physical >> 12, default: 0] |= CodePages.lines(physical, block.bytesInFirstPage)
+            if block.pointee.crossesPage {
+                let rest = UInt64(block.pointee.byteLength) - block.bytesInFirstPage
+                lines[block.pointee.secondPage >> 12, default: 0] |= CodePages.lines(block.pointee.secondPage, rest)
+            }
+        }
+        for (page, mask) in lines { records[page, default: []].append((record, mask)) }
+    }
+
+    // MARK: What emitters ask
+
+    func addPath(_ path: SlowPath) -> Int {
+        paths[pathCount] = path
+        pathCount += 1
+        return pathCount - 1
+    }
+
+    func seesX87(_ path: Int) -> Bool { paths[path].seesX87 }
+
+    func setResume(_ path: Int, _ place: UInt64) { paths[path].resume = place }
+
+    func avoidsGroups(_ block: UnsafeMutablePointer<Block>) -> Bool { withoutGroups.contains(block) }
+
+    // MARK: Throwing away
+
+    /// Code of some lines of a page changed. Links and the jump cache lead to entries, which from now on lead out.
+    func retire(page physical: UInt64, lines: UInt32) {
+        cpu.state.pointee.native.codeChanged = 1
+        guard let list = records[physical >> 12] else { return }
+        var kept: [(record: Record, lines: UInt32)] = []
+        for item in list {
+            if item.record.isDead { continue }
+            if item.lines & lines == 0 { kept.append(item) } else { kill(item.record) }
+        }
+        records[physical >> 12] = kept.isEmpty ? nil : kept
+    }
+
+    private func kill(_ record: Record) {
+        record.isDead = true
+        counters.killed += 1
+        for item in record.entries {
+            let place = asm.pointer(item.entry)
+            place.storeBytes(of: 0xE9, as: UInt8.self)
+            asm.fix(item.entry + 1, item.dead)
+            let block = item.block
+            if let entry = block.pointee.entry, UInt64(UInt(bitPattern: entry)) == item.entry {
+                block.pointee.entry = nil
+                block.pointee.heat = 0
+            }
+            let variant = Variant(block: block, linear: item.linear)
+            if variants[variant] == item.entry { variants[variant] = nil }
+        }
+    }
+
+    /// The blocks are gone, and with them all code.
+    func flush() {
+        asm.here = start
+        pathCount = 0
+        variants.removeAll(keepingCapacity: true)
+        records.removeAll(keepingCapacity: true)
+        withoutGroups.removeAll()
+        liveIns.removeAll()
+        counters.flushes += 1
+        cpu.state.pointee.native.codeChanged = 1
+        emptyJumpCache()
+    }
+
+    /// Code memory is full; the blocks stay. Only while no translated code runs.
+    private func flushKeepingBlocks() {
+        for list in records.values {
+            for item in list {
+                for entry in item.record.entries {
+                    entry.block.pointee.entry = nil
+                    entry.block.pointee.heat = 0
+                }
+            }
+        }
+        flush()
+    }
+
+    // MARK: Calls from translated code
+
+    private static let targets = Thunks.Targets(
+        help: { state, number in with(state) { $0.help(Int(number)) } },
+        fill: { state, linear, number in with(state) { $0.fill(linear, Int(number)) } },
+        find: { state in with(state) { $0.find() } },
+        loadX87: { X87Image.write($0.assumingMemoryBound(to: CPUState.self)) },
+        storeX87: { X87Image.read($0.assumingMemoryBound(to: CPUState.self)) })
+
+    /// Without counting references: this happens millions of times a second.
+    @inline(__always)
+    private static func with(_ state: UnsafeMutableRawPointer, _ body: (Translator) -> UInt64) -> UInt64 {
+        // SAFETY: translated code passes the state that it was entered with, whose CPU keeps its translator.
+        state.assumingMemoryBound(to: CPUState.self).pointee.native.translator.unsafelyUnwrapped
+            ._withUnsafeGuaranteedRef { body($0) }
+    }
+
+    /// An access missed: 1 if its page is in the TLB now.
+    private func fill(_ linear: UInt64, _ number: Int) -> UInt64 {
+        counters.fills += 1
+        let path = paths + number
+        return cpu.fillTLB(linear, size: Int(path.pointee.bytes), write: path.pointee.writes) ? 1 : 0
+    }
+
+    /// Code for `rip` that the jump cache did not know; 0: there is none, or something is to be done first.
+    private func find() -> UInt64 {
+        counters.finds += 1
+        let s = cpu.state
+        if cpu.blocks.flushRequested || s.pointee.budget <= 0 { return 0 }
+        let linear = cpu.linearPointer, mode = s.pointee.modeKey
+        let faultAddress = s.pointee.cr2
+        guard let page = cpu.translateFetch(linear) else {
+            // Found again, and delivered, by whoever looks next.
+            s.pointee.fault.isPending = false
+            s.pointee.cr2 = faultAddress
+            return 0
+        }
+        let physical = page.pointee.physical & ~0xFFF | linear & 0xFFF
+        guard let block = cpu.blocks.find(physical, mode: mode), !block.pointee.crossesPage,
+            let entry = entry(of: block)
+        else { return 0 }
+        remember(linear, mode, isGlobal: page.pointee.isGlobal, entry)
+        return entry
+    }
+
+    private func remember(_ linear: UInt64, _ mode: UInt32, isGlobal: Bool, _ entry: UInt64) {
+        let slot = cpu.arena.jumps + 2 * Int(linear & UInt64(CPUArena.jumpCount - 1))
+        slot[0] = linear ^ cpu.state.pointee.native.jumpKey
+        slot[1] = entry
+        cpu.jumps.note(linear, mode: mode, isGlobal: isGlobal)
+    }
+
+    /// Runs what translated code leaves to the interpreter.
+    private func help(_ number: Int) -> UInt64 {
+        counters.helps += 1
+        let s = cpu.state
+        let path = paths + number
+        let start = path.pointee.start
+        let converts = path.pointee.touchesFlags
+        if converts { loadFlags() }
+        if path.pointee.seesX87, s.pointee.native.x87Live != 0 { takeX87() }
+        var op = path.pointee.first
+        for done in 0..<path.pointee.count {
+            let step = cpu.performOne(op, start)
+            switch step {
+            case .done:
+                if s.pointee.native.codeChanged != 0 {
+                    s.pointee.rip = start &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)
+                    cpu.giveBack(Int(path.pointee.remaining - done - 1))
+                    return leave(.lookup, converts)
+                }
+            case .next, .taken, .indirect:
+                cpu.maskPointer()
+                return goOn(converts)
+            case .leave:
+                s.pointee.flagsRest &= ~RFLAGS.rf
+                return goOn(converts)
+            case .fault:
+                s.pointee.rip = start &+ UInt64(op.pointee.offset)
+                cpu.giveBack(Int(path.pointee.remaining - done))
+                if !converts { loadFlags() }
+                if !deliversFaults || cpu.needsStepping { return leave(.fault, true) }
+                cpu.deliverPendingFault()
+                return goOn(true)
+            case .stale:
+                s.pointee.rip = start &+ UInt64(op.pointee.offset)
+                cpu.giveBack(Int(path.pointee.remaining - done))
+                return leave(.lookup, converts)
+            }
+            op += 1
+        }
+        if let block = path.pointee.groupBlock { missed(path, block) }
+        return resume(path, converts)
+    }
+
+    /// Back into the middle of the region.
+    private func resume(_ path: UnsafeMutablePointer<SlowPath>, _ converts: Bool) -> UInt64 {
+        let s = cpu.state
+        let last = path.pointee.first + Int(path.pointee.count - 1)
+        let isPlain =
+            (!path.pointee.needsXMM || mayUseXMM)
+            && (!path.pointee.needsX87 || s.pointee.native.x87Live != 0 || mayUseX87)
+        guard path.pointee.resume != 0, isPlain else {
+            s.pointee.rip = path.pointee.start &+ UInt64(last.pointee.offset) &+ UInt64(last.pointee.length)
+            cpu.giveBack(Int(path.pointee.remaining - path.pointee.count))
+            return leave(.lookup, converts)
+        }
+        if converts { storeFlags() }
+        if !path.pointee.needsXMM { s.pointee.native.xmmLive = 0 }
+        if path.pointee.needsX87, s.pointee.native.x87Live == 0 {
+            X87Image.write(s)
+            s.pointee.native.x87Live = UInt64(NativeState.x87InImage)
+        }
+        return path.pointee.resume
+    }
+
+    /// The x87 from its image, which the thunk wrote, to the state.
+    private func takeX87() {
+        X87Image.read(cpu.state)
+        cpu.state.pointee.native.x87Live = 0
+    }
+
+    private var mayUseXMM: Bool {
+        let s = cpu.state
+        return !s.pointee.fpuTrapped && s.pointee.cr4 & CR4.osfxsr != 0 && s.pointee.fpu.mxcsr & 0x1F80 == 0x1F80
+    }
+    private var mayUseX87: Bool {
+        let s = cpu.state
+        return !s.pointee.fpuTrapped && s.pointee.fpu.control & 0x3F == 0x3F && s.pointee.fpu.status & 0x80 == 0
+    }
+
+    /// Elsewhere: in translated code at `rip` if there is some and nothing is to be done first, else out.
+    private func goOn(_ converts: Bool) -> UInt64 {
+        let s = cpu.state
+        if s.pointee.native.codeChanged != 0 { return leave(.lookup, converts) }
+        if !canGoOn { return leave(.boundary, converts) }
+        guard s.pointee.budget > 0, Self.canTranslate(s.pointee.modeKey) else { return leave(.lookup, converts) }
+        let entry = find()
+        if entry == 0 { return leave(.lookup, converts) }
+        if converts { storeFlags() }
+        // A fault that was delivered by a task switch: the new task's x87 is not there yet.
+        if s.pointee.fpuTrapped, s.pointee.native.x87Live != 0 { return leave(.boundary, false) }
+        s.pointee.native.xmmLive = 0
+        return entry
+    }
+
+    private func leave(_ exit: TranslatedExit, _ converts: Bool) -> UInt64 {
+        if converts { storeFlags() }
+        cpu.state.pointee.native.xmmLive = 0
+        cpu.state.pointee.native.exitSlot = 0
+        return exit.rawValue
+    }
+
+    /// A group lay across two pages once more.
+    private func missed(_ path: UnsafeMutablePointer<SlowPath>, _ block: UnsafeMutablePointer<Block>) {
+        path.pointee.groupMisses += 1
+        // A verifier asks what it knows about the code that it runs.
+        guard path.pointee.groupMisses == SlowPath.groupPatience, !isVerifying else { return }
+        withoutGroups.insert(block)
+        retire(page: block.pointee.physical, lines: CodePages.lines(block.pointee.physical, block.bytesInFirstPage))
+        // The region goes on to its end: nothing that it stands for has changed.
+        cpu.state.pointee.native.codeChanged = 0
+    }
+}
+
+/// What the translator did, for `info jit` and for choosing what to do next.
+struct TranslatorCounters {
+    var regions: UInt64 = 0, instructions: UInt64 = 0, hostBytes: UInt64 = 0
+    var exits: UInt64 = 0, helps: UInt64 = 0, fills: UInt64 = 0, finds: UInt64 = 0
+    var killed: UInt64 = 0, flushes: UInt64 = 0
+}
