@@ -53,6 +53,8 @@ final class Translator {
     /// While verifying: flags that code at an entry may read.
     private var liveIns: [UInt64: FlagMask] = [:]
     private(set) var counters = TranslatorCounters()
+    /// Told of each region when it is made.
+    var translated: ((TranslatedCode) -> Void)?
 
     /// Nil where the host cannot run generated code.
     init?(_ cpu: CPU, verify: Bool = false) {
@@ -220,6 +222,14 @@ final class Translator {
         counters.regions += 1
         counters.hostBytes += asm.here - before
         record(region)
+        if let translated {
+            let bytes = UnsafeRawBufferPointer(start: asm.pointer(before), count: Int(asm.here - before))
+            translated(
+                TranslatedCode(
+                    linear: cpu.linearPointer, isUser: region.isUser,
+                    instructions: region.order.reduce(0) { $0 + Int($1.count) }, host: before,
+                    bytes: bytes.bindMemory(to: UInt8.self)))
+        }
         return block.pointee.entry.map { UInt64(UInt(bitPattern: $0)) }
     }
 
@@ -394,6 +404,7 @@ final class Translator {
                 return goOn(converts)
             case .leave:
                 s.pointee.flagsRest &= ~RFLAGS.rf
+                cpu.giveBack(Int(path.pointee.remaining - done - 1))
                 return goOn(converts)
             case .fault:
                 s.pointee.rip = start &+ UInt64(op.pointee.offset)

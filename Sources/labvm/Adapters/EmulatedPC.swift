@@ -41,7 +41,19 @@ final class EmulatedPC: GuestMachine {
         let tracing = try MachineLog(description)
         options.trace = tracing.items
         options.log = { tracing.write($0) }
+        if description.perfMap == true {
+            let map = try Self.open("/tmp/perf-\(getpid()).map")
+            options.perfMap = { map.writeAll(Array("\($0)\n".utf8)) }
+        }
         machine = try Machine(config, options: options)
+    }
+
+    fileprivate static func open(_ path: String) throws(MachineError) -> Descriptor {
+        do throws(HostError) {
+            return try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
+        } catch {
+            throw .badFile(path: path, reason: error.description)
+        }
     }
 
     /// hda, hdb, hdc, hdd.
@@ -144,15 +156,7 @@ private final class MachineLog: Sendable {
             items.insert(row.item)
         }
         self.items = items
-        var file: Descriptor?
-        if let path = description.debugFile {
-            do throws(HostError) {
-                file = try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
-            } catch {
-                throw .badFile(path: path, reason: error.description)
-            }
-        }
-        self.file = file
+        file = try description.debugFile.map { path throws(MachineError) in try EmulatedPC.open(path) }
         linesLeft = Mutex(items.isEmpty ? Self.lineLimit : Int.max)
     }
 
