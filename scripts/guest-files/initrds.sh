@@ -83,7 +83,7 @@ copy_program() {
     done
 }
 
-# The initrd of `make bench`: the small one, Perl, LuaJIT with the libraries they need, and the i386 busybox, whose
+# The initrd of `make bench`: the small one, Perl, LuaJIT and TinyCC with the libraries they need, and the i386 busybox, whose
 # floating point is the x87.
 make_initrd_bench_amd64() {
     local tree=$1.tree lib=lib/x86_64-linux-gnu
@@ -97,6 +97,7 @@ make_initrd_bench_amd64() {
     copy_program "$tree" libgcc-s1 $lib/libgcc_s.so.1
     copy_program "$tree" luajit usr/bin/luajit
     copy_program "$tree" perl-base usr/bin/perl
+    copy_program "$tree" tcc usr/bin/tcc
     pack_initrd "$tree" "$1"
     rm -rf "$tree"
 }

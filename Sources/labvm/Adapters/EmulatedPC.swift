@@ -6,8 +6,8 @@ import VMProtocol
 /// The emulator's machine as the process knows a machine.
 final class EmulatedPC: GuestMachine {
     private let machine: Machine
-    /// A screen is drawn on the CPU thread within microseconds; a machine that has ended draws none.
-    private static let screenshotLimitSeconds = 2
+    /// The CPU thread answers within microseconds; a machine that has ended does not.
+    private static let answerLimitSeconds = 2
     private static let discSlot = 2
 
     /// - Throws: `MachineError` for a description that the emulator cannot follow.
@@ -102,7 +102,13 @@ final class EmulatedPC: GuestMachine {
     func screenshot() -> ScreenImage? {
         let picture = Handover<ScreenImage>()
         machine.takeScreenshot { picture.put($0) }
-        return picture.take(withinSeconds: Self.screenshotLimitSeconds)
+        return picture.take(withinSeconds: Self.answerLimitSeconds)
+    }
+
+    func translatorCounters() -> TranslatorCounters? {
+        let counters = Handover<TranslatorCounters?>()
+        machine.queryTranslator { counters.put($0) }
+        return counters.take(withinSeconds: Self.answerLimitSeconds) ?? nil
     }
 }
 
