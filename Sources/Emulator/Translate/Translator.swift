@@ -367,6 +367,9 @@ final class Translator {
         let s = cpu.state
         if cpu.blocks.flushRequested || s.pointee.budget <= 0 { return 0 }
         let linear = cpu.linearPointer, mode = s.pointee.modeKey
+        let slot = cpu.arena.jumps + 2 * Int(linear & UInt64(CPUArena.jumpCount - 1))
+        // Helpers that lead elsewhere come without having looked.
+        if slot[0] == linear ^ s.pointee.native.jumpKey { return slot[1] }
         let faultAddress = s.pointee.cr2
         guard let block = cpu.decoded(at: linear, mode) else {
             // A fault is found again, and delivered, by whoever looks next.
@@ -378,7 +381,6 @@ final class Translator {
             counters.strangers += 1
             return 0
         }
-        let slot = cpu.arena.jumps + 2 * Int(linear & UInt64(CPUArena.jumpCount - 1))
         slot[0] = linear ^ s.pointee.native.jumpKey
         slot[1] = entry
         cpu.jumps.note(linear, mode: mode, isGlobal: cpu.isGlobalFetch(linear, block), block)
