@@ -97,6 +97,8 @@ struct NativeState {
     var jumpKey: UInt64 = 0
     /// Address of the jump that the code was left by, to be patched to its target; 0: none.
     var exitSlot: UInt64 = 0
+    /// Beside `exitSlot`, for a jump to another page: where it leads if it cannot be patched to its target.
+    var exitFallback: UInt64 = 0
     /// Not 0: code was thrown away since translated code was entered.
     var codeChanged: UInt64 = 0
     /// Not 0: XMM registers and MXCSR, or the x87 stack, are in the host's registers; the x87 may also be in its image, to be loaded.

@@ -43,9 +43,14 @@ final class Translator {
     private(set) var verifier: Verifier?
     private let memory: CodeMemory
     private var asm: Assembler
+    /// Writes slow paths.
+    private var far: Assembler
     private let thunks: Thunks
-    /// Where regions begin, behind the thunks.
+    /// Where regions begin, behind the thunks, and where their slow paths do.
     private let start: UInt64
+    private let farStart: UInt64
+    /// Jumps to other pages that were patched, and where they led before.
+    private var links: [(slot: UInt64, stub: UInt64)] = []
     private let enter: @convention(c) (UnsafeMutableRawPointer, UInt64) -> UInt64
     private let paths: UnsafeMutablePointer<SlowPath>
     private var pathCount = 0
@@ -74,9 +79,13 @@ final class Translator {
             paths = table.assumingMemoryBound(to: SlowPath.self)
             var asm = Assembler(writable: memory.writable, executable: memory.executable)
             thunks = Thunks(&asm, Self.targets)
-            self.memory = memory
             start = asm.here
             self.asm = asm
+            farStart = memory.executable + UInt64(memory.halfBytes)
+            var far = asm
+            far.here = farStart
+            self.far = far
+            self.memory = memory
             // SAFETY: the thunk is a function of this signature.
             enter = unsafeBitCast(
                 UnsafeRawPointer(bitPattern: UInt(thunks.enter)),
@@ -216,30 +225,36 @@ final class Translator {
             cpu.blocks.requestFlush()
             return nil
         }
-        let used = Int(asm.here - memory.executable)
-        if used + Self.regionRoom > memory.byteCount || pathCount + 4 * Region.instructionLimit > Self.pathLimit {
+        let used = max(asm.here - memory.executable, far.here - farStart)
+        if Int(used) + Self.regionRoom > memory.halfBytes || pathCount + 4 * Region.instructionLimit > Self.pathLimit {
             flushKeepingBlocks()
         }
         let source = InstructionSource(cpu, block)
         let region = Region(
             block, at: cpu.linearPointer, decode: source.block(at:), bytes: source.bytes(of:offset:length:))
-        let before = asm.here
+        let before = asm.here, farBefore = far.here
         asm.align(16)
-        let emitter = Emitter(region, asm, thunks, self)
+        let emitter = Emitter(region, asm, far: far, thunks, self)
         emitter.emit()
         asm = emitter.asm
+        far = emitter.far
         counters.regions += 1
-        counters.hostBytes += asm.here - before
+        counters.hostBytes += asm.here - before + far.here - farBefore
         record(region)
-        if let translated {
-            let bytes = UnsafeRawBufferPointer(start: asm.pointer(before), count: Int(asm.here - before))
-            translated(
-                TranslatedCode(
-                    linear: cpu.linearPointer, isUser: region.isUser,
-                    instructions: region.order.reduce(0) { $0 + Int($1.count) }, host: before,
-                    bytes: bytes.bindMemory(to: UInt8.self)))
+        if translated != nil {
+            tell(region, from: before, to: asm.here)
+            tell(region, from: farBefore, to: far.here)
         }
         return block.pointee.entry.map { UInt64(UInt(bitPattern: $0)) }
+    }
+
+    private func tell(_ region: Region, from start: UInt64, to end: UInt64) {
+        let bytes = UnsafeRawBufferPointer(start: asm.pointer(start), count: Int(end - start))
+        translated?(
+            TranslatedCode(
+                linear: cpu.linearPointer, isUser: region.isUser,
+                instructions: region.order.reduce(0) { $0 + Int($1.count) }, host: start,
+                bytes: bytes.bindMemory(to: UInt8.self)))
     }
 
     private func record(_ region: Region) {
@@ -314,6 +329,8 @@ final class Translator {
     /// The blocks are gone, and with them all code.
     func flush() {
         asm.here = start
+        far.here = farStart
+        links.removeAll(keepingCapacity: true)
         pathCount = 0
         variants.removeAll(keepingCapacity: true)
         records.removeAll(keepingCapacity: true)
@@ -368,8 +385,10 @@ final class Translator {
         if cpu.blocks.flushRequested || s.pointee.budget <= 0 { return 0 }
         let linear = cpu.linearPointer, mode = s.pointee.modeKey
         let slot = cpu.arena.jumps + 2 * Int(linear & UInt64(CPUArena.jumpCount - 1))
+        let exitSlot = s.pointee.native.exitSlot
+        s.pointee.native.exitSlot = 0
         // Helpers that lead elsewhere come without having looked.
-        if slot[0] == linear ^ s.pointee.native.jumpKey { return slot[1] }
+        if exitSlot == 0, slot[0] == linear ^ s.pointee.native.jumpKey { return slot[1] }
         let faultAddress = s.pointee.cr2
         guard let block = cpu.decoded(at: linear, mode) else {
             // A fault is found again, and delivered, by whoever looks next.
@@ -383,8 +402,26 @@ final class Translator {
         }
         slot[0] = linear ^ s.pointee.native.jumpKey
         slot[1] = entry
-        cpu.jumps.note(linear, mode: mode, isGlobal: cpu.isGlobalFetch(linear, block), block)
+        let isGlobal = cpu.isGlobalFetch(linear, block)
+        cpu.jumps.note(linear, mode: mode, isGlobal: isGlobal, block)
+        if exitSlot != 0 { link(exitSlot, to: entry, mayLink: isGlobal && mode & ModeKey.user == 0) }
         return entry
+    }
+
+    /// A jump to another page was made for the first time.
+    ///
+    /// - Parameter mayLink: the target stays where it is until `unlink` is called.
+    private func link(_ slot: UInt64, to entry: UInt64, mayLink: Bool) {
+        guard mayLink, !isVerifying else { return asm.fix(slot, cpu.state.pointee.native.exitFallback) }
+        let distance = asm.pointer(slot).loadUnaligned(as: Int32.self)
+        links.append((slot, slot &+ 4 &+ UInt64(bitPattern: Int64(distance))))
+        asm.fix(slot, entry)
+    }
+
+    /// Translations of supervisor code may have changed: what was linked to is looked for anew.
+    func unlink() {
+        for link in links { asm.fix(link.slot, link.stub) }
+        links.removeAll(keepingCapacity: true)
     }
 
     /// Runs what translated code leaves to the interpreter.
