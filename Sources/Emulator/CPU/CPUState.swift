@@ -133,6 +133,8 @@ struct CPUState {
     var writeTLB: UnsafeMutablePointer<TLBEntry>
     /// Instructions left before the loop looks at the clock and at requests; a device that raises an interrupt sets it to 0.
     var budget: Int = 0
+    /// Budgets that were run: a coarse clock.
+    var slices: UInt64 = 0
     /// The budget was ended early.
     var isKicked = false
     /// What translated code keeps beside the guest's state.

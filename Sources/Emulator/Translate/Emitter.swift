@@ -349,10 +349,12 @@ final class Emitter {
     private func emitWaysOut(_ block: RegionBlock) {
         block.exhausted = asm.here
         asm.arithmetic(0, .state(StateOffset.budget), block.count)
-        block.dead = asm.here
         asm.storeConstant(StateOffset.rip, block.linear)
         asm.constant(HostRegister.r11, UInt64(TranslatedExit.lookup.rawValue))
         asm.jump(to: thunks.exit)
+        // Links lead to an entry for as long as there is code memory: those of code that is gone go on to what took its place.
+        block.dead = asm.here
+        dispatch(block.linear)
     }
 
     private func emitEntry(_ block: RegionBlock) {

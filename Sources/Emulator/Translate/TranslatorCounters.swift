@@ -13,6 +13,9 @@ public struct TranslatorCounters: Sendable {
     /// Returns to the run loop: to look something up, because a fault or something else is pending, to interpret.
     public var lookups: UInt64 = 0, faults: UInt64 = 0, boundaries: UInt64 = 0, interpreted: UInt64 = 0
 
+    /// The operations that were called for most often.
+    public var operations: [(name: String, value: UInt64)] = []
+
     /// Names and values, in the order to show them in.
     public var rows: [(name: String, value: UInt64)] {
         [
@@ -20,6 +23,6 @@ public struct TranslatorCounters: Sendable {
             ("regions-killed", killed), ("flushes", flushes), ("tlb-fills", fills), ("helper-calls", helps),
             ("jump-cache-misses", finds), ("jump-cache-strangers", strangers), ("exits-lookup", lookups),
             ("exits-fault", faults), ("exits-boundary", boundaries), ("exits-interpret", interpreted),
-        ]
+        ] + operations
     }
 }
