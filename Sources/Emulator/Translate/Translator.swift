@@ -391,7 +391,10 @@ final class Translator {
     private func fill(_ cpu: CPU, _ linear: UInt64, _ number: Int) -> UInt64 {
         counters.fills += 1
         let path = paths + number
-        return cpu.fillTLB(linear, size: Int(path.pointee.bytes), write: path.pointee.writes) ? 1 : 0
+        let size = Int(path.pointee.bytes)
+        if cpu.fillTLB(linear, size: size, write: path.pointee.writes) { return 1 }
+        if linear & 0xFFF + UInt64(size) > 4096 { counters.crossings += 1 } else { counters.refusals += 1 }
+        return 0
     }
 
     /// Code for `rip` that the jump cache did not know; 0: there is none, or something is to be done first.

@@ -6,6 +6,8 @@ public struct TranslatorCounters: Sendable {
     public var killed: UInt64 = 0, flushes: UInt64 = 0
     /// Accesses that missed the TLB in line.
     public var fills: UInt64 = 0
+    /// Those that lay across two pages, and those whose page cannot be in the TLB (code, devices) or faulted.
+    public var crossings: UInt64 = 0, refusals: UInt64 = 0
     /// Operations of the interpreter's that translated code called for.
     public var helps: UInt64 = 0
     /// Jumps to code that the jump cache did not know; those for which there was none.
@@ -20,7 +22,8 @@ public struct TranslatorCounters: Sendable {
     public var rows: [(name: String, value: UInt64)] {
         [
             ("regions", regions), ("guest-instructions", instructions), ("host-bytes", hostBytes),
-            ("regions-killed", killed), ("flushes", flushes), ("tlb-fills", fills), ("helper-calls", helps),
+            ("regions-killed", killed), ("flushes", flushes), ("tlb-fills", fills), ("tlb-crossings", crossings),
+            ("tlb-refusals", refusals), ("helper-calls", helps),
             ("jump-cache-misses", finds), ("jump-cache-strangers", strangers), ("exits-lookup", lookups),
             ("exits-fault", faults), ("exits-boundary", boundaries), ("exits-interpret", interpreted),
         ] + operations
