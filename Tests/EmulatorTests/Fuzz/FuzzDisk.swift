@@ -40,4 +40,12 @@ final class FuzzDisk: DiskBackend, @unchecked Sendable {
         precondition(!isReadOnly && offset <= sizeBytes && length <= sizeBytes - offset, "discard outside")
         try maybeFail()
     }
+
+    /// Another disk that will answer and fail as this one.
+    func copy() -> FuzzDisk {
+        let twin = FuzzDisk(sizeBytes: 0, isReadOnly: isReadOnly, seed: 0)
+        twin.bytes = bytes
+        twin.random = random
+        return twin
+    }
 }
