@@ -26,13 +26,13 @@ struct SavedStateTests {
         return (try Machine(config), console)
     }
 
-    /// Saves at each of these instruction counts.
+    /// Saves at each of these moments of guest time.
     private func watch(
-        _ machine: Machine, _ moments: [(instructions: UInt64, path: String)], _ console: Console, _ said: Said
+        _ machine: Machine, _ moments: [(nanoseconds: UInt64, path: String)], _ console: Console, _ said: Said
     ) {
         guard let next = moments.first else { return }
         machine.post { machine in
-            guard machine.cpu.state.pointee.instructionCount >= next.instructions else {
+            guard machine.clock.now >= next.nanoseconds else {
                 return watch(machine, moments, console, said)
             }
             do { try machine.save(to: next.path) } catch { Issue.record("\(error)") }
@@ -51,14 +51,14 @@ struct SavedStateTests {
     func debianGoesOn() throws {
         let (rehearsal, reference) = try machine(.translator)
         #expect(rehearsal.run() == .powerOff)
-        let total = rehearsal.cpu.state.pointee.instructionCount
+        let total = rehearsal.clock.now
         #expect(reference.text.contains("LABCTL-POWEROFF"))
 
         let folder = FileManager.default.temporaryDirectory.appending(path: "labctl-states-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
-        let moments = (0..<4).map { _ in UInt64.random(in: 1_000_000..<total * 9 / 10) }.sorted().enumerated().map {
-            (instructions: $1, path: folder.appending(path: "state\($0)").path)
+        let moments = (0..<4).map { _ in UInt64.random(in: total / 20..<total * 9 / 10) }.sorted().enumerated().map {
+            (nanoseconds: $1, path: folder.appending(path: "state\($0)").path)
         }
         let (saved, console) = try machine(.translator)
         let said = Said()
@@ -68,9 +68,9 @@ struct SavedStateTests {
         for (moment, length) in zip(moments, said.lengths) {
             let (restored, rest) = try machine(.translator)
             try restored.restore(from: moment.path)
-            #expect(restored.run() == .powerOff, "saved after \(moment.instructions) instructions")
+            #expect(restored.run() == .powerOff, "saved after \(moment.nanoseconds) ns")
             let text = String(decoding: console.bytes[..<length] + rest.bytes, as: UTF8.self)
-            #expect(text == console.text, "saved after \(moment.instructions) instructions")
+            #expect(text == console.text, "saved after \(moment.nanoseconds) ns")
         }
     }
 }

@@ -358,6 +358,8 @@ extension FDC82077 {
         c.field("isLocked", &isLocked)
         c.field("lastSectorCount", &lastSectorCount)
         exchangeTransfer(c)
+        let takesBytes = phase == .command || phase == .hostWrites
+        c.check(!takesBytes || fifo.count < bytesExpected, "a FIFO that is full already")
         let expected = transfer?.command == .format ? 4 : 512
         c.check(phase != .hostWrites || transfer != nil && bytesExpected == expected, "data for no command")
         for (index, drive) in drives.enumerated() { c.group("drives\(index)") { drive.exchange(c) } }

@@ -68,6 +68,8 @@ struct DeviceFuzz {
         ]
         for (from, to) in memories { to.copyMemory(from: from.baseAddress!, byteCount: from.count) }
         try twin.restore(savedState, at: clock.now)
+        // Drives look at their disks when they are built.
+        for (mine, theirs) in zip(disks, twin.disks) { theirs.agree(with: mine) }
         return twin
     }
 

@@ -41,11 +41,16 @@ final class FuzzDisk: DiskBackend, @unchecked Sendable {
         try maybeFail()
     }
 
-    /// Another disk that will answer and fail as this one.
+    /// Another disk of the same make.
     func copy() -> FuzzDisk {
         let twin = FuzzDisk(sizeBytes: 0, isReadOnly: isReadOnly, seed: 0)
-        twin.bytes = bytes
-        twin.random = random
+        twin.agree(with: self)
         return twin
+    }
+
+    /// From here on answers and fails as the other does.
+    func agree(with other: FuzzDisk) {
+        bytes = other.bytes
+        random = other.random
     }
 }

@@ -16,7 +16,7 @@ struct DeviceStateTests {
 
     @Test("a fresh board goes on from a saved state as the board that was saved")
     func twinsStayTwins() throws {
-        let rounds = try FuzzBudget(rounds: 6).run("device states") { seed in
+        let rounds = try FuzzBudget(rounds: 3).run("device states") { seed in
             var original = try DeviceFuzz(seed: seed)
             for save in 0..<8 {
                 for _ in 0..<700 { try original.step() }

@@ -80,7 +80,10 @@ final class IDEChannel: PortDevice {
     func submit(after nanoseconds: UInt64, _ step: IDEStep, _ io: () throws(DiskBackendError) -> Void) {
         scheduler.longWork()
         var done = step
-        do { try io() } catch { done.hasFailed = true }
+        do { try io() } catch {
+            done.hasFailed = true
+            done.count = 0
+        }
         later(nanoseconds, done)
     }
 
