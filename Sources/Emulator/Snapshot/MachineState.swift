@@ -41,6 +41,18 @@ extension Machine {
 
     func savedSections() -> [StateSection] { deviceList.saved(at: clock.now) }
 
+    /// The guest's clock. On the thread that runs the machine.
+    public var guestNanoseconds: UInt64 { clock.now }
+
+    /// No state of this machine is larger.
+    public var largestStateBytes: UInt64 {
+        let memories = board.memory.ram.sizeBytes + board.vga.video.sizeBytes
+        return memories + UInt64(StateFormat.maximumFieldBytes + 4 * StateFormat.blockBytes)
+    }
+
+    /// Runs `work` on the thread that runs the machine, between two instructions. From any thread.
+    public func betweenInstructions(_ work: @escaping @Sendable (Machine) -> Void) { post(work) }
+
     // MARK: Restoring
 
     /// Goes on where a state was saved: devices, processor, clock and memory are the state's afterwards, or this machine's as they were
