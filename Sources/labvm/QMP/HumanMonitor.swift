@@ -12,7 +12,7 @@ enum HumanMonitor {
         Row(name: "help", usage: "help -- these lines") { _, _ in
             table.map { $0.usage + "\n" }.joined()
         },
-        Row(name: "info", usage: "info status|block|snapshots|version|name") { control, words throws(QMPError) in
+        Row(name: "info", usage: "info status|block|snapshots|version|name|jit") { control, words throws(QMPError) in
             switch words.first {
             case "status":
                 return "VM status: \(control.status.rawValue)\n"
@@ -23,7 +23,11 @@ enum HumanMonitor {
                 let list = try control.snapshots
                 if list.isEmpty { return "There is no snapshot available.\n" }
                 return "List of snapshots present on all disks:\n" + SnapshotTable.text(list)
-            default: throw .generic("info knows status, block, snapshots, version and name")
+            case "jit":
+                let rows = control.translatorRows
+                return rows.isEmpty
+                    ? "everything is interpreted\n" : rows.map { "\($0.name): \($0.value)\n" }.joined()
+            default: throw .generic("info knows status, block, snapshots, version, name and jit")
             }
         },
         Row(name: "stop", usage: "stop -- pauses the guest") { control, _ in
