@@ -66,9 +66,8 @@ public enum DiskImage {
             throw ImageError(
                 .unsupported, "Block format '\(format.name)' does not support the option '\(option)'", path: path)
         }
-        guard options.openBacking, let (named, written) = try backingName(parsed.backing, of: device, at: path)
+        guard options.openBacking, let named = try backingName(parsed.backing, of: device, at: path, options)
         else { return device }
-        try options.confine(written, namedBy: path, as: "Backing file")
         var below = options
         below.format = nil
         if case .named = parsed.backing { below.keySecret = nil }
@@ -85,10 +84,10 @@ public enum DiskImage {
         return device
     }
 
-    /// What lies below an image, and how that was written; nil for nothing.
+    /// What lies below an image, nil for nothing. What an image may name is settled before its name is looked into.
     private static func backingName(
-        _ choice: ImageName.Backing, of device: any BlockDevice, at path: String
-    ) throws(ImageError) -> (name: ImageName, written: String)? {
+        _ choice: ImageName.Backing, of device: any BlockDevice, at path: String, _ options: OpenOptions
+    ) throws(ImageError) -> ImageName? {
         let recorded = device.backingReference
         var given: ImageName?
         switch choice {
@@ -100,8 +99,10 @@ public enum DiskImage {
         let written: String
         if let given, !given.path.isEmpty {
             (name, written) = (given, given.path)
+            try options.confine(written, namedBy: path, as: "Backing file")
         } else if let recorded {
             written = try resolve(recorded, from: path)
+            try options.confine(written, namedBy: path, as: "Backing file")
             name = try ImageName(written)
             if let given {
                 (name.format, name.keySecret, name.backing) = (given.format, given.keySecret, given.backing)
@@ -119,7 +120,7 @@ public enum DiskImage {
             }
             name.format = name.format ?? format
         }
-        return (name, written)
+        return name
     }
 
     /// Splits `archive.ova#disk`; a file whose own name has a `#` in it is meant as a whole.
