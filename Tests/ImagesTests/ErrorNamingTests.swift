@@ -25,9 +25,9 @@ import Testing
         try base.put([UInt8](repeating: 3, count: 65536), at: 0)
         try base.close()
         var bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: scratch.path("base"))))
-        // The first entry of the L1 table (its place is at byte 40 of the header) leads beyond the file.
+        // The first entry of the L1 table (its place is at byte 40 of the header) leads between two clusters.
         let table = Int(bytes.be64(40))
-        bytes.replaceSubrange(table..<table + 8, with: [0x80, 0, 0x0f, 0, 0, 0, 0, 0])
+        bytes.replaceSubrange(table..<table + 8, with: [0x80, 0, 0, 0, 0, 5, 2, 0])
         try Data(bytes).write(to: URL(fileURLWithPath: scratch.path("base")))
         let error = #expect(throws: ImageError.self) {
             let top = try open(scratch.path("top"), readOnly: true)
@@ -43,11 +43,11 @@ import Testing
     }
 
     @Test func aSentenceThatNamesItsFileStaysAsItIs() {
-        let named = ImageError(.corrupt, "'a' is damaged", path: "a")
-        #expect(named.naming("b") == "'a' is damaged")
-        #expect(ImageError(.corrupt, "is damaged", path: "a").naming("b") == "a: is damaged")
+        let named = ImageError(.corrupt, "'d.img' is damaged", path: "d.img")
+        #expect(named.naming("b") == "'d.img' is damaged")
+        #expect(ImageError(.corrupt, "is damaged", path: "d.img").naming("b") == "d.img: is damaged")
         #expect(ImageError(.corrupt, "is damaged").naming("b") == "b: is damaged")
         // A refused request is about the request.
-        #expect(ImageError(.invalidArgument, "wrong number", path: "a").naming("b") == "wrong number")
+        #expect(ImageError(.invalidArgument, "wrong number", path: "d.img").naming("b") == "wrong number")
     }
 }
