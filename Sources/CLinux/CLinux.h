@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 long syscall(long number, ...);
@@ -27,6 +28,11 @@ static inline int linux_name_thread(const char *name) { return prctl(PR_SET_NAME
 static inline int linux_thread_name(char *name) { return prctl(PR_GET_NAME, (unsigned long)name, 0UL, 0UL, 0UL); }
 // The signal that this process gets when the thread that started it ends.
 static inline int linux_signal_at_parent_death(int number) { return prctl(PR_SET_PDEATHSIG, (unsigned long)number, 0UL, 0UL, 0UL); }
+
+// Moves a mapping over another one of its size, as mremap does with MREMAP_MAYMOVE and MREMAP_FIXED. 0 on success.
+static inline int linux_move_mapping(void *from, size_t length, void *to) {
+    return syscall(SYS_mremap, from, length, length, 3UL, to) == (long)to ? 0 : -1;
+}
 
 // No core dump, no debugger of the same user, /proc/PID owned by root. 0 on success.
 static inline int linux_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0UL, 0UL, 0UL, 0UL); }
@@ -96,5 +102,23 @@ static inline int linux_share_range(int out, unsigned long long out_offset, int 
                                     unsigned long long length) {
     struct file_clone_range range = {in, in_offset, length, out_offset};
     return ioctl(out, FICLONERANGE, &range);
+}
+
+// Has a new, empty file overwritten in place on file systems that otherwise copy on write (ioctl_iflags(2)). 0 on success.
+static inline int linux_set_no_copy_on_write(int descriptor) {
+    int flags = 0;
+    if (ioctl(descriptor, FS_IOC_GETFLAGS, &flags) != 0) return -1;
+    flags |= FS_NOCOW_FL;
+    return ioctl(descriptor, FS_IOC_SETFLAGS, &flags);
+}
+
+// The unit in bytes in which XFS sets space aside for an empty file (ioctl_fsxattr: FS_XFLAG_EXTSIZE). 0 on success, else
+// -1 and errno.
+static inline int linux_set_extent_size_hint(int descriptor, unsigned int bytes) {
+    struct fsxattr attributes;
+    if (ioctl(descriptor, FS_IOC_FSGETXATTR, &attributes) != 0) return -1;
+    attributes.fsx_xflags |= FS_XFLAG_EXTSIZE;
+    attributes.fsx_extsize = bytes;
+    return ioctl(descriptor, FS_IOC_FSSETXATTR, &attributes);
 }
 #endif
