@@ -85,4 +85,8 @@ public enum SectionRule: Sendable {
     case exclusive(String, String, because: String, help: String)
     /// `key` has no meaning without `needed`.
     case requires(key: String, needed: String)
+    /// `key` has no meaning without one of these.
+    case requiresAny(key: String, of: [String])
+    /// `key` is not whole without `companion`.
+    case needs(key: String, companion: String, help: String)
 }

@@ -14,7 +14,8 @@ struct Labctl: ParsableCommand {
                 name: "Lab",
                 subcommands: [
                     PlanCommand.self, UpCommand.self, DownCommand.self, ResetCommand.self, DestroyCommand.self,
-                    StatusCommand.self, ListCommand.self, EventsCommand.self, GraphCommand.self, PruneCommand.self,
+                    StatusCommand.self, ListCommand.self, EventsCommand.self, BuildCommand.self, GraphCommand.self,
+                    PruneCommand.self,
                 ]),
             CommandGroup(
                 name: "One VM",

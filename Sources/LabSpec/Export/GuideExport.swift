@@ -70,7 +70,9 @@ public enum LabGuide {
         return switch rule {
         case .exactlyOne(let names): "Exactly one of \(list(names))."
         case .exclusive(let first, let second, let reason, _): "Not both \(list([first, second])): they \(reason)."
-        case .requires(let key, let needed): "`\(key)` needs `\(needed)`."
+        case .requires(let key, let needed), .needs(let key, let needed, _): "`\(key)` needs `\(needed)`."
+        case .requiresAny(let key, let names):
+            "`\(key)` needs one of \(list(names))."
         }
     }
 }

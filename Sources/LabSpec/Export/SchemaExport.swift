@@ -67,7 +67,10 @@ public enum LabSchema {
             case .exactlyOne(let names): result.append(("oneOf", .array(names.map { required([$0]) })))
             case .exclusive(let first, let second, _, _):
                 result.append(("not", .object([("allOf", .array([present(first), present(second)]))])))
-            case .requires(let key, let needed): dependencies.append((key, .array([.string(needed)])))
+            case .requires(let key, let needed), .needs(let key, let needed, _):
+                dependencies.append((key, .array([.string(needed)])))
+            case .requiresAny(let key, let names):
+                dependencies.append((key, .object([("anyOf", .array(names.map { required([$0]) }))])))
             }
         }
         if !dependencies.isEmpty { result.append(("dependencies", .object(dependencies))) }
