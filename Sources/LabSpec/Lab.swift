@@ -225,6 +225,8 @@ public struct VM: Sendable, Equatable {
     public var boot: [BootDevice]
     /// `kernel`, with `initrd` and `append`: boots Linux without firmware disks.
     public var kernel: KernelBoot?
+    /// `cloud_init`, `files`, `ssh_keys`: what cloud-init finds; nil: nothing.
+    public var seed: CloudSeed?
     /// What says that the VM is ready; nil: it is ready when it runs.
     public var ready: Readiness?
     /// Names of VMs or groups that must be ready first; a group means all of its VMs.
@@ -247,6 +249,7 @@ public struct VM: Sendable, Equatable {
         self.floppy = nil
         self.boot = BootDevice.defaultOrder
         self.kernel = nil
+        self.seed = nil
         self.ready = nil
         self.dependsOn = []
         self.networks = []

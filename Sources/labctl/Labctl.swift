@@ -21,7 +21,7 @@ struct Labctl: ParsableCommand {
                 name: "One VM",
                 subcommands: [
                     ConsoleCommand.self, LogsCommand.self, SendCommand.self, WaitCommand.self, ExecCommand.self,
-                    ScreenshotCommand.self, RunCommand.self,
+                    ScreenshotCommand.self, CommitCommand.self, RunCommand.self,
                 ]),
             CommandGroup(name: "Images", subcommands: [ImageCommand.self]),
         ])

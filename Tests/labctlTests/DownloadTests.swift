@@ -27,7 +27,7 @@ import Testing
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments = program + [lab.golden]
         let path = lab.labFolder + "/" + name
-        FileManager.default.createFile(atPath: path, contents: nil)
+        try Data().write(to: URL(fileURLWithPath: path))
         let handle = try #require(FileHandle(forWritingAtPath: path))
         process.standardOutput = handle
         try process.run()

@@ -52,7 +52,7 @@ public enum LabGuide {
         case .size(let range): "size, \(range.lowerBound) to \(range.upperBound)"
         case .duration(let range): "duration, \(range.lowerBound) to \(range.upperBound)"
         case .integer(let range): "number, \(range.lowerBound) to \(range.upperBound)"
-        case .section, .oneOf: "mapping"
+        case .section, .oneOf, .mapping: "mapping"
         case .anyOf(let shapes): shapes.map { takes($0) }.joined(separator: ", or ")
         case .named: "mapping by name"
         case .list(let item, _): "list of " + (inner(item) == nil ? takes(item) + "s" : "mappings")

@@ -117,6 +117,7 @@ public enum LabSchema {
             var pairs: [(String, JSONText)] = [("type", .string("array")), ("items", value(item, &definitions))]
             if isUnique { pairs.append(("uniqueItems", .boolean(true))) }
             return .object(pairs)
+        case .mapping: return .object([("type", .string("object"))])
         case .section(let section), .oneOf(let section): return reference(section, &definitions)
         case .anyOf(let shapes): return .object([("anyOf", .array(shapes.map { value($0, &definitions) }))])
         case .named(let section, let minimum):

@@ -29,9 +29,28 @@ struct FileChecks {
             if case .path(let path) = use.reference { check(path, use.place, at: use.span) }
         }
         for vm in lab.vms {
+            if let seed = vm.seed { check(seed, of: vm) }
             guard let boot = vm.kernel else { continue }
             check(boot.kernel, "'kernel' of VM '\(vm.name)'", at: vm.spans.value("kernel"))
             if let initrd = boot.initrd { check(initrd, "'initrd' of VM '\(vm.name)'", at: vm.spans.value("initrd")) }
+        }
+    }
+
+    /// Files that cloud-init gets.
+    private func check(_ seed: CloudSeed, of vm: VM) {
+        let sources = [
+            ("user-data", seed.userData), ("meta-data", seed.metaData), ("network-config", seed.networkConfig),
+        ]
+        for (key, source) in sources {
+            guard case .file(let path)? = source else { continue }
+            check(path, "'\(key)' of 'cloud_init' of VM '\(vm.name)'", at: seed.spans.value(key))
+        }
+        for file in seed.files {
+            guard case .file(let path) = file.content else { continue }
+            check(path, "'from' of 'files' of VM '\(vm.name)'", at: file.spans.value("from"))
+        }
+        for case .file(let path) in seed.sshKeys {
+            check(path, "'ssh_keys' of VM '\(vm.name)'", at: vm.spans.item(path.written, of: "ssh_keys"))
         }
     }
 

@@ -26,12 +26,12 @@ struct ImageISO: ParsableCommand {
     @Argument(help: "The image to write.") var output: String
 
     func run() throws {
-        do {
+        do throws(ImageError) {
             let writer = try ISOWriter(
                 ISOEntry.scan(folder),
                 ISOWriter.Options(label: label, bootFile: boot, hasBootTable: !noBootTable))
             try writer.write(to: output)
-        } catch let error as ImageError {
+        } catch {
             throw fail(error.message)
         }
     }
