@@ -84,7 +84,9 @@ import Testing
             }
         }
 
-        func content(_ record: Record) -> [UInt8] { Array(bytes[record.sector * 2048..<record.sector * 2048 + record.size]) }
+        func content(_ record: Record) -> [UInt8] {
+            Array(bytes[record.sector * 2048..<record.sector * 2048 + record.size])
+        }
 
         /// All files by path, under Rock Ridge's names or Joliet's.
         func files(_ kind: UInt8) -> [String: [UInt8]] {
@@ -190,7 +192,9 @@ import Testing
     @Test func pathTablesNameEveryFolder() throws {
         let disc = try written(tree())
         let descriptor = (try #require(disc.descriptor(1))) * 2048
-        let (size, little, big) = (disc.little32(descriptor + 132), disc.little32(descriptor + 140), disc.big32(descriptor + 148))
+        let (size, little, big) = (
+            disc.little32(descriptor + 132), disc.little32(descriptor + 140), disc.big32(descriptor + 148)
+        )
         var at = 0
         var count = 0
         while at < size {

@@ -77,15 +77,16 @@ import Testing
         #expect(name("https://one/a.qcow2") != name("https://one/a.qcow2.xz"))
     }
 
-    @Test(arguments: [
-        ("https://example.org/a/disk.qcow2.xz?x=1#y", "disk.qcow2.xz", Packing.xz, DiskFormat.qcow2, nil),
-        ("https://example.org/disk.vhd.GZ", "disk.vhd.GZ", .gzip, .vpc, nil),
-        ("http://example.org/cd.iso", "cd.iso", .none, .raw, nil),
-        ("http://example.org/disk.img", "disk.img", .none, nil, nil),
-        ("http://example.org/xz", "xz", .none, nil, nil),
-        ("file:///a%20b/disk.vdi.zst", "disk.vdi.zst", .zstd, .vdi, "/a b/disk.vdi.zst"),
-        ("file://localhost/a/100%", "100%", .none, nil, "/a/100%"),
-    ] as [(String, String, Packing, DiskFormat?, String?)])
+    @Test(
+        arguments: [
+            ("https://example.org/a/disk.qcow2.xz?x=1#y", "disk.qcow2.xz", Packing.xz, DiskFormat.qcow2, nil),
+            ("https://example.org/disk.vhd.GZ", "disk.vhd.GZ", .gzip, .vpc, nil),
+            ("http://example.org/cd.iso", "cd.iso", .none, .raw, nil),
+            ("http://example.org/disk.img", "disk.img", .none, nil, nil),
+            ("http://example.org/xz", "xz", .none, nil, nil),
+            ("file:///a%20b/disk.vdi.zst", "disk.vdi.zst", .zstd, .vdi, "/a b/disk.vdi.zst"),
+            ("file://localhost/a/100%", "100%", .none, nil, "/a/100%"),
+        ] as [(String, String, Packing, DiskFormat?, String?)])
     func anAddressSaysWhatItsNameSays(
         text: String, name: String, packing: Packing, format: DiskFormat?, path: String?
     ) {

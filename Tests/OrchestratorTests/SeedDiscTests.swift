@@ -16,7 +16,8 @@ import Testing
     }
 
     private func seed(_ yaml: String) throws -> CloudSeed {
-        let text = "lab: a\nvms:\n  alpha:\n    fda: a.img\n" + yaml.split(separator: "\n").map { "    \($0)\n" }.joined()
+        let text =
+            "lab: a\nvms:\n  alpha:\n    fda: a.img\n" + yaml.split(separator: "\n").map { "    \($0)\n" }.joined()
         let loaded = LabFile.load(text: text, fileName: "lab.yaml", realPath: "/labs/lab.yaml", checksFiles: false)
         let problems = loaded.diagnostics.filter { $0.severity == .error }.map(\.message)
         #expect(problems.isEmpty)
@@ -52,7 +53,8 @@ import Testing
     }
 
     @Test func textIsTakenAsItIs() throws {
-        let text = try disc(seed("cloud_init:\n  user-data: |\n    #!/bin/sh\n    echo hello\n  network-config: { version: 2 }"))
+        let text = try disc(
+            seed("cloud_init:\n  user-data: |\n    #!/bin/sh\n    echo hello\n  network-config: { version: 2 }"))
         #expect(text.contains("#!/bin/sh\necho hello\n"))
         #expect(text.contains("\"version\": 2\n"))
     }

@@ -280,7 +280,8 @@ struct ISOFolders {
             if let index = child.folder {
                 let inner = folders[index]
                 put(
-                    record(child.name, child.entry, child.rockRidge, ISORecord.folderFlag), inner.sector, inner.sizeBytes)
+                    record(child.name, child.entry, child.rockRidge, ISORecord.folderFlag), inner.sector,
+                    inner.sizeBytes)
                 continue
             }
             let first = child.entry.isLink ? 0 : layout.sector(of: child.entry)

@@ -6,8 +6,12 @@ struct ISOBytes {
 
     mutating func little16(_ value: UInt16) { bytes += [UInt8(truncatingIfNeeded: value), UInt8(value >> 8)] }
     mutating func big16(_ value: UInt16) { bytes += [UInt8(value >> 8), UInt8(truncatingIfNeeded: value)] }
-    mutating func little32(_ value: UInt32) { for shift in [0, 8, 16, 24] { bytes.append(UInt8(value >> UInt32(shift) & 0xFF)) } }
-    mutating func big32(_ value: UInt32) { for shift in [24, 16, 8, 0] { bytes.append(UInt8(value >> UInt32(shift) & 0xFF)) } }
+    mutating func little32(_ value: UInt32) {
+        for shift in [0, 8, 16, 24] { bytes.append(UInt8(value >> UInt32(shift) & 0xFF)) }
+    }
+    mutating func big32(_ value: UInt32) {
+        for shift in [24, 16, 8, 0] { bytes.append(UInt8(value >> UInt32(shift) & 0xFF)) }
+    }
 
     mutating func both16(_ value: UInt16) {
         little16(value)
@@ -25,8 +29,10 @@ struct ISOBytes {
     static func shortDate(_ seconds: Int64) -> [UInt8] {
         let date = calendar(seconds)
         let year = min(max(Int(date.tm_year), 0), 255)
-        return [year, Int(date.tm_mon) + 1, Int(date.tm_mday), Int(date.tm_hour), Int(date.tm_min), Int(date.tm_sec), 0]
-            .map { UInt8(truncatingIfNeeded: $0) }
+        return [
+            year, Int(date.tm_mon) + 1, Int(date.tm_mday), Int(date.tm_hour), Int(date.tm_min), Int(date.tm_sec), 0,
+        ]
+        .map { UInt8(truncatingIfNeeded: $0) }
     }
 
     /// Seventeen bytes of a volume descriptor (8.4.26.1): digits, hundredths, zone.

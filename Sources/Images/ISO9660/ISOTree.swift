@@ -96,7 +96,8 @@ public final class ISOEntry: @unchecked Sendable {
             return folder
         default:
             throw ImageError(
-                .unsupported, "'\(path)' is neither a file, a folder nor a symbolic link: a CD cannot hold it", path: path)
+                .unsupported, "'\(path)' is neither a file, a folder nor a symbolic link: a CD cannot hold it",
+                path: path)
         }
     }
 
@@ -113,7 +114,9 @@ public final class ISOEntry: @unchecked Sendable {
         var names: [String] = []
         while let entry = readdir(folder) {
             // SAFETY: readdir's entry is valid until the next call; the name ends with a zero byte.
-            let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
             if name != ".", name != ".." { names.append(name) }
         }
         return names.sorted()

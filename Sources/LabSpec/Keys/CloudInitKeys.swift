@@ -54,10 +54,12 @@ struct GuestFileDraft: Sendable {
         id: "guest_file", noun: "file", plural: "files", "A file that cloud-init writes in the guest.", spans: \.spans,
         rules: [.exactlyOne(["content", "from"])],
         keys: [
-            LabKey("path", .text, \.path, required: true, "Its path in the guest.", synonyms: ["to", "dest", "target"]),
+            LabKey(
+                "path", .text, \.path, required: true, "Its path in the guest.", synonyms: ["to", "dest", "target"]),
             LabKey("content", .line, \.content, "Its text.", synonyms: ["text", "data"]),
             LabKey(
-                "from", .path, \.from, "A file of the host that it is a copy of, up to 1 MiB.", synonyms: ["source", "src"]),
+                "from", .path, \.from, "A file of the host that it is a copy of, up to 1 MiB.",
+                synonyms: ["source", "src"]),
             LabKey("mode", .fileMode, \.mode, "Its mode in octal, in quotes: `\"0755\"`.", synonyms: ["permissions"]),
             LabKey("owner", .text, \.owner, "`USER:GROUP`."),
         ])
@@ -128,7 +130,8 @@ extension Node {
         switch content {
         case .sequence(let items): "[" + items.map(\.flowText).joined(separator: ", ") + "]"
         case .mapping(let pairs):
-            "{" + pairs.map { JSONText.string($0.key).description + ": " + $0.value.flowText }.joined(separator: ", ") + "}"
+            "{" + pairs.map { JSONText.string($0.key).description + ": " + $0.value.flowText }.joined(separator: ", ")
+                + "}"
         case .scalar(let scalar): Node.flowText(scalar)
         }
     }

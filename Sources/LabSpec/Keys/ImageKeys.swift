@@ -244,7 +244,8 @@ struct BuildDraft: Sendable {
             LabKey("append", .line, \.append, "The command line of `kernel`.", synonyms: ["cmdline", "args"]),
             LabKey(
                 "steps", .list(of: StepDraft.type), \.recipe.steps, defaultOf: BuildDraft(),
-                "What is done with the VM, in order. Behind the last one the build waits until the guest powers off.", synonyms: ["script", "commands", "run"]),
+                "What is done with the VM, in order. Behind the last one the build waits until the guest powers off.",
+                synonyms: ["script", "commands", "run"]),
             LabKey(
                 "timeout", .duration(.seconds(1)...(.minutes(60 * 24))), \.recipe.timeout, defaultOf: BuildDraft(),
                 "How long the whole build may take."),

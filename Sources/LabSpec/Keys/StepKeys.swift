@@ -52,7 +52,8 @@ struct StepDraft: Sendable {
                 "copy", copy, \.copy, "Copies a file or a folder into the guest, through that shell.",
                 synonyms: ["file", "upload", "put"]),
             LabKey(
-                "sleep", .duration(LabDuration(milliseconds: 1)...(.minutes(60 * 24))), \.sleep, "Lets the guest go on by itself.",
+                "sleep", .duration(LabDuration(milliseconds: 1)...(.minutes(60 * 24))), \.sleep,
+                "Lets the guest go on by itself.",
                 synonyms: ["pause", "delay"]),
             LabKey("eject", .choice(RemovableSlot.allCases, slips: ["cd": "cdrom"]), \.eject, "Takes the disc out."),
             LabKey(
@@ -93,7 +94,8 @@ struct CopyDraft: Sendable {
         guard let from, let to else { return nil }
         guard to.hasPrefix("/"), !to.unicodeScalars.contains("\0") else {
             scope.report(
-                .wrongType, "'to' in \(scope.place) is a path of the guest from its root, not '\(to.clippedForMessage)'",
+                .wrongType,
+                "'to' in \(scope.place) is a path of the guest from its root, not '\(to.clippedForMessage)'",
                 at: spans.value("to"), help: "write /root/\(to.clippedForMessage)")
             return nil
         }
@@ -133,7 +135,9 @@ extension ValueType where Value == [KeyChord] {
                 let keys = scalar.text.split(separator: "-", omittingEmptySubsequences: false).map(String.init)
                 let isPlain = keys.allSatisfy { key in
                     !key.isEmpty
-                        && key.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5F }
+                        && key.utf8.allSatisfy {
+                            (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5F
+                        }
                 }
                 guard isPlain, keys.count <= 8 else {
                     scope.report(

@@ -41,7 +41,8 @@ struct VMDraft: Sendable {
         ["cdrom", "disks.hdc"].map { other in
             SectionRule.exclusive(
                 key, other, because: "are both in the secondary master's place",
-                help: other == "cdrom" ? "give the CD as a read-only disk: hdd: { image: NAME, mode: read-only }"
+                help: other == "cdrom"
+                    ? "give the CD as a read-only disk: hdd: { image: NAME, mode: read-only }"
                     : "move the disk to `hdb` or `hdd`")
         }
     }

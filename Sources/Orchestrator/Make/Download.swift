@@ -55,7 +55,8 @@ struct Download {
                 switch error {
                 case .interrupted:
                     throw OrchestratorError(
-                        .interrupted, "interrupted while image '\(label)' was downloaded; the next time goes on with it")
+                        .interrupted, "interrupted while image '\(label)' was downloaded; the next time goes on with it"
+                    )
                 case .failed(let reason):
                     throw OrchestratorError(
                         .image, "image '\(label)': \(address.text) cannot be downloaded: \(reason)")

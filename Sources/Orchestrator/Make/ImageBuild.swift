@@ -126,7 +126,8 @@ struct ImageBuild {
         store.folder.record("build-failed", vm: vm.folder.name, detail: failure.error.message)
         if store.keepsFailedBuilds, vm.folder.isRunning {
             sentences.append(
-                "its VM runs on: 'labctl console \(vm.folder.name)' attaches, 'labctl destroy \(vm.folder.name)' removes it")
+                "its VM runs on: 'labctl console \(vm.folder.name)' attaches, 'labctl destroy \(vm.folder.name)' removes it"
+            )
         } else {
             do {
                 try vm.remove()

@@ -145,7 +145,8 @@ struct SeedDisc {
             let lines = String(decoding: try read(path), as: UTF8.self).split(whereSeparator: \.isNewline)
             if lines.contains(where: { $0.contains("PRIVATE KEY") }) {
                 throw OrchestratorError(
-                    .image, "\(path.absolute) is a private key, which stays where it is; give the file that ends in .pub")
+                    .image,
+                    "\(path.absolute) is a private key, which stays where it is; give the file that ends in .pub")
             }
             return lines.filter { !$0.hasPrefix("#") }.map(String.init)
         }

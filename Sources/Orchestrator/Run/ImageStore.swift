@@ -79,9 +79,12 @@ struct ImageStore: Sendable {
     /// Digests of the files, other than images, that an image is made from.
     private func digests(of node: ImageNode) throws(OrchestratorError) -> [String] {
         var digests: [String] = []
-        for file in node.files { digests.append(try FileTree(file).digest { path throws(OrchestratorError) in
-            try digest(of: path, label: node.label).sha256
-        }) }
+        for file in node.files {
+            digests.append(
+                try FileTree(file).digest { path throws(OrchestratorError) in
+                    try digest(of: path, label: node.label).sha256
+                })
+        }
         return digests
     }
 

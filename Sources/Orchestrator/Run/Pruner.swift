@@ -42,7 +42,8 @@ extension StateDirectory {
             used.formUnion(imagesInUse(by: folder) ?? Set(record.builtImages))
             for vm in vms {
                 let known = vm.recordReading.known
-                used.formUnion((known?.overlays.values).map { $0.flatMap { [$0.basePath] + $0.golden.map(\.stamp.path) } } ?? [])
+                used.formUnion(
+                    (known?.overlays.values).map { $0.flatMap { [$0.basePath] + $0.golden.map(\.stamp.path) } } ?? [])
                 guard vm.isRunning, let run = known?.run?.description else { continue }
                 used.formUnion(run.disks.map(\.path) + [run.cdrom, run.floppy].compactMap { $0 })
             }

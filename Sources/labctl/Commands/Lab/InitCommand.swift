@@ -71,7 +71,8 @@ struct InitCommand: ParsableCommand {
             return
         }
         if debian {
-            let script = URL(fileURLWithPath: file).deletingLastPathComponent().appendingPathComponent(DebianLab.scriptName)
+            let script = URL(fileURLWithPath: file).deletingLastPathComponent().appendingPathComponent(
+                DebianLab.scriptName)
             try write(DebianLab.script, to: script.relativePath, mode: 0o755)
             try write(text, to: file, mode: 0o644)
             print("wrote \(file) and \(script.relativePath); run the script once, then `labctl up`")
