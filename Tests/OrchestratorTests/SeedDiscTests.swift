@@ -74,7 +74,7 @@ import Testing
         let text = try disc(
             seed("cloud_init: { user-data: { a: b } }\nssh_keys: [ \"ssh-ed25519 AAAA me@here\" ]"))
         #expect(text.contains("Content-Type: multipart/mixed"))
-        #expect(text.contains(Base64.encoded(Array("#cloud-config\n\"a\": b\n".utf8))))
+        #expect(text.contains(Base64.encode(Array("#cloud-config\n\"a\": b\n".utf8))))
     }
 
     @Test func theInstanceDoesNotCountForTheDigestAndTheContentDoes() throws {

@@ -62,7 +62,7 @@ import Testing
         // Again, from another lab file too: nothing is built.
         try lab.write(Self.file(Self.good).replacingOccurrences(of: "lab: building", with: "lab: again"))
         let again = try lab.run(["build", "built", "--format", "json"])
-        #expect(again.output.contains(#""wasThere":true"#) || again.output.contains(#""wasThere" : true"#), "\(again)")
+        #expect(again.output.filter { $0 != " " }.contains(#""wasThere":true"#), "\(again)")
         #expect(!again.errors.contains("building"), "\(again.errors)")
     }
 
@@ -100,10 +100,10 @@ import Testing
     }
 
     @Test func aGuestThatDoesNotPowerOffRunsIntoTheTimeout() throws {
-        let lab = try LabFixture(Self.file(#"{ wait: "login: " }"#, timeout: "3s"))
+        let lab = try LabFixture(Self.file(#"{ wait: "login: " }"#, timeout: "8s"))
         let built = try lab.run(["build"])
         #expect(built.status == 1)
-        #expect(built.errors.contains("did not power off within 3s"), "\(built.errors)")
+        #expect(built.errors.contains("did not power off within 8s"), "\(built.errors)")
         #expect(vms(lab).isEmpty)
     }
 

@@ -125,6 +125,10 @@ extension ValueType where Value == [KeyChord] {
         return ValueType(shape) { node, scope in
             let nodes: [Node]
             if case .sequence(let items) = node.content { nodes = items } else { nodes = [node] }
+            guard !nodes.isEmpty else {
+                scope.report(.outOfRange, "'\(scope.key)' in \(scope.place) is empty", at: node.span)
+                return nil
+            }
             var chords: [KeyChord] = []
             for node in nodes where !node.isBroken {
                 // Digits are keys too, and YAML reads them as numbers.

@@ -42,13 +42,16 @@ struct Download {
     private func fetch() throws(OrchestratorError) {
         // A download that was killed after its last byte is whole.
         if Curl.sizeBytes(partPath) > 0, try verifiedDigest(of: partPath, remembered: false) == sha256 { return }
+        // What is there may be damaged: then it is thrown away once.
+        let hadPart = Curl.sizeBytes(partPath) > 0
         var lastComplaint = ""
-        var mayRestart = true
+        store.progress(.image(name: label, .downloading(done: 0, total: 0)))
         for attempt in 0..<Self.attempts {
             if attempt > 0 { try pause(seconds: attempt) }
             let curl = Curl(address: address, path: partPath, interruption: store.interruption)
             do throws(Curl.Failure) {
                 try curl.run { done, total in
+                    guard done > 0 else { return }
                     store.progress(.image(name: label, .downloading(done: done, total: total)))
                 }
             } catch {
@@ -70,9 +73,7 @@ struct Download {
             let found = try verifiedDigest(of: partPath, remembered: false)
             if found == sha256 { return }
             unlink(partPath)
-            // What was there before may have been of another file.
-            guard mayRestart, attempt == 0 else { throw mismatch(found, what: address.text) }
-            mayRestart = false
+            guard hadPart, attempt == 0 else { throw mismatch(found, what: address.text) }
         }
         throw OrchestratorError(
             .image,

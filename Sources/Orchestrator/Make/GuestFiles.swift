@@ -46,7 +46,7 @@ struct GuestFiles {
             let piece = bytes[start..<min(start + Self.pieceBytes, bytes.count)]
             let command =
                 asBase64
-                ? "echo \(Base64.encoded(piece)) | base64 -d >> \(temporary)"
+                ? "echo \(Base64.encode(piece)) | base64 -d >> \(temporary)"
                 : "printf '%b' '\(ShellScript.encoded(piece))' >> \(temporary)"
             _ = try shell(command)
             start += piece.count
@@ -60,26 +60,5 @@ struct GuestFiles {
             throw OrchestratorError(.host, "\(target) did not arrive as it was sent: its digest differs")
         }
         _ = try shell("chmod \(entry.isExecutable ? "755" : "644") \(temporary) && mv \(temporary) \(place)")
-    }
-}
-
-/// Base 64 (RFC 4648, section 4).
-enum Base64 {
-    private static let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-
-    static func encoded(_ bytes: some Collection<UInt8>) -> String {
-        var text: [UInt8] = []
-        text.reserveCapacity((bytes.count + 2) / 3 * 4)
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let three = Array(rest.prefix(3))
-            rest = rest.dropFirst(3)
-            let word = three.indices.reduce(0 as UInt32) { $0 | UInt32(three[$1]) << UInt32(16 - 8 * $1) }
-            for index in 0..<4 {
-                let isUsed = index <= three.count
-                text.append(isUsed ? digits[Int(word >> UInt32(18 - 6 * index) & 63)] : UInt8(ascii: "="))
-            }
-        }
-        return String(decoding: text, as: UTF8.self)
     }
 }

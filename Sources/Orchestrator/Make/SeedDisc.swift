@@ -89,12 +89,12 @@ struct SeedDisc {
             Content-Type: text/plain; charset="utf-8"
             Content-Transfer-Encoding: base64
 
-            \(SeedDisc.lines(Base64.encoded(given)))
+            \(SeedDisc.lines(Base64.encode(given)))
             --\(SeedDisc.boundary)
             Content-Type: text/cloud-config; charset="utf-8"
             Content-Transfer-Encoding: base64
 
-            \(SeedDisc.lines(Base64.encoded(Array(short.utf8))))
+            \(SeedDisc.lines(Base64.encode(Array(short.utf8))))
             --\(SeedDisc.boundary)--
 
             """
@@ -130,7 +130,7 @@ struct SeedDisc {
                     case .text(let text): Array(text.utf8)
                     case .file(let path): try SeedDisc.read(path)
                     }
-                text += "- path: \(quoted(file.path))\n  encoding: b64\n  content: \(quoted(Base64.encoded(content)))\n"
+                text += "- path: \(quoted(file.path))\n  encoding: b64\n  content: \(quoted(Base64.encode(content)))\n"
                 if let mode = file.mode { text += "  permissions: \(quoted(mode))\n" }
                 if let owner = file.owner { text += "  owner: \(quoted(owner))\n" }
             }
