@@ -52,6 +52,22 @@ import Testing
         #expect(content == Data(BootSectorGuest.image))
     }
 
+    @Test func whatIsUnpackedIsTheImageInTheFormatThatItHas() throws {
+        let lab = try LabFixture("")
+        try lab.succeed("image", "convert", "-f", "raw", "-O", "qcow2", lab.golden, "disk.qcow2")
+        try FileManager.default.removeItem(atPath: lab.golden)
+        try FileManager.default.moveItem(atPath: lab.labFolder + "/disk.qcow2", toPath: lab.golden)
+        let path = try pack(lab, with: ["xz", "-c"], into: "disk.qcow2.xz")
+        let digest = SHA256Digest.of([UInt8](try Data(contentsOf: URL(fileURLWithPath: path))))
+        try lab.write(Self.file("file://" + path, digest).replacingOccurrences(of: "format: raw, ", with: ""))
+        try lab.succeed("up")
+        #expect(try lab.states() == ["alpha": "ready"])
+        let made = try #require(images(lab).first)
+        #expect(made.hasSuffix(".qcow2"))
+        let content = FileManager.default.contents(atPath: lab.folder + "/cache/labctl/images/" + made)
+        #expect(content == FileManager.default.contents(atPath: lab.golden))
+    }
+
     @Test func aDownloadThatBreaksOffGoesOnWhereItWas() throws {
         let server = try HTTPServer(BootSectorGuest.image, HTTPServer.Manners(cuts: [400_000, 300_000]))
         defer { server.stop() }

@@ -11,11 +11,12 @@ extension DiskImage {
         _ path: String, format: String, to target: String, progress: (UInt64, UInt64) -> Void = { _, _ in },
         isCancelled: () -> Bool = { false }
     ) throws(ImageError) {
-        let opened = try open(path, options: OpenOptions(format: format))
-        defer { try? opened.close() }
-        guard let packed = opened as? CompressedRawImage else {
+        guard let packer = FormatRegistry.format(named: format) as? CompressedRawFormat else {
             throw ImageError(.invalidArgument, "'\(format)' is not a compression", path: path)
         }
+        let storage = try FileStorage.open(path, readOnly: true)
+        defer { storage.close() }
+        let packed = try packer.layer(storage, OpenOptions())
         let total = packed.stream.byteCount
         let file = try FileStorage.create(target, exclusive: true, unsafeCache: true)
         do throws(ImageError) {
