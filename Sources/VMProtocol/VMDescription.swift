@@ -121,6 +121,8 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var perfMap: Bool?
     /// Nil: `auto`.
     public var sandbox: Sandbox?
+    /// The snapshot that the VM begins as (-loadvm); nil: it is switched on.
+    public var loadSnapshot: String?
     /// For tests of the sandbox: what is tried from inside in the guest's place, as `NAME PATH`.
     public var probe: String?
     /// Nil: images may name any file (`labctl run`).
