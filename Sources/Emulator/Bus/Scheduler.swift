@@ -1,7 +1,7 @@
 /// The guest's clock and the ordered queue of everything that will happen at a moment of it.
 ///
-/// Times are guest nanoseconds since power-on. The CPU loop calls `advance(to:)` between blocks; devices read
-/// `nowNanoseconds`, which asks the clock source, so that a register read in the middle of a block is exact.
+/// Times are guest nanoseconds since power-on. The CPU loop calls `advance(to:)` between blocks; devices and the time-stamp
+/// counter read `nowNanoseconds`, which asks the clock source, so that a register read in the middle of a block is exact.
 final class Scheduler {
     /// A device's alarm. It is armed for one moment; periodic devices arm it again when it fires.
     final class Timer {
@@ -17,6 +17,9 @@ final class Scheduler {
     var longWork: () -> Void = {}
 
     private var clock: () -> UInt64
+    /// The latest moment that anybody was told.
+    private var latest: UInt64 = 0
+    private var isFiring = false
     /// Few timers exist (a dozen devices), so an unsorted list with a cached minimum beats a heap.
     private var timers: [Timer] = []
     /// The earliest deadline, `UInt64.max` when none is armed.
@@ -25,7 +28,14 @@ final class Scheduler {
     /// - Parameter clock: guest nanoseconds now; monotonic.
     init(clock: @escaping () -> UInt64) { self.clock = clock }
 
-    var nowNanoseconds: UInt64 { clock() }
+    /// Guest nanoseconds since power-on.
+    ///
+    /// Time stands still at a deadline until that has fired: so whoever counts ticks and whoever reads the time agree, however
+    /// long the host kept the guest from running.
+    var nowNanoseconds: UInt64 {
+        if !isFiring { latest = max(latest, min(clock(), nextDeadline)) }
+        return latest
+    }
 
     func makeTimer(_ fire: @escaping (UInt64) -> Void) -> Timer {
         let timer = Timer(fire)
@@ -49,9 +59,12 @@ final class Scheduler {
         if deadline == nextDeadline { recomputeNext() }
     }
 
-    /// Fires every timer whose deadline has passed, earliest first. A timer that arms itself again for a
+    /// Fires timers whose deadline has passed, earliest first, each at its own time. A timer that arms itself again for a
     /// moment already past fires again in the same call, at most `limit` times in all.
-    func advance(to now: UInt64, limit: Int = 1000) {
+    ///
+    /// - Parameter pause: asked after each; true leaves the rest for the next call. So an interrupt is taken before the next one
+    ///   comes, and late ticks do not merge.
+    func advance(to now: UInt64, limit: Int = 1000, until pause: () -> Bool = { false }) {
         var fired = 0
         while nextDeadline <= now, fired < limit {
             guard let due = timers.min(by: { ($0.deadline ?? .max) < ($1.deadline ?? .max) }),
@@ -59,8 +72,12 @@ final class Scheduler {
             else { return }
             due.deadline = nil
             recomputeNext()
+            latest = max(latest, deadline)
+            isFiring = true
             due.fire(deadline)
+            isFiring = false
             fired += 1
+            if pause() { return }
         }
     }
 
