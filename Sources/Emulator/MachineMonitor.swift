@@ -21,4 +21,9 @@ extension Machine {
     public func takeScreenshot(_ deliver: @escaping @Sendable (ScreenImage) -> Void) {
         post { deliver($0.board.vga.snapshot()) }
     }
+
+    /// Hands what the translator did to `deliver` on the CPU thread; nil where everything is interpreted.
+    public func queryTranslator(_ deliver: @escaping @Sendable (TranslatorCounters?) -> Void) {
+        post { deliver($0.cpu.translator?.counters) }
+    }
 }
