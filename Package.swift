@@ -72,7 +72,8 @@ let package = Package(
             name: "labctlTests", dependencies: ["labctl", "Orchestrator", "VMProtocol", "Images", "Seeded"],
             swiftSettings: strict),
         .testTarget(
-            name: "labvmTests", dependencies: ["labvm", "Orchestrator", "VMProtocol", "Seeded"], swiftSettings: strict),
+            name: "labvmTests", dependencies: ["labvm", "Orchestrator", "VMProtocol", "Images", "Seeded"],
+            swiftSettings: strict),
         .testTarget(name: "GuestTests", dependencies: ["Emulator", "Images"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

@@ -77,4 +77,13 @@ final class GuestClock {
         isFrozen = false
         lastHost = host()
     }
+
+    var isPaused: Bool { isFrozen }
+
+    /// Moves a paused clock, in either direction: a machine is restored. What was owed is not owed any more.
+    func set(_ nanoseconds: UInt64) {
+        guard isFrozen else { return }
+        elapsed = nanoseconds &* slowness
+        debt = 0
+    }
 }

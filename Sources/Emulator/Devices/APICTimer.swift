@@ -19,7 +19,7 @@ final class APICTimer {
         self.scheduler = scheduler
         self.tscHertz = tscHertz
         self.tscNow = tscNow
-        alarm = scheduler.makeTimer { [weak self] deadline in self?.fire(deadline) }
+        alarm = scheduler.makeTimer("lapic") { [weak self] deadline in self?.fire(deadline) }
     }
 
     func reset() {
@@ -38,7 +38,7 @@ final class APICTimer {
                 deadlineTicks = 0
                 storedCount = 0
             } else if storedCount != 0 {
-                let period = UInt64(storedCount) << shift, passed = scheduler.nowNanoseconds - startedAt
+                let period = UInt64(storedCount) << shift, passed = max(scheduler.nowNanoseconds, startedAt) - startedAt
                 if oldValue == .periodic { startedAt += passed / period * period } else { isExpired = passed >= period }
             }
             arm()
@@ -134,5 +134,19 @@ final class APICTimer {
             }
         }
         expired()
+    }
+}
+
+extension APICTimer {
+    func exchange(_ c: StateCoder) {
+        c.past("startedAt", &startedAt)
+        c.field("deadlineTicks", &deadlineTicks)
+        c.field("storedCount", &storedCount)
+        // Their setters count from now.
+        c.field("isExpired", &isExpired)
+        let (count, deadline, started, expired) = (storedCount, deadlineTicks, startedAt, isExpired)
+        c.field("mode", mode) { mode = $0 }
+        c.field("divider", divider) { divider = $0 & 0x0B }
+        (storedCount, deadlineTicks, startedAt, isExpired) = (count, deadline, started, expired)
     }
 }

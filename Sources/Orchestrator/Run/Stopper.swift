@@ -4,9 +4,11 @@ import VMProtocol
 
 /// What can be said to a VM that shall end.
 struct Stopper {
-    private let orchestrator: LabOrchestrator
+    private let progress: ProgressSink
 
-    init(_ orchestrator: LabOrchestrator) { self.orchestrator = orchestrator }
+    init(_ orchestrator: LabOrchestrator) { self.init(orchestrator.progress) }
+
+    init(_ progress: @escaping ProgressSink) { self.progress = progress }
 
     /// How long a process may take to answer.
     private static let answerMilliseconds: UInt64 = 2000
@@ -48,7 +50,7 @@ struct Stopper {
         do {
             try vm.write(record)
         } catch {
-            orchestrator.progress(.warning(error.message))
+            progress(.warning(error.message))
         }
     }
 }

@@ -37,7 +37,7 @@ import Testing
         var clock: UInt64 = 0
         let scheduler = Scheduler { clock }
         var atFire: UInt64 = 0
-        let timer = scheduler.makeTimer { _ in atFire = scheduler.nowNanoseconds }
+        let timer = scheduler.makeTimer("test") { _ in atFire = scheduler.nowNanoseconds }
         scheduler.arm(timer, at: 100)
         clock = 250
         #expect(scheduler.nowNanoseconds == 100)
