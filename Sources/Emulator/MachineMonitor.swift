@@ -21,4 +21,9 @@ extension Machine {
     public func takeScreenshot(_ deliver: @escaping @Sendable (ScreenImage) -> Void) {
         post { deliver($0.board.vga.snapshot()) }
     }
+
+    /// Looks at what can be read on the screen and hands it to `deliver` on the CPU thread.
+    public func takeScreenContents(_ deliver: @escaping @Sendable (ScreenContents) -> Void) {
+        post { deliver($0.board.vga.contents()) }
+    }
 }

@@ -82,6 +82,14 @@ public struct VMDescription: Codable, Sendable, Equatable {
         case off
     }
 
+    /// When a VM is started again that ended without being asked to.
+    public enum Restart: String, Codable, Sendable, CaseIterable {
+        /// When it failed, crashed or was killed.
+        case onFailure = "on-failure"
+        /// Also when its guest powered off.
+        case always
+    }
+
     public var name: String
     public var memoryBytes: UInt64
     public var disks: [Disk]
@@ -117,6 +125,8 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var debugFile: String?
     /// Nil: `auto`.
     public var sandbox: Sandbox?
+    /// Nil: never.
+    public var restart: Restart?
     /// For tests of the sandbox: what is tried from inside in the guest's place, as `NAME PATH`.
     public var probe: String?
     /// Nil: images may name any file (`labctl run`).

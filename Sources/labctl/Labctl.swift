@@ -14,13 +14,13 @@ struct Labctl: ParsableCommand {
                 name: "Lab",
                 subcommands: [
                     PlanCommand.self, UpCommand.self, DownCommand.self, ResetCommand.self, DestroyCommand.self,
-                    StatusCommand.self, ListCommand.self, EventsCommand.self, GraphCommand.self, PruneCommand.self,
+                    StatusCommand.self, ListCommand.self, CheckCommand.self, EventsCommand.self, GraphCommand.self, PruneCommand.self,
                 ]),
             CommandGroup(
                 name: "One VM",
                 subcommands: [
                     ConsoleCommand.self, LogsCommand.self, SendCommand.self, WaitCommand.self, ExecCommand.self,
-                    ScreenshotCommand.self, RunCommand.self,
+                    CopyCommand.self, ScreenCommand.self, ScreenshotCommand.self, RunCommand.self,
                 ]),
             CommandGroup(name: "Images", subcommands: [ImageCommand.self]),
         ])

@@ -15,6 +15,8 @@ protocol GuestMachine: AnyObject, Sendable {
     func serialInput(_ bytes: [UInt8])
     /// The screen as the monitor would show it; nil without a display.
     func screenshot() -> ScreenImage?
+    /// What a person could read on the screen; nil without a display.
+    func screenText() -> ScreenText?
     /// Presses keys (QEMU's names: `ctrl`, `a`, `ret`) in order and lets them go in reverse.
     /// - Returns: the first name that is no key; nothing is pressed then.
     func pressKeys(_ names: [String], holdMilliseconds: Int) -> String?

@@ -72,7 +72,10 @@ public struct LabOrchestrator: Sendable {
         let reading = vm.recordReading
         var observation = VMObservation(
             isRunning: vm.isRunning, record: reading.known, fault: reading.fault, exit: vm.readExitRecord())
-        if observation.isRunning { observation.condition = VMCondition.read(in: vm.path) }
+        if observation.isRunning {
+            observation.condition = VMCondition.read(in: vm.path)
+            observation.restarts = RestartRecord.read(in: vm.path)
+        }
         for slot in DiskSlot.allCases where Folder.exists(vm.overlay(slot)) { observation.overlays.insert(slot) }
         for (name, overlay) in observation.record?.overlays ?? [:] {
             guard let slot = DiskSlot(rawValue: name) else { continue }

@@ -113,8 +113,8 @@ extension LabOrchestrator {
     /// Stops VMs: asks the guests to power off, then ends what has not done so in time. VMs that others depend on go
     /// down after those.
     /// - Parameters:
-    ///   - limitMilliseconds: how long guests get; 0 does not ask them.
-    public func down(_ names: [String], limitMilliseconds: UInt64) throws(OrchestratorError) -> [VMOutcome] {
+    ///   - limitMilliseconds: how long guests get; 0 does not ask them; nil: as the lab file says.
+    public func down(_ names: [String], limitMilliseconds: UInt64?) throws(OrchestratorError) -> [VMOutcome] {
         let chosen = try instances(names).map(\.name)
         let lock = try takeLock("down")
         defer { withExtendedLifetime(lock) {} }

@@ -5,9 +5,12 @@ import VMProtocol
 /// SHA-256 (FIPS 180-4) of texts and files, as 64 lower-case hex digits.
 public enum SHA256Digest {
     /// Digest of a text's UTF-8 bytes.
-    public static func of(_ text: String) -> String {
+    public static func of(_ text: String) -> String { of(Array(text.utf8)) }
+
+    /// Digest of bytes.
+    public static func of(_ bytes: [UInt8]) -> String {
         let stream = SHA256Stream()
-        stream.update(Array(text.utf8))
+        stream.update(bytes)
         return stream.finish()
     }
 

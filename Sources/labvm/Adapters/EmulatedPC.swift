@@ -92,6 +92,12 @@ final class EmulatedPC: GuestMachine {
         machine.takeScreenshot { picture.put($0) }
         return picture.take(withinSeconds: Self.screenshotLimitSeconds)
     }
+
+    func screenText() -> ScreenText? {
+        let contents = Handover<ScreenContents>()
+        machine.takeScreenContents { contents.put($0) }
+        return contents.take(withinSeconds: Self.screenshotLimitSeconds)?.text()
+    }
 }
 
 /// Serial port 0 of the PC, joined to the console.

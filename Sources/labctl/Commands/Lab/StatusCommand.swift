@@ -41,7 +41,7 @@ extension VMPhase {
         switch self {
         case .ready: .green
         case .running: .cyan
-        case .paused: .yellow
+        case .paused, .restarting: .yellow
         case .absent, .stopped: .dim
         case .failed, .killed, .unknown: .red
         }
