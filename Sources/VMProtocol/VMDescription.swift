@@ -127,6 +127,8 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var sandbox: Sandbox?
     /// Nil: never.
     public var restart: Restart?
+    /// Whether the VM ends in order with the thread that started it; nil: only one on its terminal does.
+    public var endsWithParent: Bool?
     /// For tests of the sandbox: what is tried from inside in the guest's place, as `NAME PATH`.
     public var probe: String?
     /// Nil: images may name any file (`labctl run`).

@@ -12,7 +12,8 @@ import Testing
             // The first dot is background, as in nearly all characters.
             for line in 2..<13 { font[code * 16 + line] = random.next() & 0x7F }
         }
-        font.replaceSubrange(16..<32, with: [0, 0, 0x7E, 0x81, 0xA5, 0x81, 0x81, 0xBD, 0x99, 0x81, 0x81, 0x7E, 0, 0, 0, 0])
+        font.replaceSubrange(
+            16..<32, with: [0, 0, 0x7E, 0x81, 0xA5, 0x81, 0x81, 0xBD, 0x99, 0x81, 0x81, 0x7E, 0, 0, 0, 0])
         font.replaceSubrange(0xDB * 16..<0xDC * 16, with: [UInt8](repeating: 0xFF, count: 16))
         return [UInt8](repeating: 0x55, count: 777) + font + [UInt8](repeating: 0xAA, count: 300)
     }()
@@ -27,7 +28,9 @@ import Testing
     }
 
     /// Draws text as a guest does.
-    private func draw(_ rows: [String], x: Int = 0, y: Int = 0, change: (Int, Int) -> Bool = { _, _ in false }) -> ScreenImage {
+    private func draw(_ rows: [String], x: Int = 0, y: Int = 0, change: (Int, Int) -> Bool = { _, _ in false })
+        -> ScreenImage
+    {
         var image = ScreenImage(width: 160, height: 96)
         image.withPixels { pixels in
             for (row, text) in rows.enumerated() {
@@ -60,7 +63,8 @@ import Testing
     }
 
     @Test func textInAGraphicsModeIsRead() throws {
-        #expect(try read(draw(["login: root", "Reversed!", "", "a z"])) == ["login: root", "Reversed!", "", "a z", "", ""])
+        #expect(
+            try read(draw(["login: root", "Reversed!", "", "a z"])) == ["login: root", "Reversed!", "", "a z", "", ""])
     }
 
     @Test func textBesideTheUsualGridIsFound() throws {
@@ -81,6 +85,8 @@ import Testing
             for place in pixels.indices { pixels[place] = 0xFF00_0000 | UInt32(random.next()) << 8 }
         }
         #expect(try read(image) == nil)
-        #expect(ScreenContents(source: .picture(image, VGAFont.all(in: Self.rom))).text() == ScreenText(rows: [], isGraphics: true))
+        #expect(
+            ScreenContents(source: .picture(image, VGAFont.all(in: Self.rom))).text()
+                == ScreenText(rows: [], isGraphics: true))
     }
 }

@@ -15,11 +15,14 @@ import Testing
 
     @Test func layoutsPutCharactersWhereTheirKeyboardsHaveThem() {
         let rows: [(KeyboardLayout, Character, [[String]])] = [
-            (.us, "z", [["z"]]), (.us, "Z", [["shift", "z"]]), (.us, "@", [["shift", "2"]]), (.us, "\\", [["backslash"]]),
+            (.us, "z", [["z"]]), (.us, "Z", [["shift", "z"]]), (.us, "@", [["shift", "2"]]),
+            (.us, "\\", [["backslash"]]),
             (.de, "z", [["y"]]), (.de, "Y", [["shift", "z"]]), (.de, "@", [["alt_r", "q"]]), (.de, "ß", [["minus"]]),
             (.de, "\\", [["alt_r", "minus"]]), (.de, "/", [["shift", "7"]]), (.de, "^", [["grave_accent"], ["spc"]]),
-            (.de, "`", [["shift", "equal"], ["spc"]]), (.de, "°", [["shift", "grave_accent"]]), (.de, "Ü", [["shift", "bracket_left"]]),
-            (.fr, "a", [["q"]]), (.fr, "Q", [["shift", "a"]]), (.fr, "m", [["semicolon"]]), (.fr, "1", [["shift", "1"]]),
+            (.de, "`", [["shift", "equal"], ["spc"]]), (.de, "°", [["shift", "grave_accent"]]),
+            (.de, "Ü", [["shift", "bracket_left"]]),
+            (.fr, "a", [["q"]]), (.fr, "Q", [["shift", "a"]]), (.fr, "m", [["semicolon"]]),
+            (.fr, "1", [["shift", "1"]]),
             (.fr, "&", [["1"]]), (.fr, "@", [["alt_r", "0"]]), (.fr, ".", [["shift", "comma"]]), (.fr, "w", [["z"]]),
         ]
         for (layout, character, chords) in rows {

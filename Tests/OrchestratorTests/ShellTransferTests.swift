@@ -36,7 +36,9 @@ import VMProtocol
     @Test(arguments: shells) func bytesComeAndGoAsTheyAre(shell: [String]) throws {
         let bench = try Bench(shell)
         let result = try bench.run("cat; echo oops >&2; exit 3", input: Self.everyByte + [0x0A, 0x04, 0x03])
-        #expect(result == BinaryResult(output: Self.everyByte + [0x0A, 0x04, 0x03], errors: Array("oops\n".utf8), status: 3))
+        #expect(
+            result
+                == BinaryResult(output: Self.everyByte + [0x0A, 0x04, 0x03], errors: Array("oops\n".utf8), status: 3))
         #expect(try bench.run("cat") == BinaryResult(output: [], errors: [], status: 0))
         #expect(try bench.run("printf 'a\\0b'").output == [0x61, 0, 0x62])
         // The shell is as it was, and nothing is left of it.
@@ -60,7 +62,9 @@ import VMProtocol
             let bytes = Self.everyByte.suffix(count)
             #expect(Base64.decode(Array(Base64.encode(bytes).utf8)) == Array(bytes))
         }
-        for text in ["A", "A===", "=AAA", "AA=A", "AAAA=AAA", "AA!A"] { #expect(Base64.decode(Array(text.utf8)) == nil) }
+        for text in ["A", "A===", "=AAA", "AA=A", "AAAA=AAA", "AA!A"] {
+            #expect(Base64.decode(Array(text.utf8)) == nil)
+        }
     }
 
     // MARK: Logging in

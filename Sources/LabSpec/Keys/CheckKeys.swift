@@ -36,10 +36,12 @@ struct CheckDraft: Sendable {
             .exactlyOne(["run", "console", "screen", "file"]), .requires(key: "exit", needed: "run"),
             .exclusive(
                 "expect", "console", because: "exclude one another", help: "`console` itself says what is expected"),
-            .exclusive("expect", "screen", because: "exclude one another", help: "`screen` itself says what is expected"),
+            .exclusive(
+                "expect", "screen", because: "exclude one another", help: "`screen` itself says what is expected"),
         ],
         keys: [
-            LabKey("id", .name, \.id, required: true, "Its name in reports; unique in the VM.", synonyms: ["name", "key"]),
+            LabKey(
+                "id", .name, \.id, required: true, "Its name in reports; unique in the VM.", synonyms: ["name", "key"]),
             LabKey("title", .text, \.title, "What is checked, for people.", synonyms: ["description", "label"]),
             LabKey(
                 "points", .integer(0...1000), \.points, defaultOf: CheckDraft(), "What it is worth.",
@@ -49,7 +51,8 @@ struct CheckDraft: Sendable {
                 "run", .text, \.run, "A command for the shell on the VM's console (see `login`).",
                 synonyms: ["command", "cmd", "shell", "exec"]),
             LabKey(
-                "exit", .integer(0...255), \.exit, defaultOf: CheckDraft(), "The exit status that `run` has to end with.",
+                "exit", .integer(0...255), \.exit, defaultOf: CheckDraft(),
+                "The exit status that `run` has to end with.",
                 synonyms: ["status", "exit_code", "code"]),
             LabKey(
                 "console", .consolePattern, \.console,
@@ -59,7 +62,8 @@ struct CheckDraft: Sendable {
                 "screen", .consolePattern, \.screen, "What the screen shows, or does within `timeout`.",
                 synonyms: ["display", "vga"]),
             LabKey(
-                "file", .text, \.file, "The path of a file in the VM. It has to be there, with what `expect` says in it.",
+                "file", .text, \.file,
+                "The path of a file in the VM. It has to be there, with what `expect` says in it.",
                 synonyms: ["path"]),
             LabKey(
                 "expect", .expectation, \.expectation,

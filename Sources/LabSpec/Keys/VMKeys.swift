@@ -89,7 +89,8 @@ struct VMDraft: Sendable {
                 "Whether a VM is started again, after a pause that doubles, when it ends without being asked to: `on-failure` "
                     + "when it failed, crashed or was killed, `always` also when its guest powered off."),
             LabKey(
-                "stop_grace_period", .duration(.seconds(0)...(.minutes(60))), \.vm.stopGracePeriod, defaultOf: VMDraft(),
+                "stop_grace_period", .duration(.seconds(0)...(.minutes(60))), \.vm.stopGracePeriod,
+                defaultOf: VMDraft(),
                 "How long the guest gets to power off before it is stopped; `0s` does not ask it.",
                 synonyms: ["grace", "stop_timeout", "shutdown_timeout"]),
             LabKey(

@@ -45,8 +45,11 @@ public struct Keyboard: Sendable {
         for character in text {
             guard let keys = layout.chords(for: character) else {
                 let others = KeyboardLayout.allCases.filter { $0.chords(for: character) != nil }.map(\.rawValue)
-                let way = others.isEmpty ? "no layout has" : "\(others.joined(separator: " and ")) ha\(others.count == 1 ? "s" : "ve")"
-                throw OrchestratorError(.vm, "the keyboard layout '\(layout.rawValue)' has no key for '\(character)'; \(way) one")
+                let way =
+                    others.isEmpty
+                    ? "no layout has" : "\(others.joined(separator: " and ")) ha\(others.count == 1 ? "s" : "ve")"
+                throw OrchestratorError(
+                    .vm, "the keyboard layout '\(layout.rawValue)' has no key for '\(character)'; \(way) one")
             }
             chords += keys
         }

@@ -151,7 +151,9 @@ public struct LabOrchestrator: Sendable {
     /// Images of the lab that cannot be used, with a sentence each: what `up` would say.
     public func unusableImages() throws(OrchestratorError) -> [ImageReference: String] {
         let graph = try ImageGraph(lab: lab, needing: lab.imageReferences(of: lab.instances()))
-        return try images.survey(graph).failures
+        return try images.survey(graph).failures.merging(FormatLimits(lab).failures(in: state.cache)) { first, _ in
+            first
+        }
     }
 
     /// What the images of each VM may lead to; refuses VMs that would write to a file of a golden image.

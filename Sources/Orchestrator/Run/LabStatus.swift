@@ -36,6 +36,8 @@ public struct VMStatus: Sendable, Equatable, Encodable {
     public var isInLabFile: Bool
     /// What of the sandbox holds for a running VM, in words; only where statistics were asked for.
     public var sandbox: String?
+    /// What it takes of the host; only where that was measured.
+    public var usage: VMUsage?
 }
 
 /// A lab as `ls` shows it.

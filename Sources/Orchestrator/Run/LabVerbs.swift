@@ -10,6 +10,8 @@ public struct StartOptions: Sendable {
     public var waitsForReady: Bool
     /// Whether overlays whose record is lost or damaged are taken as they are.
     public var adoptsOverlays = false
+    /// Whether VMs that the host has no room for are refused.
+    public var isStrict = false
 
     public init(parallelBoots: Int? = nil, waitsForReady: Bool = true) {
         self.parallelBoots = parallelBoots ?? max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
@@ -35,6 +37,11 @@ extension LabOrchestrator {
     ) throws(OrchestratorError) -> [VMOutcome] {
         var survey = found
         for warning in survey.plan.warnings { progress(.warning(warning)) }
+        let findings = Admission(host: .current(folder.path)).findings(survey.plan)
+        if options.isStrict, !findings.isEmpty {
+            throw OrchestratorError(.host, findings.joined(separator: "; ") + "; nothing was started (--strict)")
+        }
+        for finding in findings { progress(.warning(finding)) }
         noteKilled(survey.plan.vms.map(\.instance))
         try recordLab(
             builtImages: survey.images.values.map(\.path).filter { $0.hasPrefix(state.imagesFolder) }.sorted())

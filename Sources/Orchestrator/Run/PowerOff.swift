@@ -90,7 +90,8 @@ final class PowerOff {
         }
         orchestrator.progress(.vm(name: name, .stopped(forced: forced)))
         orchestrator.folder.record("stopped", vm: name, detail: forced ? "by force" : nil)
-        let message = forced && entries[index].limitMilliseconds > 0 ? "by force: the guest did not power off in time" : nil
+        let message =
+            forced && entries[index].limitMilliseconds > 0 ? "by force: the guest did not power off in time" : nil
         entries[index].stage = .done(VMOutcome(name, .stopped, message: message))
     }
 }

@@ -48,7 +48,8 @@ extension ConsoleSession {
             place = try answer(password, within: Self.loginMilliseconds, interruption)
         }
         if place == .name || place == .password {
-            throw OrchestratorError(.vm, "the console of \(vm.name) refuses the login of '\(user)': name or password is wrong")
+            throw OrchestratorError(
+                .vm, "the console of \(vm.name) refuses the login of '\(user)': name or password is wrong")
         }
     }
 

@@ -105,7 +105,8 @@ private struct ConsoleTransfer {
         _ = try say(script.findPlace, until: script.place, &place)
         let answer = try hear(".", &place)
         guard let coding = answer.first.flatMap({ TransferScript.Coding(rawValue: $0) }) else {
-            throw OrchestratorError(.vm, "no folder of \(session.vm.name) can be written (tried $TMPDIR, /tmp, /dev/shm, /run)")
+            throw OrchestratorError(
+                .vm, "no folder of \(session.vm.name) can be written (tried $TMPDIR, /tmp, /dev/shm, /run)")
         }
         return (coding, answer.dropFirst().first == "s")
     }

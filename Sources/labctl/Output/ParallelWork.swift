@@ -22,11 +22,14 @@ final class Shared<Value: Sendable>: Sendable {
 /// Work that waits for VMs rather than for this host's processors: many at once, whatever there are of those.
 enum ParallelWork {
     /// Threads at once.
-    private static let mostThreads = 64
+    static let mostThreads = 64
 
     /// Does something with each item; returns when all are done.
-    static func run<Item: Sendable>(_ items: [Item], _ body: @escaping @Sendable (Item) -> Void) {
-        let slots = DispatchSemaphore(value: mostThreads)
+    /// - Parameter most: threads at once.
+    static func run<Item: Sendable>(
+        _ items: [Item], most: Int = mostThreads, _ body: @escaping @Sendable (Item) -> Void
+    ) {
+        let slots = DispatchSemaphore(value: most)
         let all = DispatchGroup()
         for item in items {
             slots.wait()
@@ -54,7 +57,8 @@ enum InputBytes {
             guard count > 0 else { return bytes }
             bytes += buffer[..<count]
             guard bytes.count <= limit else {
-                throw InputTooLong(description: "standard input is longer than \(limit >> 20) MiB: use a disk or a CD for it")
+                throw InputTooLong(
+                    description: "standard input is longer than \(limit >> 20) MiB: use a disk or a CD for it")
             }
         }
     }

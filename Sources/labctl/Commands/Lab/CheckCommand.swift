@@ -26,18 +26,35 @@ struct CheckCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "Writes the report to this file instead of standard output.")
     var output: String?
 
+    @Flag(
+        help: """
+            Checks a throw-away clone of each VM, on overlays over its disks, so that grading changes nothing. The VMs have to \
+            be off.
+            """)
+    var isolated = false
+
+    @Option(help: "How many clones may run at once with --isolated (default: twice the processors, at least 4).")
+    var parallel: Int?
+
     func run() throws {
-        try LabSession.run(lab, progress: .quiet) { session in
+        if let parallel, parallel < 1 { throw ValidationError("--parallel takes a number from 1 up, not \(parallel)") }
+        try LabSession.run(lab, progress: .quiet, checksFiles: isolated) { session in
             let instances = try session.orchestrator.instances(lab.vmNames).filter { !$0.spec.checks.isEmpty }
             guard !instances.isEmpty else {
-                let whose = lab.vmNames.isEmpty ? "no VM of the lab has" : "\(lab.vmNames.joined(separator: ", ")) has no"
+                let whose =
+                    lab.vmNames.isEmpty ? "no VM of the lab has" : "\(lab.vmNames.joined(separator: ", ")) has no"
                 throw OrchestratorError(.vm, "\(whose) checks; write 'checks' into the lab file")
             }
             let found = Shared<[String: [CheckResult]]>([:])
             let (folder, interruption) = (session.orchestrator.folder, session.interruption)
-            ParallelWork.run(instances) { instance in
-                let runner = CheckRunner(instance, folder.vm(instance.name), interruption: interruption)
-                let results = runner.run(as: instance.name)
+            let clones = isolated ? try IsolatedChecks(session.orchestrator, instances) : nil
+            defer { clones?.finish() }
+            let most = isolated ? StartOptions(parallelBoots: parallel).parallelBoots : ParallelWork.mostThreads
+            ParallelWork.run(instances, most: most) { instance in
+                let results =
+                    clones?.run(instance)
+                    ?? CheckRunner(instance, folder.vm(instance.name), interruption: interruption).run(
+                        as: instance.name)
                 found.change { $0[instance.name] = results }
             }
             if let number = interruption.signalNumber { throw ExitCode(128 + number) }

@@ -92,7 +92,8 @@ struct CopyCommand: ParsableCommand {
                     command, input: bytes, milliseconds: limit, interruption: interruption)
                 let said = String(decoding: result.output, as: UTF8.self)
                 if result.status != 0 {
-                    reason = String(decoding: result.errors, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+                    reason = String(decoding: result.errors, as: UTF8.self).trimmingCharacters(
+                        in: .whitespacesAndNewlines)
                 } else if !said.isEmpty, !said.hasPrefix(digest) {
                     reason = "the digest of \(target) differs from that of \(file)"
                 } else {

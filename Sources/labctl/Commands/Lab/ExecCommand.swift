@@ -48,7 +48,8 @@ struct ExecCommand: ParsableCommand {
     @Option(help: "How long the command may take (default: 1m).", transform: TimeLimit.parse)
     var timeout: TimeLimit = TimeLimit(milliseconds: 60_000)
 
-    @Flag(name: [.customShort("i"), .customLong("stdin")], help: "The command reads labctl's standard input, to its end.")
+    @Flag(
+        name: [.customShort("i"), .customLong("stdin")], help: "The command reads labctl's standard input, to its end.")
     var usesInput = false
 
     @Flag(help: "Brings standard output and standard error apart and byte for byte (always so with --stdin).")
@@ -113,7 +114,8 @@ struct ExecCommand: ParsableCommand {
     }
 
     private func runOnAll(
-        _ consoles: [ConsoleSession], _ run: @escaping @Sendable (ConsoleSession) throws(CommandFailure) -> BinaryResult,
+        _ consoles: [ConsoleSession],
+        _ run: @escaping @Sendable (ConsoleSession) throws(CommandFailure) -> BinaryResult,
         _ session: LabSession
     ) throws {
         let outcomes = Shared<[String: String]>([:])

@@ -49,7 +49,8 @@ struct SendCommand: ParsableCommand {
     private func action(_ texts: [String]) throws -> (VMFolder) throws(OrchestratorError) -> Void {
         if let keys {
             guard let chords = Keyboard.chords(keys) else {
-                throw ValidationError("'\(keys)' is no key; write names with '-' between those that are pressed together")
+                throw ValidationError(
+                    "'\(keys)' is no key; write names with '-' between those that are pressed together")
             }
             return { vm throws(OrchestratorError) in try Keyboard(vm).press(chords) }
         }
@@ -134,7 +135,9 @@ struct WaitCommand: ParsableCommand {
         let text = texts.joined(separator: " ")
         let pattern = regex ? ConsolePattern.regex(text) : ConsolePattern(text)
         if let fault = pattern.fault { throw ValidationError("'\(text)' is not a regular expression: \(fault)") }
-        if screen, new || show { throw ValidationError("--screen looks at what is there now: leave out --new and --show") }
+        if screen, new || show {
+            throw ValidationError("--screen looks at what is there now: leave out --new and --show")
+        }
         try LabSession.run(lab, progress: .quiet) { session in
             if screen {
                 return try Screen(session.vm(name)).wait(
