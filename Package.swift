@@ -4,6 +4,10 @@ import PackageDescription
 /// Every target of ours: warnings are errors, whole-module optimisation in release is SwiftPM's default.
 let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 
+/// The emulator's state belongs to one thread and is reached through pointers: checking each access to a class's property for
+/// overlaps at run time cost 5 % of a guest's time and found nothing.
+let emulator: [SwiftSetting] = strict + [.unsafeFlags(["-enforce-exclusivity=unchecked"])]
+
 let package = Package(
     name: "labctl",
     products: [
@@ -36,7 +40,7 @@ let package = Package(
             dependencies: [
                 "CZlib", "CZstd", "CDeflate", "CLZMA", "CBZip2", "CLZ4", "CLZO", "COpenSSL", "CLinux",
             ], swiftSettings: strict),
-        .target(name: "Emulator", dependencies: ["CLinux"], swiftSettings: strict),
+        .target(name: "Emulator", dependencies: ["CLinux"], swiftSettings: emulator),
         .target(name: "VMProtocol", dependencies: ["CLinux"], swiftSettings: strict),
         .target(
             name: "Orchestrator", dependencies: ["LabSpec", "Images", "VMProtocol", "COpenSSL"], swiftSettings: strict),

@@ -28,6 +28,8 @@ public final class Machine: @unchecked Sendable {
         public var log: (@Sendable (String) -> Void)?
         /// Execution logs to write through `log`.
         public var trace: TraceItems = []
+        /// Lines that name the addresses of translated code for `perf`. Called on the CPU thread.
+        public var perfMap: (@Sendable (String) -> Void)?
         /// The firmware's debug port, a byte at a time.
         public var firmwareLog: (@Sendable (UInt8) -> Void)?
         /// Called on the CPU thread at each guest reset and power-off, before it takes effect.
@@ -88,6 +90,14 @@ public final class Machine: @unchecked Sendable {
         if let log = options.log {
             cpu.log = { log($0) }
             if !options.trace.isEmpty { cpu.tracer = Tracer(items: options.trace) { log($0) } }
+        }
+        if options.perfMap != nil || options.trace.contains(.outAsm) {
+            cpu.translator?.translated = { [unowned cpu] code in
+                options.perfMap?(code.perfMapLine)
+                if options.trace.contains(.outAsm) {
+                    for line in code.listing { cpu.tracer?.line(.outAsm, line) }
+                }
+            }
         }
         if let firmwareLog = options.firmwareLog { board.firmwareLog = { firmwareLog($0) } }
         board.resetRequested = { [unowned self] in requestResetFromGuest() }

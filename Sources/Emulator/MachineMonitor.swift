@@ -26,4 +26,9 @@ extension Machine {
     public func takeScreenContents(_ deliver: @escaping @Sendable (ScreenContents) -> Void) {
         post { deliver($0.board.vga.contents()) }
     }
+
+    /// Hands what the translator did to `deliver` on the CPU thread; nil where everything is interpreted.
+    public func queryTranslator(_ deliver: @escaping @Sendable (TranslatorCounters?) -> Void) {
+        post { deliver($0.cpu.translator?.counters) }
+    }
 }

@@ -5,9 +5,14 @@ import Glibc
 public final class Descriptor: Sendable {
     /// The number the system knows it by.
     public let raw: Int32
+    /// Writes to a socket whose other end is gone fail with EPIPE; anywhere else they raise SIGPIPE, too.
+    private let isSocket: Bool
 
     /// Takes over a descriptor that is open.
-    public init(owning raw: Int32) { self.raw = raw }
+    public init(owning raw: Int32, isSocket: Bool = false) {
+        self.raw = raw
+        self.isSocket = isSocket
+    }
 
     deinit { close(raw) }
 
@@ -62,7 +67,7 @@ public final class Descriptor: Sendable {
     /// Writes once.
     /// - Returns: how many bytes the system took; 0 when it would block; nil when it failed (`errno` says why).
     public func write(_ bytes: ArraySlice<UInt8>) -> Int? {
-        let count = HostCall.write(raw, bytes)
+        let count = isSocket ? HostCall.send(raw, bytes) : HostCall.write(raw, bytes)
         if count >= 0 { return count }
         return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : nil
     }

@@ -15,13 +15,22 @@ public enum HostCall: String, Sendable, CaseIterable {
     /// `write(2)`, begun again when a signal cut it short.
     /// - Returns: how many bytes were taken, or -1 with `errno` set.
     public static func write(_ descriptor: Int32, _ bytes: ArraySlice<UInt8>) -> Int {
+        output(bytes) { Glibc.write(descriptor, $0, $1) }
+    }
+
+    /// `send(2)` to a socket, which raises no SIGPIPE.
+    /// - Returns: as `write`.
+    public static func send(_ socket: Int32, _ bytes: ArraySlice<UInt8>) -> Int {
+        output(bytes) { Glibc.send(socket, $0, $1, Int32(MSG_NOSIGNAL)) }
+    }
+
+    private static func output(
+        _ bytes: ArraySlice<UInt8>, _ call: (UnsafeRawPointer?, Int) -> Int
+    ) -> Int {
         if HostFaults.strike(.write) { return -1 }
         return bytes.withUnsafeBytes { buffer in
             var count: Int
-            repeat {
-                count = Glibc.write(descriptor, buffer.baseAddress, buffer.count)
-            } while count < 0
-                && errno == EINTR
+            repeat { count = call(buffer.baseAddress, buffer.count) } while count < 0 && errno == EINTR
             return count
         }
     }

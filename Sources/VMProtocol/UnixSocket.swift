@@ -32,7 +32,7 @@ public enum UnixSocket {
         let raw = Glibc.accept(listener.raw, nil, nil)
         guard raw >= 0 else { return nil }
         _ = fcntl(raw, F_SETFD, FD_CLOEXEC)
-        let descriptor = Descriptor(owning: raw)
+        let descriptor = Descriptor(owning: raw, isSocket: true)
         descriptor.setNonBlocking()
         return descriptor
     }
@@ -75,7 +75,7 @@ public enum UnixSocket {
         }
         let raw = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard raw >= 0 else { throw HostError("make a socket for", path) }
-        return Descriptor(owning: raw)
+        return Descriptor(owning: raw, isSocket: true)
     }
 
     private static func withAddress(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {

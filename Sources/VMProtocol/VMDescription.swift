@@ -123,6 +123,8 @@ public struct VMDescription: Codable, Sendable, Equatable {
     /// QEMU-style `-d` items (in_asm, int, cpu, cpu_reset, ioport, guest_errors …) and the file for them (-D).
     public var debugItems: [String]
     public var debugFile: String?
+    /// Translated code is named for `perf` in /tmp/perf-PID.map (QEMU's -perfmap).
+    public var perfMap: Bool?
     /// Nil: `auto`.
     public var sandbox: Sandbox?
     /// Nil: never.

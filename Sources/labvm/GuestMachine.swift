@@ -17,6 +17,8 @@ protocol GuestMachine: AnyObject, Sendable {
     func screenshot() -> ScreenImage?
     /// What a person could read on the screen; nil without a display.
     func screenText() -> ScreenText?
+    /// What the translator did; nil where everything is interpreted, and from a machine that has ended.
+    func translatorCounters() -> TranslatorCounters?
     /// Presses keys (QEMU's names: `ctrl`, `a`, `ret`) in order and lets them go in reverse.
     /// - Returns: the first name that is no key; nothing is pressed then.
     func pressKeys(_ names: [String], holdMilliseconds: Int) -> String?

@@ -109,6 +109,9 @@ final class MachineControl {
         }
     }
 
+    /// What the translator did, by name.
+    var translatorRows: [(name: String, value: UInt64)] { machine.translatorCounters()?.rows ?? [] }
+
     /// Writes the screen to a file, whole or not at all.
     func screendump(to path: String, format: String) throws(QMPError) {
         guard let image = machine.screenshot() else { throw .generic("there is no console to take a screendump from") }

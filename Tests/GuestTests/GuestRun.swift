@@ -14,6 +14,8 @@ final class GuestRun {
     /// - Parameters:
     ///   - arguments: what follows `labctl run`; `-nographic` is added.
     init(_ arguments: [String]) throws {
+        // Writing to a program that has ended is an error here, not the end of the tests.
+        signal(SIGPIPE, SIG_IGN)
         let program = GuestRun.programFolder.appending(path: "labctl")
         guard FileManager.default.isExecutableFile(atPath: program.path) else {
             throw GuestError.noProgram(program.path)

@@ -27,6 +27,8 @@ final class VMUnderTest {
 
     /// - Parameter change: what the description is besides a small VM with a monitor and a state folder.
     init(_ change: (inout VMDescription, _ folder: String) throws -> Void) throws {
+        // Writing to a program that has ended is an error here, not the end of the tests.
+        signal(SIGPIPE, SIG_IGN)
         let program = try #require(Self.program, "labvm has not been built")
         var template = Array("/tmp/labvm-XXXXXX".utf8CString)
         folder = try #require(mkdtemp(&template).map { String(cString: $0) })

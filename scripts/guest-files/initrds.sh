@@ -83,7 +83,7 @@ copy_program() {
     done
 }
 
-# The initrd of `make bench`: the small one, Perl, LuaJIT with the libraries they need, and the i386 busybox, whose
+# The initrd of `make bench`: the small one, Perl, LuaJIT and TinyCC with the libraries they need, and the i386 busybox, whose
 # floating point is the x87.
 make_initrd_bench_amd64() {
     local tree=$1.tree lib=lib/x86_64-linux-gnu
@@ -92,11 +92,12 @@ make_initrd_bench_amd64() {
     install -m 755 "$files/init" "$tree/init"
     install -m 755 "$files/bench" "$tree/bench"
     install -m 755 "$(busybox_of i386)" "$tree/bin/busybox-i386"
-    copy_program "$tree" libc6 lib64/ld-linux-x86-64.so.2 $lib/libc.so.6 $lib/libm.so.6
+    copy_program "$tree" libc6 lib64/ld-linux-x86-64.so.2 $lib/{libc.so.6,libm.so.6,libdl.so.2,libpthread.so.0}
     copy_program "$tree" libcrypt1 $lib/libcrypt.so.1
     copy_program "$tree" libgcc-s1 $lib/libgcc_s.so.1
     copy_program "$tree" luajit usr/bin/luajit
     copy_program "$tree" perl-base usr/bin/perl
+    copy_program "$tree" tcc usr/bin/tcc
     pack_initrd "$tree" "$1"
     rm -rf "$tree"
 }

@@ -58,6 +58,13 @@ extension CPU {
             table = entry & addressMask
             level = 2
         }
+        if let known = tlb.walk(linear) {
+            table = known.pointee.table
+            writable = known.pointee.isWritable
+            userPage = known.pointee.isUser
+            noExecute = known.pointee.isNoExecute
+            level = 1
+        }
         while true {
             let shift = UInt64(12 + 9 * (level - 1))
             let address = table + (linear >> shift & 511) * 8
@@ -75,6 +82,10 @@ extension CPU {
                 if entry & PTE.accessed == 0 { memory.write(address, size: 8, value: entry | PTE.accessed) }
                 table = entry & addressMask
                 level -= 1
+                if level == 1 {
+                    tlb.enterWalk(
+                        linear, table: table, isWritable: writable, isUser: userPage, isNoExecute: noExecute)
+                }
                 continue
             }
             guard let canWrite = permit(linear, access, user, writable, userPage, noExecute && noExecuteEnabled)

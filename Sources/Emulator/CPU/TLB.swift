@@ -24,6 +24,20 @@ struct FetchEntry {
     var isGlobal: Bool { physical & 1 != 0 }
 }
 
+/// What a walk found above the last level: where the page table of 2 MiB lies, and what all entries that lead to it allow.
+///
+/// A processor may keep these as long as its TLB's entries, and INVLPG of any address drops all of them (SDM vol. 3, 4.10.3 and
+/// 4.10.4.1).
+struct WalkEntry {
+    /// Linear address in units of 2 MiB.
+    var tag: UInt64
+    var generation: UInt64
+    var table: UInt64
+    var isWritable: Bool
+    var isUser: Bool
+    var isNoExecute: Bool
+}
+
 /// The TLB tables of one CPU: loads and stores, each for supervisor and user mode, and fetches for both.
 ///
 /// Entries of pages that are not global are listed in a journal, so that a CR3 load costs what was filled and keeps the
@@ -47,6 +61,9 @@ struct TLBTables: ~Copyable {
     /// One bit for each 2 MiB, by the address's low bits, that holds fragments of a large page.
     private let large: UnsafeMutablePointer<UInt64>
     private static let largeWords = 32
+    private let walks: UnsafeMutablePointer<WalkEntry>
+    private let walkGeneration: UnsafeMutablePointer<UInt64>
+    private static let walkCount = 64
 
     /// - Parameter memory: `CPUArena.tlbBytes` of it.
     init(_ memory: UnsafeMutableRawPointer) {
@@ -55,6 +72,13 @@ struct TLBTables: ~Copyable {
         journal = .allocate(capacity: Self.journalLimit)
         journalCount = .allocate(capacity: 1)
         large = .allocate(capacity: Self.largeWords)
+        walks = .allocate(capacity: Self.walkCount)
+        walks.initialize(
+            repeating: WalkEntry(
+                tag: 0, generation: 0, table: 0, isWritable: false, isUser: false, isNoExecute: false),
+            count: Self.walkCount)
+        walkGeneration = .allocate(capacity: 1)
+        walkGeneration.initialize(to: 0)
         flush()
     }
 
@@ -63,6 +87,8 @@ struct TLBTables: ~Copyable {
         journal.deallocate()
         journalCount.deallocate()
         large.deallocate()
+        walks.deallocate()
+        walkGeneration.deallocate()
     }
 
     func reads(user: Bool) -> UnsafeMutablePointer<TLBEntry> { data + (user ? 2 : 0) * Self.entryCount }
@@ -109,6 +135,23 @@ struct TLBTables: ~Copyable {
         journalCount.pointee = count + 1
     }
 
+    // MARK: The upper levels of walks
+
+    /// What leads to the page table for `linear`, if that is known.
+    @inline(__always) func walk(_ linear: UInt64) -> UnsafePointer<WalkEntry>? {
+        let entry = walks + Int(truncatingIfNeeded: linear >> 21) & (Self.walkCount - 1)
+        guard entry.pointee.tag == linear >> 21, entry.pointee.generation == walkGeneration.pointee else { return nil }
+        return UnsafePointer(entry)
+    }
+
+    func enterWalk(_ linear: UInt64, table: UInt64, isWritable: Bool, isUser: Bool, isNoExecute: Bool) {
+        walks[Int(truncatingIfNeeded: linear >> 21) & (Self.walkCount - 1)] = WalkEntry(
+            tag: linear >> 21, generation: walkGeneration.pointee, table: table, isWritable: isWritable,
+            isUser: isUser, isNoExecute: isNoExecute)
+    }
+
+    private func forgetWalks() { walkGeneration.pointee &+= 1 }
+
     // MARK: Flushing
 
     func flush() {
@@ -117,10 +160,12 @@ struct TLBTables: ~Copyable {
         memset(fetch, 0xFF, 2 * Self.fetchCount * MemoryLayout<FetchEntry>.stride)
         journalCount.pointee = 0
         large.update(repeating: 0, count: Self.largeWords)
+        forgetWalks()
     }
 
     /// Drops what is not global (a CR3 load with CR4.PGE set or clear: without it nothing was entered as global).
     func flushLocal() {
+        forgetWalks()
         let count = journalCount.pointee
         guard count < Self.journalLimit else { return flush() }
         for i in 0..<count {
@@ -141,6 +186,7 @@ struct TLBTables: ~Copyable {
 
     /// Drops the translations of one linear page.
     func flush(page linear: UInt64) {
+        forgetWalks()
         let index = Int(linear >> 12 & Self.mask)
         for table in 0..<4 { data[table * Self.entryCount + index].tag = TLBEntry.invalid }
         let fetchIndex = Int(linear >> 12) & (Self.fetchCount - 1)

@@ -16,10 +16,13 @@ public struct TraceItems: OptionSet, Sendable {
     /// Guest behaviour that real hardware would not put up with, and unimplemented parts.
     public static let guestErrors = TraceItems(rawValue: 32)
     public static let unimplemented = TraceItems(rawValue: 64)
+    /// Each region of translated code when it is made, as assembly of the host.
+    public static let outAsm = TraceItems(rawValue: 128)
 
     /// The names that `-d` takes.
     public static let names: [(name: String, item: TraceItems)] = [
-        ("in_asm", .inAsm), ("exec", .exec), ("cpu", .cpu), ("int", .int), ("cpu_reset", .cpuReset),
+        ("in_asm", .inAsm), ("out_asm", .outAsm), ("exec", .exec), ("cpu", .cpu), ("int", .int),
+        ("cpu_reset", .cpuReset),
         ("guest_errors", .guestErrors), ("unimp", .unimplemented),
     ]
 }

@@ -49,21 +49,38 @@ extension CPU {
         guard let page = translateFetch(linear) else { return nil }
         let physical = page.pointee.physical & ~0xFFF | linear & 0xFFF
         if singleStepping { return single(linear, mode, physical: physical) }
+        let host = page.pointee.host
+        if let block = decoded(physical, linear, mode) {
+            if isInsideLimit(block) {
+                remember(linear, mode, block)
+                return block
+            }
+        } else if state.pointee.fault.isPending {
+            return nil
+        }
+        guard let host else { return single(linear, mode, physical: physical) }
+        return build(linear, physical, host, mode)
+    }
+
+    /// The block at a linear address that was decoded before; nil: there is none, or a fault is pending.
+    func decoded(at linear: UInt64, _ mode: UInt32) -> BlockCache.Pointer? {
+        guard let page = translateFetch(linear) else { return nil }
+        guard let block = decoded(page.pointee.physical & ~0xFFF | linear & 0xFFF, linear, mode), isInsideLimit(block)
+        else { return nil }
+        return block
+    }
+
+    /// Of the blocks at a physical address, the one that goes on in the page that `linear` goes on in.
+    @inline(__always)
+    private func decoded(_ physical: UInt64, _ linear: UInt64, _ mode: UInt32) -> BlockCache.Pointer? {
         var candidate = blocks.find(physical, mode: mode)
         while let block = candidate {
-            if block.pointee.crossesPage {
-                guard let second = secondPage(linear) else { return nil }
-                if second != block.pointee.secondPage {
-                    candidate = blocks.next(after: block)
-                    continue
-                }
-            }
-            guard isInsideLimit(block) else { break }
-            remember(linear, mode, block)
-            return block
+            guard block.pointee.crossesPage else { return block }
+            guard let second = secondPage(linear) else { return nil }
+            if second == block.pointee.secondPage { return block }
+            candidate = blocks.next(after: block)
         }
-        guard let host = page.pointee.host else { return single(linear, mode, physical: physical) }
-        return build(linear, physical, host, mode)
+        return nil
     }
 
     /// Physical address of the page behind the one of `linear`, into which an instruction there goes on; nil: a fault is pending.

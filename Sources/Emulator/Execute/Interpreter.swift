@@ -53,7 +53,8 @@ extension CPU {
                 }
             case .done, .indirect: break
             case .leave:
-                giveBack(block, from: op, isDone: s.pointee.rip != start &+ UInt64(op.pointee.offset))
+                // Also where it leads to itself (an INT or CALL whose target it is), which would run for ever uncounted.
+                giveBack(block, from: op, isDone: true)
                 return .boundary
             case .fault:
                 giveBack(block, from: op, isDone: false)

@@ -59,11 +59,17 @@ struct JumpCache: ~Copyable {
 
     mutating func remember(_ linear: UInt64, mode: UInt32, isGlobal: Bool, _ block: UnsafeMutablePointer<Block>) {
         entry(linear).pointee = Entry(linear: linear, tag: tag(mode), block: block)
+        note(linear, mode: mode, isGlobal: isGlobal, block)
+    }
+
+    /// A block can be entered at `linear` without translation: whatever changes the page, or the one that it goes on in, must be told.
+    @inline(__always)
+    mutating func note(_ linear: UInt64, mode: UInt32, isGlobal: Bool, _ block: UnsafeMutablePointer<Block>) {
         note(linear, mode: mode, isGlobal: isGlobal)
         if block.pointee.crossesPage { note(linear &+ 4096, mode: mode, isGlobal: isGlobal) }
     }
 
-    mutating func note(_ linear: UInt64, mode: UInt32, isGlobal: Bool) {
+    private mutating func note(_ linear: UInt64, mode: UInt32, isGlobal: Bool) {
         pages[Int(truncatingIfNeeded: linear >> 12) & (Self.pageCount - 1)] |= Self.isUser(mode) ? 2 : 1
         if !Self.isUser(mode), !isGlobal { hasLocalSupervisorCode = true }
     }

@@ -40,6 +40,7 @@ final class Emitter {
     var index = 0
     var flagsInHost = false
     var flagsInState = false
+    var held = Held()
     var cold: [Cold] = []
     /// Jumps to bodies that are not written yet, and to the stubs that leave for want of budget.
     private var bodyFixups: [(slot: UInt64, target: UInt64)] = []
@@ -86,6 +87,7 @@ final class Emitter {
         block.body = asm.here
         flagsInHost = block.liveIn != []
         flagsInState = false
+        forgetScratch()
         usesGroups = !translator.avoidsGroups(block.block)
         for i in block.instructions.indices {
             index = i
@@ -93,6 +95,11 @@ final class Emitter {
                 flagsInHost = false
                 flagsInState = false
             }
+            // Everything else may use the scratch registers.
+            let keepsScratch =
+                instruction.kind == .copy && !instruction.isMemory || instruction.kind == .verbatim
+                || instruction.kind == .nothing
+            if !keepsScratch { forgetScratch() }
             switch instruction.kind {
             case .nothing: break
             case .verbatim: verbatim()
@@ -131,6 +138,7 @@ final class Emitter {
 
     /// EFLAGS to the state's word. No flag changes, so it may stand before a conditional jump. Uses R11.
     func saveFlags() {
+        held.r11 = nil
         asm.move(HostRegister.r11, HostRegister.rax)
         asm.byte(0x9F)  // lahf
         asm.bytes(0x0F, 0x90, 0xC0)  // seto al

@@ -15,48 +15,37 @@ extension Emitter {
     func copy() {
         let instruction = instruction
         let encoding = instruction.encoding
-        let isMemory = instruction.isMemory
 
-        // ModRM.reg
-        var reg = Int(encoding.reg), regHome: Int?
+        // Registers of the state that the two fields name.
+        var reg = Int(encoding.reg), regGuest: Int?
         if instruction.regIsExtension {
             reg = Int(encoding.modRM >> 3 & 7)
         } else if instruction.regIsGeneral, !instruction.isHighByte(encoding.reg, instruction.regIsByte) {
-            if let host = HostRegister.of(guest: reg) {
-                reg = host
-            } else {
-                regHome = StateOffset.gpr(reg)
-                reg = HostRegister.r11
-            }
+            if let host = HostRegister.of(guest: reg) { reg = host } else { regGuest = reg }
         }
-
-        // ModRM.rm
-        let rm: HostOperand
-        var rmHome: Int?
-        if isMemory {
+        var rm = HostOperand.register(Int(encoding.rm)), rmGuest: Int?
+        if instruction.isMemory {
             rm = access(
                 instruction.op, bytes: instruction.memoryBytes, writes: instruction.writesMemory,
-                membership: block.accesses[index].operand, keepR11: regHome != nil, isAligned: instruction.isAligned)
+                membership: block.accesses[index].operand, keepR11: regGuest != nil, isAligned: instruction.isAligned)
         } else if instruction.rmIsGeneral, !instruction.isHighByte(encoding.rm, instruction.rmIsByte) {
             if let host = HostRegister.of(guest: Int(encoding.rm)) {
                 rm = .register(host)
             } else {
-                rmHome = StateOffset.gpr(Int(encoding.rm))
-                asm.load(HostRegister.r10, StateOffset.gpr(Int(encoding.rm)))
-                rm = .register(HostRegister.r10)
+                rmGuest = Int(encoding.rm)
             }
-        } else {
-            rm = .register(Int(encoding.rm))
         }
-
         needFlags()
-        if let home = regHome {
-            if rmHome == home {
-                // One register twice: one copy of it.
-                reg = HostRegister.r10
-                regHome = nil
-            } else {
-                asm.load(HostRegister.r11, home)
+
+        if let regGuest, instruction.isMemory {
+            // R10 is part of the operand. The slow path comes back with nothing in a scratch register, so this one is not held.
+            reg = HostRegister.r11
+            if instruction.regUse.contains(.reads) { asm.load(reg, StateOffset.gpr(regGuest)) }
+        } else {
+            if let rmGuest { rm = operand(ofState: rmGuest, beside: regGuest) }
+            if let regGuest {
+                reg = scratch(
+                    for: regGuest, reads: instruction.regUse.contains(.reads), beside: rmGuest.flatMap(holder(of:)))
             }
         }
         // A repeat prefix counts only where it is part of the opcode; elsewhere it may mean another instruction on the host.
@@ -68,8 +57,20 @@ extension Emitter {
             encoding.map, opcode, reg, rm, wide: encoding.isWide, p66: encoding.has66,
             repeatPrefix: isMandatory ? encoding.repeatPrefix : 0, forceREX: encoding.hasREX)
         for i in encoding.immediateOffset..<Int(instruction.op.length) { asm.byte(instruction.bytes[i]) }
-        if let regHome { asm.store(regHome, HostRegister.r11) }
-        if let rmHome { asm.store(rmHome, HostRegister.r10) }
+        if let regGuest, instruction.regUse.contains(.writes) { asm.store(StateOffset.gpr(regGuest), reg) }
+        if let rmGuest, instruction.rmUse.contains(.writes), case .register(let register) = rm {
+            asm.store(StateOffset.gpr(rmGuest), register)
+        }
         noteFlags()
+    }
+
+    /// ModRM.rm that names a register of the state: where it is, or in a scratch register.
+    private func operand(ofState guest: Int, beside other: Int?) -> HostOperand {
+        let use = instruction.rmUse
+        if guest != other, holder(of: guest) == nil, instruction.rmMayBeMemory, use == .reads || instruction.rmIsByte {
+            return .state(StateOffset.gpr(guest))
+        }
+        let reads = use.contains(.reads) || guest == other && instruction.regUse.contains(.reads)
+        return .register(scratch(for: guest, reads: reads, beside: other.flatMap(holder(of:))))
     }
 }

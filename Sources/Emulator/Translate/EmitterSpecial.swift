@@ -34,6 +34,11 @@ extension Emitter {
     private func put(_ guest: Int) {
         if HostRegister.of(guest: guest) == nil { asm.store(StateOffset.gpr(guest), HostRegister.r11) }
     }
+    /// After an instruction without a memory operand, to which no slow path comes back.
+    private func putAndHold(_ guest: Int) {
+        put(guest)
+        if HostRegister.of(guest: guest) == nil { held.r11 = guest }
+    }
     private func get(_ guest: Int, into scratch: Int = HostRegister.r11) -> Int {
         if let host = HostRegister.of(guest: guest) { return host }
         asm.load(scratch, StateOffset.gpr(guest))
@@ -50,7 +55,7 @@ extension Emitter {
         op.segment = SegmentIndex.flat
         if let known = constantAddress(op) {
             asm.constant(home(to), op.size == 2 ? known & 0xFFFF_FFFF : known)
-            return put(to)
+            return putAndHold(to)
         }
         // A 32-bit result is the low half of the sum; a 32-bit address is extended with zeros either way.
         if op.size == 2 { op.addressShift = 32 }
@@ -61,7 +66,7 @@ extension Emitter {
         let register = isInPlace ? home(to) : HostRegister.r11
         address(register, op, 0, scratch: HostRegister.r10, withSegment: false)
         if register != home(to) { asm.move(home(to), register) }
-        put(to)
+        putAndHold(to)
     }
 
     private func exchange() {
@@ -85,7 +90,7 @@ extension Emitter {
         let op = instruction.op
         let value = UInt64(bitPattern: op.immediate)
         asm.constant(home(Int(op.reg)), op.code == .movRI32 ? value & 0xFFFF_FFFF : value)
-        put(Int(op.reg))
+        putAndHold(Int(op.reg))
     }
 
     /// B0 to B7. The operand is a byte offset into the registers: AH is 1.

@@ -16,6 +16,14 @@ struct TranslatedInstruction {
         case branch
     }
 
+    /// What an instruction does to a general register that ModRM names. A partial write also reads.
+    struct RegisterUse: OptionSet {
+        let rawValue: UInt8
+        static let reads = RegisterUse(rawValue: 1)
+        static let writes = RegisterUse(rawValue: 2)
+        static let both: RegisterUse = [.reads, .writes]
+    }
+
     /// In the block: helpers execute it there.
     let place: UnsafePointer<DecodedOp>
     let op: DecodedOp
@@ -37,6 +45,10 @@ struct TranslatedInstruction {
     var regIsGeneral = false
     var rmIsGeneral = false
     var regIsExtension = false
+    var regUse = RegisterUse.both
+    var rmUse = RegisterUse.both
+    /// A register operand may be read from memory instead: not where the memory form means something else.
+    var rmMayBeMemory = true
     /// Byte registers, where AH to BH may be meant.
     var regIsByte = false
     var rmIsByte = false
@@ -178,10 +190,13 @@ struct TranslatedInstruction {
             switch operand.method {
             case .mmxRM, .mmxRegister, .mmxOnlyRM: return setHelper(readsAll: false)
             case .xmmRM, .xmmOnlyRM, .xmmRegister: usesXMM = true
-            case .register: regIsGeneral = true
+            case .register:
+                regIsGeneral = true
+                if i > 0 { regUse = .reads }
             case .general:
                 rmIsGeneral = true
                 rmIsByte = operand.size == .b
+                if i > 0 { rmUse = .reads }
             default: break
             }
             if isMemory, operand.method == .xmmRM || operand.method == .general || operand.method == .memory {
@@ -260,6 +275,7 @@ struct TranslatedInstruction {
         case .bt, .bts, .btr, .btc:
             // A register offset reaches beyond the operand.
             if isMemory, row.pointee.slots[1].method == .register { return setHelper(readsAll: false) }
+            rmMayBeMemory = false
         case .rol, .ror, .rcl, .rcr, .shl, .shr, .salAlias, .sar, .shld, .shrd:
             // A 16-bit double shift by more than 16 is undefined, and the interpreter has its own mind.
             if op.code == .doubleShift, op.size == 1 { return setHelper(readsAll: true) }
@@ -285,9 +301,11 @@ struct TranslatedInstruction {
             case .register:
                 regIsGeneral = true
                 regIsByte = isByte
+                regUse = use(of: i, row, mnemonic, decoder)
             case .general, .memory:
                 rmIsGeneral = true
                 rmIsByte = isByte
+                rmUse = use(of: i, row, mnemonic, decoder)
                 if isMemory {
                     memoryBytes = Self.bytes(operand.size, decoder)
                     writesMemory = i == 0 && !attributes.contains(.readsFirst)
@@ -298,6 +316,19 @@ struct TranslatedInstruction {
         regIsExtension = row.pointee.extension_ != nil
         // SETcc ignores the field.
         if row.pointee.map == .two, encoding.opcode & 0xF0 == 0x90 { regIsExtension = true }
+    }
+
+    private func use(
+        of slot: Int, _ row: UnsafePointer<OpcodeRow>, _ mnemonic: Mnemonic, _ decoder: Decoder
+    ) -> RegisterUse {
+        switch mnemonic {
+        case .xchg, .xadd, .cmpxchg: return .both
+        case .mov, .movzx, .movsx, .movsxd, .popcnt, .imul:
+            let overwrites = mnemonic != .imul || row.pointee.operandCount == 3
+            if slot == 0, overwrites, Self.bytes(row.pointee.slots[0].size, decoder) >= 4 { return .writes }
+        default: break
+        }
+        return slot > 0 || row.pointee.attributes.contains(.readsFirst) ? .reads : .both
     }
 
     /// MOV between the accumulator and an address in the instruction.

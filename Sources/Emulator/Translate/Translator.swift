@@ -35,7 +35,10 @@ final class Translator {
         var isDead = false
     }
 
-    unowned(unsafe) let cpu: CPU
+    private let owner: Unmanaged<CPU>
+    /// The CPU that owns this translator. Counting references to it on every exit cost more than the exit.
+    // SAFETY: a CPU outlives its translator.
+    @inline(__always) var cpu: CPU { owner._withUnsafeGuaranteedRef { $0 } }
     let isVerifying: Bool
     private(set) var verifier: Verifier?
     private let memory: CodeMemory
@@ -53,6 +56,8 @@ final class Translator {
     /// While verifying: flags that code at an entry may read.
     private var liveIns: [UInt64: FlagMask] = [:]
     private(set) var counters = TranslatorCounters()
+    /// Told of each region when it is made.
+    var translated: ((TranslatedCode) -> Void)?
 
     /// Nil where the host cannot run generated code.
     init?(_ cpu: CPU, verify: Bool = false) {
@@ -64,7 +69,7 @@ final class Translator {
                     nil, pathBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
                 table != MAP_FAILED
             else { return nil }
-            self.cpu = cpu
+            owner = Unmanaged.passUnretained(cpu)
             isVerifying = verify
             paths = table.assumingMemoryBound(to: SlowPath.self)
             var asm = Assembler(writable: memory.writable, executable: memory.executable)
@@ -154,8 +159,14 @@ final class Translator {
         storeFlags()
         let code = enter(UnsafeMutableRawPointer(s), entry)
         loadFlags()
-        counters.exits += 1
-        return TranslatedExit(rawValue: code) ?? .lookup
+        let exit = TranslatedExit(rawValue: code) ?? .lookup
+        switch exit {
+        case .lookup: counters.lookups += 1
+        case .fault: counters.faults += 1
+        case .boundary: counters.boundaries += 1
+        case .interpret: counters.interpreted += 1
+        }
+        return exit
     }
 
     /// The code of a block at `rip`.
@@ -220,6 +231,14 @@ final class Translator {
         counters.regions += 1
         counters.hostBytes += asm.here - before
         record(region)
+        if let translated {
+            let bytes = UnsafeRawBufferPointer(start: asm.pointer(before), count: Int(asm.here - before))
+            translated(
+                TranslatedCode(
+                    linear: cpu.linearPointer, isUser: region.isUser,
+                    instructions: region.order.reduce(0) { $0 + Int($1.count) }, host: before,
+                    bytes: bytes.bindMemory(to: UInt8.self)))
+        }
         return block.pointee.entry.map { UInt64(UInt(bitPattern: $0)) }
     }
 
@@ -348,26 +367,24 @@ final class Translator {
         let s = cpu.state
         if cpu.blocks.flushRequested || s.pointee.budget <= 0 { return 0 }
         let linear = cpu.linearPointer, mode = s.pointee.modeKey
+        let slot = cpu.arena.jumps + 2 * Int(linear & UInt64(CPUArena.jumpCount - 1))
+        // Helpers that lead elsewhere come without having looked.
+        if slot[0] == linear ^ s.pointee.native.jumpKey { return slot[1] }
         let faultAddress = s.pointee.cr2
-        guard let page = cpu.translateFetch(linear) else {
-            // Found again, and delivered, by whoever looks next.
+        guard let block = cpu.decoded(at: linear, mode) else {
+            // A fault is found again, and delivered, by whoever looks next.
             s.pointee.fault.isPending = false
             s.pointee.cr2 = faultAddress
             return 0
         }
-        let physical = page.pointee.physical & ~0xFFF | linear & 0xFFF
-        guard let block = cpu.blocks.find(physical, mode: mode), !block.pointee.crossesPage,
-            let entry = entry(of: block)
-        else { return 0 }
-        remember(linear, mode, isGlobal: page.pointee.isGlobal, entry)
-        return entry
-    }
-
-    private func remember(_ linear: UInt64, _ mode: UInt32, isGlobal: Bool, _ entry: UInt64) {
-        let slot = cpu.arena.jumps + 2 * Int(linear & UInt64(CPUArena.jumpCount - 1))
-        slot[0] = linear ^ cpu.state.pointee.native.jumpKey
+        guard let entry = entry(of: block) else {
+            counters.strangers += 1
+            return 0
+        }
+        slot[0] = linear ^ s.pointee.native.jumpKey
         slot[1] = entry
-        cpu.jumps.note(linear, mode: mode, isGlobal: isGlobal)
+        cpu.jumps.note(linear, mode: mode, isGlobal: cpu.isGlobalFetch(linear, block), block)
+        return entry
     }
 
     /// Runs what translated code leaves to the interpreter.
@@ -394,6 +411,7 @@ final class Translator {
                 return goOn(converts)
             case .leave:
                 s.pointee.flagsRest &= ~RFLAGS.rf
+                cpu.giveBack(Int(path.pointee.remaining - done - 1))
                 return goOn(converts)
             case .fault:
                 s.pointee.rip = start &+ UInt64(op.pointee.offset)
@@ -481,11 +499,4 @@ final class Translator {
         // The region goes on to its end: nothing that it stands for has changed.
         cpu.state.pointee.native.codeChanged = 0
     }
-}
-
-/// What the translator did, for `info jit` and for choosing what to do next.
-struct TranslatorCounters {
-    var regions: UInt64 = 0, instructions: UInt64 = 0, hostBytes: UInt64 = 0
-    var exits: UInt64 = 0, helps: UInt64 = 0, fills: UInt64 = 0, finds: UInt64 = 0
-    var killed: UInt64 = 0, flushes: UInt64 = 0
 }

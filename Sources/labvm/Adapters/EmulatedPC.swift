@@ -6,8 +6,8 @@ import VMProtocol
 /// The emulator's machine as the process knows a machine.
 final class EmulatedPC: GuestMachine {
     private let machine: Machine
-    /// A screen is drawn on the CPU thread within microseconds; a machine that has ended draws none.
-    private static let screenshotLimitSeconds = 2
+    /// The CPU thread answers within microseconds; a machine that has ended does not.
+    private static let answerLimitSeconds = 2
     private static let discSlot = 2
 
     /// - Throws: `MachineError` for a description that the emulator cannot follow.
@@ -41,7 +41,19 @@ final class EmulatedPC: GuestMachine {
         let tracing = try MachineLog(description)
         options.trace = tracing.items
         options.log = { tracing.write($0) }
+        if description.perfMap == true {
+            let map = try Self.open("/tmp/perf-\(getpid()).map")
+            options.perfMap = { map.writeAll(Array("\($0)\n".utf8)) }
+        }
         machine = try Machine(config, options: options)
+    }
+
+    fileprivate static func open(_ path: String) throws(MachineError) -> Descriptor {
+        do throws(HostError) {
+            return try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
+        } catch {
+            throw .badFile(path: path, reason: error.description)
+        }
     }
 
     /// hda, hdb, hdc, hdd.
@@ -90,7 +102,13 @@ final class EmulatedPC: GuestMachine {
     func screenshot() -> ScreenImage? {
         let picture = Handover<ScreenImage>()
         machine.takeScreenshot { picture.put($0) }
-        return picture.take(withinSeconds: Self.screenshotLimitSeconds)
+        return picture.take(withinSeconds: Self.answerLimitSeconds)
+    }
+
+    func translatorCounters() -> TranslatorCounters? {
+        let counters = Handover<TranslatorCounters?>()
+        machine.queryTranslator { counters.put($0) }
+        return counters.take(withinSeconds: Self.answerLimitSeconds) ?? nil
     }
 
     func screenText() -> ScreenText? {
@@ -150,15 +168,7 @@ private final class MachineLog: Sendable {
             items.insert(row.item)
         }
         self.items = items
-        var file: Descriptor?
-        if let path = description.debugFile {
-            do throws(HostError) {
-                file = try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
-            } catch {
-                throw .badFile(path: path, reason: error.description)
-            }
-        }
-        self.file = file
+        file = try description.debugFile.map { path throws(MachineError) in try EmulatedPC.open(path) }
         linesLeft = Mutex(items.isEmpty ? Self.lineLimit : Int.max)
     }
 

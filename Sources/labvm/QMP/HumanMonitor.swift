@@ -10,14 +10,18 @@ enum HumanMonitor {
         Row(name: "help", usage: "help -- these lines") { _, _ in
             table.map { $0.usage + "\n" }.joined()
         },
-        Row(name: "info", usage: "info status|block|version|name") { control, words throws(QMPError) in
+        Row(name: "info", usage: "info status|block|version|name|jit") { control, words throws(QMPError) in
             switch words.first {
             case "status":
                 return "VM status: \(control.status.rawValue)\n"
             case "version": return "7.2.0 (labctl)\n"
             case "name": return control.name + "\n"
             case "block": return control.drives.map { $0.summary + "\n" }.joined()
-            default: throw .generic("info knows status, block, version and name")
+            case "jit":
+                let rows = control.translatorRows
+                return rows.isEmpty
+                    ? "everything is interpreted\n" : rows.map { "\($0.name): \($0.value)\n" }.joined()
+            default: throw .generic("info knows status, block, version, name and jit")
             }
         },
         Row(name: "stop", usage: "stop -- pauses the guest") { control, _ in

@@ -104,8 +104,11 @@ enum QMPCommands {
         QMPCommand(name: "x-query-screen-text", arguments: []) { control, _ throws(QMPError) in
             try control.screenText()
         },
-        // Ours: what of the sandbox holds.
+        // Ours: what of the sandbox holds, and what the translator did.
         QMPCommand(name: "x-query-sandbox", arguments: []) { control, _ in control.sandbox.json },
+        QMPCommand(name: "x-query-jit", arguments: []) { control, _ in
+            .object(Dictionary(uniqueKeysWithValues: control.translatorRows.map { ($0.name, .int(Int64($0.value))) }))
+        },
         QMPCommand(name: "human-monitor-command", arguments: ["command-line", "cpu-index"]) {
             control, arguments throws(QMPError) in
             .string(HumanMonitor.run(try arguments.string("command-line"), control))

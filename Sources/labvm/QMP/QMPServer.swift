@@ -6,6 +6,9 @@ import VMProtocol
 final class QMPServer {
     /// Answers and events that may wait for a client that does not read.
     private static let clientLimit = 256 << 10
+    /// Bytes waiting for a client that make it miss events: a guest that resets itself without end must not cost a client that was busy
+    /// for a moment its connection.
+    private static let eventLimit = 64 << 10
     private static let mostClients = 16
     /// Bytes of one command.
     private static let largestCommand = 64 << 10
@@ -46,7 +49,9 @@ final class QMPServer {
             ],
         ]
         if !data.isEmpty { message["data"] = .object(data) }
-        for client in clients.values where client.isNegotiated { send(.object(message), to: client) }
+        for client in clients.values where client.isNegotiated && client.waiting.count < Self.eventLimit {
+            send(.object(message), to: client)
+        }
     }
 
     private func acceptClients() {

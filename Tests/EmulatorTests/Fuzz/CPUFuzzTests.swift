@@ -18,4 +18,13 @@ import Testing
             }
         }
     #endif
+
+    @Test func noStateAndNoCodeEndTheProcess() throws {
+        for engine in [Engine.interpreter, .translator] {
+            let fuzz = try CPUChaosFuzz(engine: engine)
+            FuzzBudget(rounds: 6).run("chaos \(engine)") { seed in
+                for stream in 0..<500 as Range<UInt64> { fuzz.run(seed: seed << 32 | stream) }
+            }
+        }
+    }
 }

@@ -247,8 +247,12 @@ extension CPU {
     }
 
     private func fill(_ to: UnsafeMutableRawPointer, _ value: UInt64, size: Int, elements: Int) {
+        let bytes = (value & 0xFF) &* 0x0101_0101_0101_0101
+        if (value ^ bytes) << UInt64(64 - 8 * size) == 0 {
+            memset(to, Int32(value & 0xFF), elements * size)
+            return
+        }
         switch size {
-        case 1: memset(to, Int32(value & 0xFF), elements)
         case 2:
             for i in 0..<elements {
                 to.storeBytes(of: UInt16(truncatingIfNeeded: value), toByteOffset: i * 2, as: UInt16.self)

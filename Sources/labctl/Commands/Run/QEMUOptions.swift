@@ -228,6 +228,9 @@ enum QEMUOptions {
             action: .value("FILE") { request, value in
                 request.vm.debugFile = value
             }),
+        QEMUOption(
+            names: ["perfmap"], help: "names translated code for perf in /tmp/perf-PID.map",
+            action: .flag { $0.vm.perfMap = true }),
         QEMUOption(names: ["h", "help"], help: "this list", action: .flag { $0.wantsHelp = true }),
         QEMUOption(names: ["netdev"], help: "", action: .refused(takesValue: true, noNetwork)),
         QEMUOption(names: ["vnc"], help: "", action: .refused(takesValue: true, noDisplay)),
