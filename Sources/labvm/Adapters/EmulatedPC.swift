@@ -114,7 +114,7 @@ final class EmulatedPC: GuestMachine {
     func screenText() -> ScreenText? {
         let contents = Handover<ScreenContents>()
         machine.takeScreenContents { contents.put($0) }
-        return contents.take(withinSeconds: Self.screenshotLimitSeconds)?.text()
+        return contents.take(withinSeconds: Self.answerLimitSeconds)?.text()
     }
 }
 
