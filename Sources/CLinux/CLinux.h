@@ -97,4 +97,22 @@ static inline int linux_share_range(int out, unsigned long long out_offset, int 
     struct file_clone_range range = {in, in_offset, length, out_offset};
     return ioctl(out, FICLONERANGE, &range);
 }
+
+// Has a new, empty file overwritten in place on file systems that otherwise copy on write (ioctl_iflags(2)). 0 on success.
+static inline int linux_set_no_copy_on_write(int descriptor) {
+    int flags = 0;
+    if (ioctl(descriptor, FS_IOC_GETFLAGS, &flags) != 0) return -1;
+    flags |= FS_NOCOW_FL;
+    return ioctl(descriptor, FS_IOC_SETFLAGS, &flags);
+}
+
+// The unit in bytes in which XFS sets space aside for an empty file (ioctl_fsxattr: FS_XFLAG_EXTSIZE). 0 on success, else
+// -1 and errno.
+static inline int linux_set_extent_size_hint(int descriptor, unsigned int bytes) {
+    struct fsxattr attributes;
+    if (ioctl(descriptor, FS_IOC_FSGETXATTR, &attributes) != 0) return -1;
+    attributes.fsx_xflags |= FS_XFLAG_EXTSIZE;
+    attributes.fsx_extsize = bytes;
+    return ioctl(descriptor, FS_IOC_FSSETXATTR, &attributes);
+}
 #endif

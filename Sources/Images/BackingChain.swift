@@ -8,25 +8,33 @@ public enum DiskImage {
     /// Throws `.notFound`, `.permission`, `.locked`, `.corrupt` or `.unsupported`, naming file and field.
     public static func open(_ path: String, options: OpenOptions = OpenOptions()) throws(ImageError) -> any BlockDevice
     {
+        try open(ImageName(path), options: options)
+    }
+
+    /// Opens what a name says, with what it says of the layers below.
+    public static func open(
+        _ name: ImageName, options: OpenOptions = OpenOptions()
+    ) throws(ImageError) -> any BlockDevice {
         var visited: Set<FileStorage.FileIdentity> = []
-        return try open(path, options, &visited)
+        return try open(name, options, &visited)
     }
 
     private static func open(
-        _ name: String, _ options: OpenOptions, _ visited: inout Set<FileStorage.FileIdentity>
+        _ parsed: ImageName, _ options: OpenOptions, _ visited: inout Set<FileStorage.FileIdentity>
     ) throws(ImageError) -> any BlockDevice {
         var chosen = options
         let path: String
-        let parsed = try ImageName(name)
         (path, chosen.member) = archiveMember(parsed.path)
         if let demanded = parsed.format {
-            guard options.format ?? demanded == demanded else {
+            guard options.format.map({ FormatRegistry.isSame($0, demanded) }) ?? true else {
                 throw ImageError(
-                    .invalidArgument, "'\(name)' demands the format \(demanded), not \(options.format ?? demanded)",
+                    .invalidArgument, "'\(path)' is to be opened as \(demanded), not as \(options.format ?? demanded)",
                     path: path)
             }
             chosen.format = demanded
         }
+        chosen.keySecret = parsed.keySecret ?? options.keySecret
+        chosen.overlapCheck = parsed.overlapCheck ?? options.overlapCheck
         let storage = try FileStorage.open(
             path, readOnly: options.readOnly, lock: options.lock, unsafeCache: options.unsafeCache,
             syncsAtEnd: options.syncsAtEnd, protectedFiles: options.protectedFiles)
@@ -42,32 +50,77 @@ public enum DiskImage {
                 throw ImageError(.invalidArgument, "Unknown driver '\(name)'", path: path)
             }
             format = known
+            try storage.checkKind(asDriver: name)
         } else {
             format = try FormatRegistry.probe(storage)
             chosen.wasProbed = true
         }
         if let member = chosen.member, format.name != "ova" {
             throw ImageError(
-                .notFound, "'\(name)' names a disk of an archive ('\(member)'), but '\(path)' is \(format.name)",
-                path: path)
+                .notFound,
+                "'\(parsed.path)' names a disk of an archive ('\(member)'), but '\(path)' is \(format.name)", path: path
+            )
         }
         let device = try format.open(storage: try parsed.window(of: storage), options: chosen)
-        guard options.openBacking, let reference = device.backingReference else { return device }
-        let backingPath = try resolve(reference, from: path)
-        try options.confine(backingPath, namedBy: path, as: "Backing file")
+        if let option = parsed.backingOption, !options.openBacking {
+            throw ImageError(
+                .unsupported, "Block format '\(format.name)' does not support the option '\(option)'", path: path)
+        }
+        guard options.openBacking, let named = try backingName(parsed.backing, of: device, at: path, options)
+        else { return device }
         var below = options
-        below.format = reference.format
+        below.format = nil
+        if case .named = parsed.backing { below.keySecret = nil }
         below.readOnly = true
         below.forCheck = false
         below.lock = options.backingLock ?? options.lock
         do throws(ImageError) {
-            try device.attach(backing: try open(backingPath, below, &visited))
+            try device.attach(backing: try open(named, below, &visited))
         } catch {
             throw ImageError(
-                error.kind, "Could not open backing file: \(error.message)", format: device.formatName,
-                path: backingPath, offset: error.offset, code: error.code)
+                error.kind, "Could not open backing file: \(error.naming(named.path))", format: device.formatName,
+                path: error.path ?? named.path, offset: error.offset, code: error.code)
         }
         return device
+    }
+
+    /// What lies below an image, nil for nothing. What an image may name is settled before its name is looked into.
+    private static func backingName(
+        _ choice: ImageName.Backing, of device: any BlockDevice, at path: String, _ options: OpenOptions
+    ) throws(ImageError) -> ImageName? {
+        let recorded = device.backingReference
+        var given: ImageName?
+        switch choice {
+        case .none: return nil
+        case .recorded: break
+        case .named(let name): given = name
+        }
+        var name: ImageName
+        let written: String
+        if let given, !given.path.isEmpty {
+            (name, written) = (given, given.path)
+            try options.confine(written, namedBy: path, as: "Backing file")
+        } else if let recorded {
+            written = try resolve(recorded, from: path)
+            try options.confine(written, namedBy: path, as: "Backing file")
+            name = try ImageName(written)
+            if let given {
+                (name.format, name.keySecret, name.backing) = (given.format, given.keySecret, given.backing)
+            }
+        } else {
+            guard given != nil else { return nil }
+            throw ImageError(
+                .invalidArgument, "'\(path)' has no backing file, and the options of one do not say which", path: path)
+        }
+        if let format = recorded?.format {
+            guard given != nil || name.format.map({ FormatRegistry.isSame($0, format) }) ?? true else {
+                throw ImageError(
+                    .invalidArgument, "'\(written)' demands the format \(name.format ?? format), not \(format)",
+                    path: written)
+            }
+            name.format = name.format ?? format
+        }
+        return name
     }
 
     /// Splits `archive.ova#disk`; a file whose own name has a `#` in it is meant as a whole.
@@ -105,6 +158,12 @@ public enum DiskImage {
         return try FormatRegistry.probe(storage).name
     }
 
+    /// Whether an image that is open as raw ends in the footer of a fixed VHD that takes all of the file but the footer.
+    public static func looksLikeFixedVHD(_ device: any BlockDevice) -> Bool {
+        guard let raw = device as? RawImage else { return false }
+        return (try? VHDFooter.endsFixedDisk(raw.storage)) ?? false
+    }
+
     /// The images of a chain, top first.
     public static func chain(of top: any BlockDevice) -> [any BlockDevice] {
         var layers: [any BlockDevice] = [top]
@@ -125,7 +184,8 @@ extension DiskImage {
 
     /// Makes a snapshot what the device reads: `name`, an id, or `snapshot.id=…,snapshot.name=…`. Read-only devices only.
     public static func loadSnapshot(_ selector: String, of device: any BlockDevice) throws(ImageError) {
-        guard let image = device as? any SnapshotCapable else {
+        let inner = (device as? any ContainedDisk)?.disk ?? device
+        guard let image = inner as? any SnapshotCapable else {
             throw ImageError(
                 .unsupported,
                 "Block format '\(device.formatName)' used by device '' does not support temporarily loading internal "
@@ -162,10 +222,18 @@ extension DiskImage {
             throw ImageError(
                 .invalidArgument,
                 "Backing file specified without backing format\nNothing but raw fits '\(file)'; "
-                    + "say -F raw if that is what it is")
+                    + "say -F raw if that is what it is"
+                    + (endsLikeFixedVHD(path) ? ", or -F vpc: it ends in the footer of a fixed VHD" : ""))
         }
         warn("Backing file specified without backing format; recording the detected format of \(found).")
         return found
+    }
+
+    /// Whether a file ends in the footer of a fixed VHD that takes all of it but the footer.
+    public static func endsLikeFixedVHD(_ path: String) -> Bool {
+        guard let storage = try? FileStorage.open(path, readOnly: true, lock: .none) else { return false }
+        defer { storage.close() }
+        return (try? VHDFooter.endsFixedDisk(storage)) ?? false
     }
 
     /// Settles the backing file of a new image: its format (probed with a warning where none is given) and the size

@@ -186,7 +186,7 @@ extension BlockDevice {
     public var plainStorage: (any Storage)? { nil }
 
     public func write(copying range: HostRange, at offset: UInt64) throws(ImageError) {
-        let buffer = HeapBuffer(Int(min(range.count, 2 << 20)), zeroed: false)
+        let buffer = HeapBuffer(Int(min(range.count, UInt64(FileStorage.pieceBytes))), zeroed: false)
         var done: UInt64 = 0
         while done < range.count {
             let part = buffer.bytes.part(0, Int(min(UInt64(buffer.bytes.count), range.count - done)))

@@ -35,6 +35,8 @@ public struct CheckResult: Sendable {
     public var fragmentedClusters: UInt64 = 0
     public var compressedClusters: UInt64 = 0
     public var imageEndOffset: UInt64?
+    /// A sentence on what was looked at, where that is not simply the image.
+    public var scope: String?
     /// One line per finding, the first thousand of them.
     public private(set) var findings: [String] = []
     static let shownFindings = 1000

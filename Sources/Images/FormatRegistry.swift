@@ -21,9 +21,15 @@ public enum FormatRegistry {
         RawFormat(),
     ]
 
-    /// The driver of that name, nil for an unknown one.
+    /// The driver of that name, nil for an unknown one. QEMU's names for the bytes of a file mean raw.
     public static func format(named name: String) -> (any ImageFormat)? {
-        formats.first { $0.name == name }
+        if ImageName.protocols.contains(name) { return RawFormat() }
+        return formats.first { $0.name == name }
+    }
+
+    /// Whether two names mean one driver.
+    static func isSame(_ one: String, _ other: String) -> Bool {
+        one == other || format(named: one)?.name == format(named: other)?.name
     }
 
     /// The driver of that name, or the error that `-f` and `-O` give.

@@ -39,6 +39,13 @@ public struct ImageError: Error, Sendable, Hashable, CustomStringConvertible {
         return "\(path): \(message)"
     }
 
+    /// The message in qemu-img's words where it is about the request, and where it is about what a file holds the
+    /// sentence; `file` is the file meant where the error does not know.
+    public func naming(_ file: String) -> String {
+        guard kind == .corrupt || kind == .io || offset != nil else { return message }
+        return ImageError(kind, message, path: path ?? file).sentence
+    }
+
     /// The error for a failed system call; `what` says what was being done ("Could not open 'x'").
     public static func system(_ code: Int32, _ what: String, path: String? = nil, offset: UInt64? = nil) -> ImageError {
         let kind: Kind

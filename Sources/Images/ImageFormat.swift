@@ -28,6 +28,8 @@ public protocol ImageFormat: Sendable {
 }
 
 extension ImageFormat {
+    /// Options of `create -o` with those for the file, which every format takes.
+    public var creationOptions: [CreateOption] { options + FileAttributes.options }
     public var options: [CreateOption] { [] }
     public var amendOptions: [CreateOption] { [] }
 
@@ -86,6 +88,10 @@ public struct OpenOptions: Sendable {
     public var keySecret: String?
     /// Name or number of the disk in an archive of several; nil means the first.
     public var member: String?
+    /// Formats of the files that the image lies inside, the outermost first (an OVA, a compressed stream).
+    var containers: [String] = []
+    /// Told how much of a file has been decoded, in bytes of the file, where only decoding all of it tells the disk's size.
+    public var measuring: (@Sendable (UInt64, UInt64) -> Void)?
     /// Folders that backing, data and extent files must stay within; nil allows any.
     public var confinedTo: [String]?
     /// Files outside those folders that may be named all the same.
@@ -123,6 +129,8 @@ public struct CreateRequest: Sendable {
     /// Options by name as given with `-o`, defaults filled in; checked against the driver's table.
     public var options: [String: String]
     public var secrets: [String: [UInt8]] = [:]
+    /// Told of what could not be done for the file and does not matter to the image.
+    public var warn: (@Sendable (String) -> Void)?
     /// Size in bytes and opened backing image, where a driver needs facts from it (CIDs, timestamps).
     public var openedBacking: (any BlockDevice)?
 

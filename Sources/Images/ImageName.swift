@@ -1,66 +1,136 @@
 /// The name of an image as users and backing fields give it (QEMU, "json:" pseudo-protocol): a path, `file:` and a path,
-/// or `json:` and an object of QEMU's blockdev options, of which these are known:
+/// or QEMU's blockdev options, as an object behind `json:` or as the list of `--image-opts`:
 ///
-///     driver         format, or "file" for the bytes of the file
-///     file.driver    must be "file"
-///     file.filename  the path, relative to the current folder as in QEMU (filename where the driver is "file")
-///     offset, size   with driver raw: the part of the file that is the disk
-struct ImageName {
-    var path: String
+///     driver              format, or "file" or "host_device" for the bytes of the file
+///     file.driver         must be "file" or "host_device"
+///     file.filename       the path, relative to the current folder as in QEMU (filename where the driver is "file")
+///     offset, size        with driver raw: the part of the file that is the disk
+///     encrypt.key-secret  id of the secret that opens this layer (LUKS: key-secret)
+///     read-only           on: opening for writing is refused
+///     overlap-check       with driver qcow2: none, constant, cached or all
+///     backing.…           the same of the layer below, instead of what the image records; backing= for none
+///
+/// An option that is not understood is refused: it might change which bytes are meant.
+public struct ImageName: Sendable {
+    /// What is opened below an image.
+    public enum Backing: Sendable {
+        /// What the image records.
+        case recorded
+        case none
+        /// What these options say; the image's own record holds where they are silent.
+        indirect case named(ImageName)
+    }
+
+    /// Empty in options of a backing file that do not say which.
+    public internal(set) var path: String
     /// Format that the name demands.
-    var format: String?
+    public internal(set) var format: String?
+    public internal(set) var keySecret: String?
+    public internal(set) var isReadOnly = false
+    var overlapCheck: OverlapCheck?
+    var backing = Backing.recorded
+    /// The first option of the layer below, for a complaint that nothing below is opened.
+    private(set) var backingOption: String?
     var offset: UInt64 = 0
     /// Length of the part; nil goes to the end.
     var length: UInt64?
 
-    var isPart: Bool { offset > 0 || length != nil }
+    public var isPart: Bool { offset > 0 || length != nil }
+
+    /// Ids of the secrets of this layer and those below.
+    public var keySecrets: [String] {
+        var ids = keySecret.map { [$0] } ?? []
+        if case .named(let below) = backing { ids += below.keySecrets }
+        return ids
+    }
 
     init(_ name: String) throws(ImageError) {
-        guard let scheme = FilePath.scheme(of: name) else {
-            path = name
-            return
-        }
+        path = name
+        guard let scheme = FilePath.scheme(of: name) else { return }
         switch scheme {
         case "file": path = String(name.dropFirst(5))
-        case "json": (path, format, offset, length) = try Self.options(name)
+        case "json":
+            guard let fields = JSONFields(name.dropFirst(5))?.values else {
+                throw ImageError(.invalidArgument, "Could not parse the JSON options in '\(name)'", path: name)
+            }
+            guard fields["driver"] != nil else {
+                throw ImageError(.invalidArgument, "'driver' is missing in '\(name)'", path: name)
+            }
+            do throws(ImageError) {
+                self = try ImageName(options: fields)
+            } catch {
+                throw ImageError(error.kind, "\(error.message), in '\(name)'", path: name)
+            }
         default:
             guard FilePath.real(name) != nil else {
                 throw ImageError(.unsupported, "Unknown protocol '\(scheme)'", path: name)
             }
-            path = name
         }
     }
 
-    private static func options(
-        _ name: String
-    ) throws(ImageError) -> (path: String, format: String, offset: UInt64, length: UInt64?) {
-        func bad(_ message: String, _ kind: ImageError.Kind = .invalidArgument) -> ImageError {
-            ImageError(kind, "\(message) in '\(name)'", path: name)
+    /// Drivers whose disk is the bytes of the file.
+    static let protocols: Set<String> = ["file", "host_device"]
+
+    /// Options that change neither bytes nor results here; those of the file begin with `file.`.
+    private static let withoutEffect: Set<String> = [
+        "node-name", "auto-read-only", "force-share", "discard", "detect-zeroes", "cache.direct", "cache.no-flush",
+        "locking", "aio", "aio-max-batch", "x-check-cache-dropped", "drop-cache", "lazy-refcounts",
+        "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "l2-cache-size",
+        "l2-cache-entry-size", "refcount-cache-size", "cache-size", "cache-clean-interval", "encrypt.format",
+    ]
+
+    /// A layer by its options: names with dots, as `--image-opts` has them. Throws `.invalidArgument` for values that make
+    /// no sense and `.unsupported` for what is not understood.
+    public init(options: [String: String]) throws(ImageError) { try self.init(options: options, isBacking: false) }
+
+    private init(options: [String: String], isBacking: Bool) throws(ImageError) {
+        var fields = options.filter { !$0.key.hasPrefix("backing.") }
+        let driver = fields.removeValue(forKey: "driver")
+        let isFile = driver.map(Self.protocols.contains) ?? false
+        format = driver
+        if let driver, FormatRegistry.format(named: driver) == nil {
+            throw ImageError(.unsupported, "Unknown driver '\(driver)'")
         }
-        guard var fields = JSONFields(name.dropFirst(5))?.values else {
-            throw bad("Could not parse the JSON options")
+        if !isFile, let below = fields.removeValue(forKey: "file.driver"), !Self.protocols.contains(below) {
+            throw ImageError(.unsupported, "Unknown protocol '\(below)'")
         }
-        guard let driver = fields.removeValue(forKey: "driver") else { throw bad("'driver' is missing") }
-        let isFile = driver == "file"
-        if !isFile, FormatRegistry.format(named: driver) == nil {
-            throw bad("Unknown protocol or format '\(driver)'", .unsupported)
+        path = fields.removeValue(forKey: isFile ? "filename" : "file.filename") ?? ""
+        guard !path.isEmpty || isBacking else {
+            throw ImageError(.invalidArgument, "A block device must be specified for \"file\"")
         }
-        let format = isFile ? "raw" : driver
-        let prefix = isFile ? "" : "file."
-        if !isFile, let below = fields.removeValue(forKey: "file.driver"), below != "file" {
-            throw bad("The protocol '\(below)' is not supported, only files are,", .unsupported)
+        keySecret = fields.removeValue(forKey: "encrypt.key-secret") ?? fields.removeValue(forKey: "key-secret")
+        let reader = OptionReader(fields)
+        isReadOnly = try reader.bool("read-only") ?? false
+        fields["read-only"] = nil
+        // QEMU has the mode under two names.
+        for key in ["overlap-check", "overlap-check.template"] {
+            guard let value = fields.removeValue(forKey: key) else { continue }
+            guard let mode = OverlapCheck(rawValue: value) else {
+                throw ImageError(
+                    .invalidArgument,
+                    "Unsupported value '\(value)' for qcow2 option 'overlap-check'. Allowed are any of the following: "
+                        + OverlapCheck.allCases.map(\.rawValue).joined(separator: ", "))
+            }
+            overlapCheck = mode
         }
-        guard let path = fields.removeValue(forKey: prefix + "filename"), !path.isEmpty else {
-            throw bad("'\(prefix)filename' is missing")
+        if driver == "raw" {
+            (offset, length) = (try reader.size("offset") ?? 0, try reader.size("size"))
+            (fields["offset"], fields["size"]) = (nil, nil)
         }
-        var part: [String: UInt64] = [:]
-        for key in ["offset", "size"] where format == "raw" {
-            guard let text = fields.removeValue(forKey: key) else { continue }
-            guard let value = ByteCount.parse(text) else { throw bad("'\(key)' is no number of bytes") }
-            part[key] = value
+        if fields.removeValue(forKey: "backing")?.isEmpty == true { backing = .none }
+        let below = options.filter { $0.key.hasPrefix("backing.") }
+        if !below.isEmpty {
+            backingOption = below.keys.min()
+            let named = below.map { (String($0.key.dropFirst("backing.".count)), $0.value) }
+            backing = .named(try ImageName(options: Dictionary(uniqueKeysWithValues: named), isBacking: true))
         }
-        if let other = fields.keys.min() { throw bad("The option '\(other)' is not supported", .unsupported) }
-        return (path, format, part["offset"] ?? 0, part["size"])
+        let unknown = fields.keys.sorted().first { key in
+            !Self.withoutEffect.contains(key.hasPrefix("file.") ? String(key.dropFirst(5)) : key)
+        }
+        if let unknown {
+            throw ImageError(
+                .unsupported, "Block format '\(driver ?? "file")' does not support the option '\(unknown)'")
+        }
     }
 
     /// The part of the file that the name means.

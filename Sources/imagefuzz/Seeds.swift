@@ -87,9 +87,16 @@ struct SeedRecipe {
                         + HandMade.applianceDescriptor + "' > vm.ovf && tar --format=ustar -cf image vm.ovf d.vmdk"
                         + " && rm vm.ovf d.vmdk")),
             SeedRecipe(name: "gz", format: "gz", content: .shell("gzip -c data.raw > image"), size: 400_384),
+            // Longer than what opening decodes to recognise what is inside, so that damage behind that is met by reading.
             SeedRecipe(
-                name: "xz", format: "xz", content: .shell("xz -c --block-size=65536 data.raw > image"), size: 400_384),
+                name: "xz", format: "xz", content: .shell("xz -c --block-size=65536 data.raw > image"), size: 4 << 20),
             SeedRecipe(name: "zst", format: "zst", content: .shell("zstd -q -c data.raw > image"), size: 400_384),
+            // Without a checksum over all of it, so that damage reaches the image inside.
+            SeedRecipe(
+                name: "zst-qcow2", format: "zst",
+                content: .shell(
+                    "qemu-img convert -O qcow2 data.raw d.qcow2 && zstd -q --no-check -c d.qcow2 > image && rm d.qcow2")
+            ),
             SeedRecipe(name: "raw", format: "raw", size: 200_000),
         ]
 

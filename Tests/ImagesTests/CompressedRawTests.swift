@@ -163,8 +163,8 @@ private func openCompressed(
     @Test func anXZFileThatAsksForTooMuchMemoryIsRefused() throws {
         // A dictionary of 1 GiB in the header of a block that needs a few bytes only.
         let file = try CompressedSample.make("head -c 3000000 in | xz --lzma2=dict=1GiB > out")
-        let device = try openCompressed(file, "xz")
-        let error = #expect(throws: ImageError.self) { _ = try device.bytes(at: 0, count: 1) }
+        // What is inside is looked at when the file is opened.
+        let error = #expect(throws: ImageError.self) { _ = try openCompressed(file, "xz") }
         #expect(error?.kind == .unsupported)
     }
 

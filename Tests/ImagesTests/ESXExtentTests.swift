@@ -116,6 +116,15 @@ private enum ESXExtent {
         try DiskModel(bytes: disk).check(try VMDKFormat().open(storage: storage, options: OpenOptions()))
     }
 
+    @Test func aBareSpaceEfficientExtentIsRecognised() throws {
+        let file = ESXExtent.seSparse(ESXExtent.bytes)
+        let storage = MemoryStorage(path: "x-sesparse.vmdk", content: file, readOnly: true)
+        #expect(try FormatRegistry.probe(storage).name == "vmdk")
+        let device = try VMDKFormat().open(storage: storage, options: OpenOptions())
+        #expect(device.isReadOnly)
+        try DiskModel(bytes: ESXExtent.bytes).check(device)
+    }
+
     @Test(arguments: ["VMFSSPARSE", "SESPARSE"]) func absentGrainsAreTheParents(type: String) throws {
         let scratch = Scratch()
         try DiskImage.create(scratch.path("parent.vmdk"), format: "vmdk", size: UInt64(ESXExtent.bytes.count))

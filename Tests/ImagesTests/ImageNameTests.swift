@@ -15,6 +15,7 @@ import Testing
         #"{ "driver" : "qcow2", "file.filename" : "PATH" }"#,
         #"{"driver":"qcow2","file":{"filename":"\u0050ATH"},"file.driver":"file"}"#.replacing(
             "\\u0050ATH", with: "PATH"),
+        #"{'driver':'qcow2', 'file': {'driver':'file', "filename":'PATH'}}"#,
     ]) func jsonNamesAreOpened(json: String) throws {
         let scratch = Scratch()
         try Self.base(scratch)
@@ -55,7 +56,9 @@ import Testing
     @Test(arguments: [
         "json:", "json:{", "json:{}", "json:[]", #"json:{"driver":"qcow2"}"#, #"json:{"driver":"nbd","host":"x"}"#,
         #"json:{"driver":"qcow2","file":{"driver":"https","url":"https://x"}}"#,
-        #"json:{"driver":"qcow2","file.filename":"x","lazy-refcounts":true}"#,
+        #"json:{"driver":"qcow2","file.filename":"x","no-such-option":true}"#,
+        #"json:{'driver':'qcow2","file.filename":'x'}"#,
+        #"json:{"driver":"qcow2","file.filename":"x","backing.foo":1}"#,
         #"json:{"driver":"qcow2","driver":"raw","file.filename":"x"}"#,
         #"json:{"driver":"qcow2","file.filename":"x"} y"#,
         "nbd:localhost:10809", "http://example.org/x", "json:" + String(repeating: #"{"a":"#, count: 10_000),
@@ -70,6 +73,98 @@ import Testing
         let name = #"json:{"driver":"qcow2","file.filename":"PATH"}"#.replacing("PATH", with: scratch.path("base"))
         let error = #expect(throws: ImageError.self) { _ = try open(name, format: "raw", readOnly: true) }
         #expect(error?.kind == .invalidArgument)
+    }
+}
+
+/// Layers below, as `backing.…` names them.
+@Suite struct BackingOptionTests {
+    private static func disk(_ path: String, _ byte: UInt8, secret: String? = nil, over: String? = nil) throws {
+        var request = CreateRequest(path: path, size: 1 << 20)
+        request.backing = over.map { BackingReference(file: $0, format: "qcow2") }
+        if let secret {
+            request.secrets[secret] = Array("passphrase of \(secret)".utf8)
+            request.options = ["encrypt.format": "luks", "encrypt.key-secret": secret, "encrypt.iter-time": "1"]
+        }
+        try DiskImage.create(request, format: "qcow2")
+        var options = OpenOptions(readOnly: false, openBacking: false)
+        (options.secrets, options.keySecret) = (request.secrets, secret)
+        let device = try DiskImage.open(path, options: options)
+        try device.put([byte], at: UInt64(byte) << 16)
+        try device.close()
+    }
+
+    @Test func eachLayerHasASecretOfItsOwn() throws {
+        let scratch = Scratch()
+        try Self.disk(scratch.path("base"), 1, secret: "one")
+        try Self.disk(scratch.path("top"), 2, secret: "two", over: "base")
+        let name = try ImageName(options: [
+            "driver": "qcow2", "file.filename": scratch.path("top"), "encrypt.key-secret": "two",
+            "backing.encrypt.key-secret": "one",
+        ])
+        #expect(name.keySecrets == ["two", "one"])
+        var options = OpenOptions()
+        for id in ["one", "two"] { options.secrets[id] = Array("passphrase of \(id)".utf8) }
+        let device = try DiskImage.open(name, options: options)
+        #expect(try device.bytes(at: 1 << 16, count: 1) == [1])
+        #expect(try device.bytes(at: 2 << 16, count: 1) == [2])
+        options.secrets["one"] = Array("wrong".utf8)
+        let error = #expect(throws: ImageError.self) { _ = try DiskImage.open(name, options: options) }
+        #expect(error?.message.contains("base") == true || error?.path?.contains("base") == true)
+    }
+
+    @Test func optionsOfTheBackingFileReplaceWhatIsRecorded() throws {
+        let scratch = Scratch()
+        for (name, byte) in [("a", UInt8(3)), ("b", 4)] { try Self.disk(scratch.path(name), byte) }
+        try Self.disk(scratch.path("top"), 5, over: "a")
+        try Self.disk(scratch.path("alone"), 6)
+        func bytes(_ file: String, _ extra: [String: String]) throws(ImageError) -> [UInt8] {
+            var options = ["driver": "qcow2", "file.filename": scratch.path(file)]
+            options.merge(extra) { $1 }
+            let device = try DiskImage.open(ImageName(options: options))
+            defer { try? device.close() }
+            return try [3, 4].map { (place: UInt64) throws(ImageError) -> UInt8 in
+                let buffer = HeapBuffer(1)
+                try device.read(into: buffer.bytes.part(0, 1), at: place << 16)
+                return buffer.bytes[0]
+            }
+        }
+        #expect(try bytes("top", [:]) == [3, 0])
+        #expect(try bytes("top", ["backing.file.filename": scratch.path("b")]) == [0, 4])
+        #expect(try bytes("alone", ["backing.driver": "qcow2", "backing.file.filename": scratch.path("b")]) == [0, 4])
+        #expect(try bytes("top", ["backing": ""]) == [0, 0])
+        for wrong in [["backing.foo": "x"], ["backing.driver": "nbd"], ["backing.backing.file.driver": "http"]] {
+            #expect(throws: ImageError.self) { _ = try bytes("top", wrong) }
+        }
+        #expect(throws: ImageError.self) { _ = try bytes("alone", ["backing.driver": "qcow2"]) }
+        // Where nothing below is opened its options would be lost silently.
+        let name = try ImageName(options: [
+            "driver": "qcow2", "file.filename": scratch.path("top"), "backing.file.filename": scratch.path("b"),
+        ])
+        let error = #expect(throws: ImageError.self) {
+            _ = try DiskImage.open(name, options: OpenOptions(openBacking: false))
+        }
+        #expect(error?.message.contains("'backing.file.filename'") == true)
+    }
+
+    @Test func theOverlapCheckIsChosenByName() throws {
+        for (value, mode) in [("none", OverlapCheck.none), ("all", .all)] {
+            let name = try ImageName(options: ["driver": "qcow2", "file.filename": "x", "overlap-check": value])
+            #expect(name.overlapCheck == mode)
+        }
+        let error = #expect(throws: ImageError.self) {
+            _ = try ImageName(options: ["driver": "qcow2", "file.filename": "x", "overlap-check.template": "some"])
+        }
+        #expect(error?.message.contains("none, constant, cached, all") == true)
+    }
+
+    @Test func namesOfFileAndDeviceMeanRawOfThatKind() throws {
+        let scratch = Scratch()
+        try DiskImage.create(scratch.path("f"), format: "raw", size: 4096)
+        #expect(try open(scratch.path("f"), format: "file", readOnly: true).formatName == "raw")
+        let error = #expect(throws: ImageError.self) { _ = try open(scratch.path("f"), format: "host_device") }
+        #expect(error?.message.contains("device") == true)
+        #expect(throws: ImageError.self) { _ = try open("/dev/zero", format: "file", readOnly: true) }
+        #expect(try open("/dev/zero", format: "host_device", readOnly: true).formatName == "raw")
     }
 }
 

@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 import Testing
 
 @testable import Images
@@ -70,6 +70,55 @@ import Testing
         try again.put([8], at: 1)
         try again.close()
         #expect(try survivor.storage("d").readBytes(at: 44, count: 4) == [0, 0, 0, 0])
+    }
+
+    @Test func aParallelsImageWithAClusterBeyondTheFileIsRepairedAndWrittenOn() throws {
+        let scratch = Scratch()
+        let path = scratch.path("d")
+        try DiskImage.create(path, format: "parallels", size: 3 << 20, options: ["cluster_size": "64k"])
+        let device = try DiskImage.open(path, options: OpenOptions(readOnly: false))
+        try device.put([7], at: 0)
+        try device.close()
+        let file = try FileStorage.open(path, readOnly: false, lock: .none)
+        let good = try file.readBytes(at: 0, count: Int(file.byteCount))
+        // The second cluster lies where nothing is, behind the file are bytes that nobody names, and its writer died.
+        try file.write([0xff, 0xff, 0, 0], at: 68)
+        try file.write([0x59, 0x6e, 0x6f, 0x74], at: 44)
+        try file.resize(to: file.byteCount + 200_000)
+        file.close()
+        #expect(throws: ImageError.self) { try DiskImage.open(path, options: OpenOptions(readOnly: false)) }
+        func check(_ repair: RepairMode) throws -> CheckResult {
+            let image = try DiskImage.open(path, options: OpenOptions(readOnly: repair == .none, forCheck: true))
+            defer { try? image.close() }
+            return try DiskImage.check(image, repair: repair, verifyData: false)
+        }
+        let found = try check(.none)
+        #expect(found.corruptions == 1 && found.leaks == 4)
+        // Leaks alone are not mended where something else is wrong.
+        #expect(try check(.leaks).leaksFixed == 0)
+        let mended = try check(.all)
+        #expect(mended.corruptions == 0 && mended.leaks == 0 && mended.corruptionsFixed == 2 && mended.leaksFixed == 4)
+        #expect(firstDifference([UInt8](try Data(contentsOf: URL(fileURLWithPath: path))), good) == nil)
+        try DiskImage.open(path, options: OpenOptions(readOnly: false)).close()
+    }
+
+    @Test func aParallelsImageOfTwoClustersInOnePlaceIsLeftAsItIs() throws {
+        let scratch = Scratch()
+        let path = scratch.path("d")
+        try DiskImage.create(path, format: "parallels", size: 3 << 20, options: ["cluster_size": "64k"])
+        let device = try DiskImage.open(path, options: OpenOptions(readOnly: false))
+        try device.put([UInt8](repeating: 7, count: 65536), at: 0)
+        try device.close()
+        let file = try FileStorage.open(path, readOnly: false, lock: .none)
+        try file.write(try file.readBytes(at: 64, count: 4), at: 68)
+        try file.resize(to: file.byteCount + 200_000)
+        file.close()
+        let before = try Data(contentsOf: URL(fileURLWithPath: path))
+        let image = try DiskImage.open(path, options: OpenOptions(readOnly: false, forCheck: true))
+        let result = try DiskImage.check(image, repair: .all, verifyData: false)
+        try image.close()
+        #expect(result.corruptions == 1 && result.corruptionsFixed == 0 && result.leaksFixed == 0)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
     }
 
     @Test func aFailedWriteLosesNoPlaceOfAVDI() throws {

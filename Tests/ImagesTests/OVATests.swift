@@ -105,7 +105,8 @@ private struct Appliance {
     }
 
     @Test(arguments: [
-        ("ovf:compression=\"gzip\"", "disk0.vmdk", ImageError.Kind.unsupported),
+        ("ovf:compression=\"bzip2\"", "disk0.vmdk", ImageError.Kind.unsupported),
+        ("ovf:compression=\"gzip\"", "disk0.vmdk", .corrupt),
         ("ovf:chunkSize=\"1000\"", "disk0.vmdk", .unsupported), ("", "absent.vmdk", .corrupt),
     ]) func whatCannotBeReadIsRefused(extra: String, href: String, kind: ImageError.Kind) throws {
         let appliance = try Appliance([("vmdk", ["subformat": "streamOptimized"])])

@@ -280,6 +280,66 @@ import Testing
         }
     }
 
+    /// The sample, with a snapshot of a disk that has changed since; returns the path and the place of the snapshot's entry.
+    private func withSnapshot(_ scratch: Scratch) throws -> (path: String, entry: Int) {
+        let path = try QCOW2OverlapTests.sample(scratch)
+        let device = try open(path)
+        let image = try #require(device as? QCOW2Image)
+        try image.createSnapshot(named: "kept")
+        try device.put([UInt8](repeating: 9, count: 70_000), at: 100_000)
+        let entry = Int(image.header.snapshotsOffset)
+        try device.close()
+        return (path, entry)
+    }
+
+    @Test func aWildRefcountBlockDoesNotMakeTheFileLong() throws {
+        let scratch = Scratch()
+        let path = try QCOW2OverlapTests.sample(scratch)
+        let length = try Data(contentsOf: URL(fileURLWithPath: path)).count
+        // 1 GiB: as far as a preallocated image might reach.
+        try QCOW2OverlapTests.overwrite(path, [0, 0, 0, 0, 0x40, 0, 0, 0], at: 65536)
+        let result = try #require(repair(path))
+        #expect(result.corruptions + result.leaks == 0 && result.corruptionsFixed > 0, "\(result.findings.suffix(3))")
+        let now = try FileStorage.open(path, readOnly: true)
+        #expect(now.byteCount < UInt64(length + 4 * 65536))
+        now.close()
+        #expect(firstDifference(try read(path), QCOW2OverlapTests.pattern) == nil)
+    }
+
+    @Test func aSnapshotWhoseTableIsNotInTheFileIsNeitherReadNorApplied() throws {
+        let scratch = Scratch()
+        let (path, entry) = try withSnapshot(scratch)
+        let before = try read(path)
+        for place: [UInt8] in [[0, 0, 0x20, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0x10, 0, 0, 0]] {
+            try QCOW2OverlapTests.overwrite(path, place, at: entry)
+            let device = try open(path)
+            let image = try #require(device as? QCOW2Image)
+            #expect(throws: ImageError.self) { try image.applySnapshot("kept") }
+            #expect(throws: ImageError.self) { try image.deleteSnapshot("kept") }
+            try device.close()
+            let reader = try open(path, readOnly: true)
+            #expect(throws: ImageError.self) { try DiskImage.loadSnapshot("kept", of: reader) }
+            try reader.close()
+            #expect(firstDifference(try read(path), before) == nil)
+        }
+    }
+
+    @Test func aSnapshotTableThatCannotBeReadDoesNotKeepTheContentsFromBeingRead() throws {
+        let scratch = Scratch()
+        let (path, _) = try withSnapshot(scratch)
+        let before = try read(path)
+        for place: [UInt8] in [[0, 0, 0, 0, 0, 1, 2, 0], [0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0x20, 0, 0, 0, 0, 0]] {
+            try QCOW2OverlapTests.overwrite(path, place, at: 64)
+            let damaged = try Data(contentsOf: URL(fileURLWithPath: path))
+            #expect(throws: ImageError.self) { try open(path) }
+            #expect(firstDifference(try read(path), before) == nil)
+            // What the snapshot holds must not be taken for free.
+            let result = try #require(repair(path))
+            #expect(result.corruptions > 0 && result.leaksFixed == 0 && result.corruptionsFixed == 0)
+            #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == damaged)
+        }
+    }
+
     @Test func tooManySnapshotsDoNotKeepTheContentsFromBeingRead() throws {
         let scratch = Scratch()
         let path = try withExtraData(scratch, 16)

@@ -89,4 +89,16 @@ import VMProtocol
             #expect(QEMUOptions.help.contains("-\(option.names[0])"))
         }
     }
+
+    @Test(arguments: [
+        "-m 99999999999999999999999", "-m 18446744073709551617", "-m 17592186044417", "-m 99999999999999999G",
+        "-drive file=a,index=99999999999999999999", "-drive file=a,bus=99999999999999999999",
+    ]) func numbersThatAreTooLargeAreSaidToBe(line: String) {
+        #expect(refusal(line)?.contains("too large") == true)
+    }
+
+    @Test func placesOfDrivesDoNotOverflow() {
+        let most = Int.max
+        #expect(refusal("-drive file=a,bus=\(most),unit=\(most)")?.contains("four IDE drives") == true)
+    }
 }

@@ -25,7 +25,7 @@ extension Storage {
             done = target.copyInKernel(source, from: range.offset, to: offset, count: range.count)
         }
         guard done < range.count else { return }
-        let buffer = HeapBuffer(Int(min(range.count - done, 1 << 20)), zeroed: false)
+        let buffer = HeapBuffer(Int(min(range.count - done, UInt64(FileStorage.pieceBytes))), zeroed: false)
         while done < range.count {
             let part = buffer.bytes.part(0, Int(min(UInt64(buffer.bytes.count), range.count - done)))
             try range.storage.read(into: part, at: range.offset + done)

@@ -1,5 +1,6 @@
 /// The values of a JSON object (RFC 8259) by dotted path: `{"file":{"filename":"x"}}` and `{"file.filename":"x"}` both give
-/// `file.filename`. Numbers and truth values are kept as their text. Arrays and null are not needed and refused.
+/// `file.filename`. Numbers and truth values are kept as their text. Strings may stand in single quotes, as QEMU takes them.
+/// Arrays and null are not needed and refused.
 public struct JSONFields {
     private static let maximumDepth = 16
     public private(set) var values: [String: String] = [:]
@@ -45,7 +46,7 @@ public struct JSONFields {
         guard at < bytes.count, values[key] == nil else { return false }
         switch bytes[at] {
         case UInt8(ascii: "{"): return object(prefix: key + ".", depth: depth + 1)
-        case UInt8(ascii: "\""):
+        case UInt8(ascii: "\""), UInt8(ascii: "'"):
             guard let text = string() else { return false }
             values[key] = text
         default:
@@ -59,19 +60,22 @@ public struct JSONFields {
     }
 
     private static let escapes: [UInt8: UInt8] = [
-        UInt8(ascii: "\""): UInt8(ascii: "\""), UInt8(ascii: "\\"): UInt8(ascii: "\\"),
+        UInt8(ascii: "\""): UInt8(ascii: "\""), UInt8(ascii: "'"): UInt8(ascii: "'"),
+        UInt8(ascii: "\\"): UInt8(ascii: "\\"),
         UInt8(ascii: "/"): UInt8(ascii: "/"), UInt8(ascii: "b"): 8, UInt8(ascii: "f"): 12, UInt8(ascii: "n"): 10,
         UInt8(ascii: "r"): 13, UInt8(ascii: "t"): 9,
     ]
 
     private mutating func string() -> String? {
-        guard take("\"") else { return nil }
+        let isSingle = take("'")
+        guard isSingle || take("\"") else { return nil }
+        let quote = UInt8(ascii: isSingle ? "'" : "\"")
         var out: [UInt8] = []
         while at < bytes.count {
             let byte = bytes[at]
             at += 1
             switch byte {
-            case UInt8(ascii: "\""): return String(decoding: out, as: UTF8.self)
+            case quote: return String(decoding: out, as: UTF8.self)
             case UInt8(ascii: "\\"):
                 guard at < bytes.count else { return nil }
                 let mark = bytes[at]

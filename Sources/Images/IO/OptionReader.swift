@@ -1,3 +1,5 @@
+import Glibc
+
 /// Typed access to `-o` values. Errors read as QEMU's option parser puts them.
 struct OptionReader {
     private let values: [String: String]
@@ -18,7 +20,11 @@ struct OptionReader {
     func number(_ name: String) throws(ImageError) -> UInt64? {
         guard let text = values[name] else { return nil }
         guard let value = UInt64(text) else {
-            throw ImageError(.invalidArgument, "Parameter '\(name)' expects a number")
+            let isTooLarge = !text.isEmpty && text.utf8.allSatisfy { (48...57).contains($0) }
+            throw ImageError(
+                .invalidArgument,
+                isTooLarge
+                    ? "Value '\(text)' is too large for parameter '\(name)'" : "Parameter '\(name)' expects a number")
         }
         return value
     }
@@ -26,6 +32,9 @@ struct OptionReader {
     func size(_ name: String) throws(ImageError) -> UInt64? {
         guard let text = values[name] else { return nil }
         guard let value = ByteCount.parse(text) else {
+            if ByteCount.isTooLarge(text) {
+                throw ImageError(.invalidArgument, "Value '\(text)' is out of range for parameter '\(name)'")
+            }
             throw ImageError(
                 .invalidArgument,
                 "Parameter '\(name)' expects a non-negative number below 2^64\n"
@@ -79,9 +88,15 @@ public enum ByteCount {
 
     /// Whether `text` is a number, but one of more than 64 bits.
     public static func isTooLarge(_ text: String) -> Bool {
-        let digits =
-            text.last.map { suffixes[Character($0.lowercased())] != nil } ?? false ? text.dropLast() : text[...]
-        return !digits.isEmpty && digits.allSatisfy { $0.isASCII && $0.isNumber }
+        guard parse(text) == nil else { return false }
+        if text.lowercased().hasPrefix("0x") {
+            return text.utf8.count > 2 && text.dropFirst(2).allSatisfy(\.isHexDigit)
+        }
+        let hasSuffix = text.last.map { suffixes[Character($0.lowercased())] != nil } ?? false
+        let digits = hasSuffix ? text.dropLast() : text[...]
+        let parts = digits.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+        return (parts.count == 1 || hasSuffix)
+            && parts.allSatisfy { !$0.isEmpty && $0.utf8.allSatisfy { (48...57).contains($0) } }
     }
 
     /// A size for people: three significant digits with a binary unit, as `info` prints it.
@@ -94,24 +109,15 @@ public enum ByteCount {
             unit += 1
             divisor <<= 10
         }
-        return threeDigits(Double(bytes) / Double(divisor)) + " " + units[unit]
-    }
-
-    /// At most three significant digits, no trailing zeros.
-    private static func threeDigits(_ value: Double) -> String {
-        if value == 0 { return "0" }
-        var scale = 1.0
-        if value < 10 { scale = 100 } else if value < 100 { scale = 10 }
-        let rounded = (value * scale).rounded(.toNearestOrEven)
-        let whole = UInt64(rounded / scale)
-        var fraction = UInt64(rounded) - whole * UInt64(scale)
-        if fraction == 0 { return String(whole) }
-        var width = scale == 100 ? 2 : 1
-        while fraction % 10 == 0 {
-            fraction /= 10
-            width -= 1
+        let value = Double(bytes) / Double(divisor)
+        // C's own rounding, which makes 1e+03 of what is nearer to a thousand than to 999.
+        let digits = withVaList([value]) { arguments in
+            withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { buffer in
+                // SAFETY: "%.3g" has one argument, a double, and needs fewer than 32 bytes.
+                vsnprintf(buffer.baseAddress, buffer.count, "%.3g", arguments)
+                return buffer.baseAddress.map { String(cString: $0) } ?? ""
+            }
         }
-        let digits = String(fraction)
-        return "\(whole)." + String(repeating: "0", count: width - digits.count) + digits
+        return digits + " " + units[unit]
     }
 }

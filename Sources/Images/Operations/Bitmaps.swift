@@ -65,13 +65,14 @@ extension DiskImage {
         }
     }
 
-    /// What the bitmaps of a disk take in a qcow2 image of the given cluster size, in bytes.
+    /// What the bitmaps of a disk take in a qcow2 image of the given cluster size, in bytes. Those that were left in use
+    /// count too, as with QEMU.
     static func bitmapBytes(_ source: any BlockDevice, clusterSize: UInt64) -> UInt64? {
         guard let image = source as? QCOW2Image, image.header.version >= 3 else { return nil }
         guard image.hasConsistentBitmaps, let directory = try? QCOW2Bitmap.readDirectory(image) else { return 0 }
         var total: UInt64 = 0
         var names: UInt64 = 0
-        for bitmap in directory where bitmap.flags & QCOW2Bitmap.inUse == 0 {
+        for bitmap in directory {
             guard let bytes = try? image.bitmapBytes(bitmap.granularityBits) else { continue }
             let bits = UInt64(bytes).rounded(toMultipleOf: clusterSize)
             total += bits + (bits / clusterSize * 8).rounded(toMultipleOf: clusterSize)

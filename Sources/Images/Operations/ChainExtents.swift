@@ -14,6 +14,19 @@ extension BlockDevice {
     }
 }
 
+extension KnownRun<Bool> {
+    /// `BlockDevice.chainExtent`, asked once for each run of a disk that is gone through in pieces.
+    mutating func chainRun(
+        of device: any BlockDevice, at offset: UInt64, limit: UInt64
+    ) throws(ImageError) -> (isZero: Bool, length: UInt64) {
+        let found = try run(at: offset, limit: limit) { () throws(ImageError) in
+            let extent = try device.chainExtent(at: offset, limit: device.size - offset)
+            return (extent.isZero, extent.length)
+        }
+        return (found.kind, found.length)
+    }
+}
+
 extension BlockDevice {
     /// Where the disk bytes from `offset` on lie in a host file as they are; nil where they do not.
     func hostRange(at offset: UInt64, limit: UInt64) throws(ImageError) -> HostRange? {

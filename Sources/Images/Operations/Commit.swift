@@ -80,7 +80,7 @@ extension DiskImage {
         progress: (UInt64, UInt64) -> Void
     ) throws(ImageError) {
         let top = layers[0]
-        let buffer = HeapBuffer(2 << 20, zeroed: false)
+        let buffer = HeapBuffer(FileStorage.pieceBytes, zeroed: false)
         var position: UInt64 = 0
         while position < top.size {
             var run = top.size - position
@@ -97,17 +97,22 @@ extension DiskImage {
                 kind = extent.kind
                 if kind != .unallocated { break }
             }
-            switch kind {
-            case .unallocated: break
-            case .zero: try base.writeZeroes(at: position, count: run, mayUnmap: true)
-            case .data, .compressed:
-                run = min(run, UInt64(buffer.bytes.count))
-                let part = buffer.bytes.part(0, Int(run))
-                try top.read(into: part, at: position)
-                try base.write(from: UnsafeRawBufferPointer(part), at: position)
+            // A run is asked for once, however many pieces it takes.
+            let end = position + run
+            while position < end {
+                var step = end - position
+                switch kind {
+                case .unallocated: break
+                case .zero: try base.writeZeroes(at: position, count: step, mayUnmap: true)
+                case .data, .compressed:
+                    step = min(step, UInt64(buffer.bytes.count))
+                    let part = buffer.bytes.part(0, Int(step))
+                    try top.read(into: part, at: position)
+                    try base.write(from: UnsafeRawBufferPointer(part), at: position)
+                }
+                position += step
+                progress(position, top.size)
             }
-            position += run
-            progress(position, top.size)
         }
     }
 }

@@ -20,10 +20,11 @@ extension DiskImage {
         let common = min(first.size, second.size)
         let end = max(first.size, second.size)
         let (a, b) = (HeapBuffer(2 << 20, zeroed: false), HeapBuffer(2 << 20, zeroed: false))
+        var (knownFirst, knownSecond) = (KnownRun<Bool>(), KnownRun<Bool>())
         var position: UInt64 = 0
         while position < common {
-            let one = try first.chainExtent(at: position, limit: common - position)
-            let two = try second.chainExtent(at: position, limit: common - position)
+            let one = try knownFirst.chainRun(of: first, at: position, limit: common - position)
+            let two = try knownSecond.chainRun(of: second, at: position, limit: common - position)
             var run = min(one.length, two.length)
             if strict {
                 let mine = try entry(in: first, at: position, limit: run)
@@ -44,8 +45,9 @@ extension DiskImage {
             progress?(position, end)
         }
         let longer = first.size > second.size ? first : second
+        var known = KnownRun<Bool>()
         while position < end {
-            let extent = try longer.chainExtent(at: position, limit: end - position)
+            let extent = try known.chainRun(of: longer, at: position, limit: end - position)
             var run = extent.length
             if !extent.isZero {
                 run = min(run, UInt64(a.bytes.count))

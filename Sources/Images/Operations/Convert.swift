@@ -19,6 +19,8 @@ public struct ConvertRequest: Sendable {
     /// `-o` options of the target.
     public var options: [String: String] = [:]
     public var secrets: [String: [UInt8]] = [:]
+    /// Told of what could not be done for the target's file and does not matter to the image.
+    public var warn: (@Sendable (String) -> Void)?
     /// Backing file that the target records (`-B`); then only the sources' top layers are copied.
     public var backing: BackingReference?
     /// `-c`: store clusters compressed.
@@ -101,6 +103,7 @@ extension DiskImage {
             path: try localPath(request.targetPath), size: source.size, backing: request.backing,
             options: request.options)
         creation.secrets = request.secrets
+        creation.warn = request.warn
         let place: ResultFile
         do throws(ImageError) {
             place = try ResultFile(creation, hasCompanions: driver.hasCompanionFiles(creation))
@@ -144,8 +147,8 @@ extension DiskImage {
         } catch {
             place.abandon()
             throw ImageError(
-                error.kind, place.underFinalNames(error.message), format: error.format, path: request.targetPath,
-                offset: error.offset, code: error.code)
+                error.kind, place.underFinalNames(error.naming(request.targetPath)), format: error.format,
+                path: error.path.map(place.underFinalNames), offset: error.offset, code: error.code)
         }
     }
 

@@ -14,7 +14,6 @@ final class ConvertCopier: @unchecked Sendable {
     private let granularity: Int
     private let pieceBytes: Int
     private let pace: RateLimit
-    private static let plainPieceBytes = 2 << 20
     private let isCompressed: Bool
     /// Source files that the target can share disk blocks with.
     private let sharing: Set<ObjectIdentifier>
@@ -23,6 +22,7 @@ final class ConvertCopier: @unchecked Sendable {
     private let lock = Lock()
     private let turnChanged = Condition()
     private var cursor: UInt64 = 0
+    private var known = KnownRun<Extent.Kind>()
     private var nextTicket = 0
     private var turn = 0
     private var failure: ImageError?
@@ -45,8 +45,8 @@ final class ConvertCopier: @unchecked Sendable {
         let cluster = target.clusterSize ?? 4096
         // A new target without a backing file takes parts of its large blocks as well as whole ones, and pieces that fit the
         // processor's cache are copied faster.
-        let takesParts = isFresh && !isCompressed && cluster > Self.plainPieceBytes
-        alignment = takesParts ? Self.plainPieceBytes : max(cluster, 4096)
+        let takesParts = isFresh && !isCompressed && cluster > FileStorage.pieceBytes
+        alignment = takesParts ? FileStorage.pieceBytes : max(cluster, 4096)
         if isCompressed || (target.clusterSize ?? 0) > 0 && cluster >= 4096 && cluster <= 1 << 16 {
             granularity = cluster
         } else {
@@ -54,7 +54,7 @@ final class ConvertCopier: @unchecked Sendable {
         }
         sharing = isCompressed ? [] : Self.sharing(request.sources, target)
         pace = RateLimit(bytesPerSecond: request.rateLimit)
-        pieceBytes = max(alignment, isCompressed ? 512 << 10 : Self.plainPieceBytes)
+        pieceBytes = max(alignment, isCompressed ? 512 << 10 : FileStorage.pieceBytes)
     }
 
     func run() throws(ImageError) {
@@ -103,7 +103,7 @@ final class ConvertCopier: @unchecked Sendable {
             let start = cursor
             var end = start
             var isZero = false
-            if request.sparseBytes > 0 || request.backing != nil {
+            if looksForRuns {
                 let quiet = try quietRun(from: start)
                 if quiet.length > 0 {
                     cursor = start + quiet.length
@@ -115,7 +115,7 @@ final class ConvertCopier: @unchecked Sendable {
             }
             if !isZero {
                 end = min(source.size, start + UInt64(pieceBytes))
-                if request.sparseBytes > 0 || request.backing != nil {
+                if looksForRuns {
                     end = min(end, try dataEnd(from: start))
                 }
                 cursor = end
@@ -126,13 +126,26 @@ final class ConvertCopier: @unchecked Sendable {
         return nil
     }
 
+    /// Without holes and a backing file in the target, what the source says of its bytes makes no difference.
+    private var looksForRuns: Bool { request.sparseBytes > 0 || request.backing != nil }
+
+    /// Whether bytes of this kind need no data in the target.
+    private func isQuiet(_ kind: Extent.Kind) -> Bool {
+        switch kind {
+        case .data, .compressed: false
+        case .zero: request.sparseBytes > 0
+        // Without a backing file, that are zeros.
+        case .unallocated: request.sparseBytes > 0 || request.backing != nil
+        }
+    }
+
     /// The run of whole alignment units from `start` that need no data: nothing to do, or zeros to be marked.
     private func quietRun(from start: UInt64) throws(ImageError) -> (length: UInt64, isNothing: Bool) {
         var position = start
         var kind: Extent.Kind?
         while position < source.size {
             let extent = try sourceExtent(at: position, limit: source.size - position)
-            if extent.kind == .data || extent.kind == .compressed { break }
+            guard isQuiet(extent.kind) else { break }
             // With a backing file "not here" and "zero" are two things.
             if request.backing != nil, let kind, kind != extent.kind { break }
             kind = extent.kind
@@ -149,19 +162,22 @@ final class ConvertCopier: @unchecked Sendable {
         let limit = min(source.size, start + UInt64(pieceBytes))
         while position < limit {
             let extent = try sourceExtent(at: position, limit: limit - position)
-            if extent.kind == .zero || extent.kind == .unallocated, position > start { break }
+            if isQuiet(extent.kind), position > start { break }
             position += extent.length
         }
         let unit = UInt64(alignment)
         return min(source.size, (min(position, limit) - start + unit - 1) / unit * unit + start)
     }
 
-    /// What the source says of its bytes. What it cannot tell is data when salvaging: reading it shows what is lost.
+    /// What the source says of its bytes, asked once for each run. What it cannot tell is data when salvaging: reading it
+    /// shows what is lost.
     private func sourceExtent(
         at offset: UInt64, limit: UInt64
     ) throws(ImageError) -> (kind: Extent.Kind, length: UInt64) {
         do throws(ImageError) {
-            return try source.extent(at: offset, limit: limit, topLayerOnly: request.backing != nil)
+            return try known.run(at: offset, limit: limit) { () throws(ImageError) in
+                try source.extent(at: offset, limit: source.size - offset, topLayerOnly: request.backing != nil)
+            }
         } catch {
             guard request.salvage else { throw error }
             return (.data, min(limit, UInt64(alignment)))
@@ -271,7 +287,7 @@ final class ConvertCopier: @unchecked Sendable {
         var sizes: [Int] = []
         for start in stride(from: 0, to: bytes.count, by: granularity) {
             let cluster = unit(bytes, start)
-            if cluster.isAllZero {
+            if request.sparseBytes > 0, cluster.isAllZero {
                 sizes.append(0)
             } else {
                 sizes.append(try target.compress(cluster: cluster, into: packed.bytes.part(start, granularity)) ?? -1)

@@ -14,12 +14,14 @@ extension DiskImage {
         _ request: CreateRequest, format: String, unsafeCache: Bool = false
     ) throws(ImageError) {
         let driver = try FormatRegistry.require(format)
-        try checkOptions(request.options, driver)
         var request = request
+        var attributes = try FileAttributes(taking: &request.options)
+        attributes.warn = request.warn
+        try checkOptions(request.options, driver)
         request.path = try localPath(request.path)
         let existed = access(request.path, F_OK) == 0
         let place = try FilePath.followingLinks(request.path)
-        let storage = try FileStorage.create(request.path, unsafeCache: unsafeCache)
+        let storage = try FileStorage.create(request.path, unsafeCache: unsafeCache, attributes: attributes)
         defer { storage.close() }
         do throws(ImageError) {
             try driver.create(in: storage, request: request)

@@ -67,7 +67,9 @@ enum QCOW2Measure {
         }
         return Measurement(
             required: meta + data, fullyAllocated: meta + whole,
-            bitmaps: source.flatMap { DiskImage.bitmapBytes($0, clusterSize: cluster) })
+            // Version 2 cannot keep them.
+            bitmaps: settings.header.version < 3
+                ? nil : source.flatMap { DiskImage.bitmapBytes($0, clusterSize: cluster) })
     }
 
     /// Refcount blocks and table that count `clusters` clusters and themselves.

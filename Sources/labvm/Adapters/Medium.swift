@@ -112,9 +112,11 @@ enum DriveSet {
         var warnings: [String] = []
         for disk in description.disks.sorted(by: { $0.slot.rawValue < $1.slot.rawValue }) {
             if disk.format == nil, try DiskImage.probe(disk.path) == "raw" {
+                let isVHD = DiskImage.endsLikeFixedVHD(disk.path)
                 warnings.append(
                     "no image format given for '\(disk.path)' and none recognised: it is used as raw; "
-                        + "say format=raw to make this sure")
+                        + "say format=raw to make this sure"
+                        + (isVHD ? ", or format=vpc: it ends in the footer of a fixed VHD" : ""))
             }
             // A format that nobody named stays unnamed: a guessed raw disk is then kept from becoming another format.
             let medium = try Medium.open(disk, rules: rules, hold: hold)

@@ -1,11 +1,22 @@
-/// Raw images compressed by `gzip`, `xz` or `zstd`: read only, recognised by their first bytes. See `GzipStream`,
+/// Images compressed by `gzip`, `xz` or `zstd`: read only, recognised by their first bytes. See `GzipStream`,
 /// `XZStream` and `ZstdStream` for the layouts and for what opening costs.
+///
+/// What is inside is recognised as any file is: a raw disk, or an image of another format, which is then opened.
 public struct CompressedRawFormat: ImageFormat {
     /// The compressions, by the extension that their tools give.
     enum Codec: String, Sendable {
         case gzip = "gz"
         case xz
         case zstd = "zst"
+
+        /// The name of the compression's tool.
+        var tool: String {
+            switch self {
+            case .gzip: "gzip"
+            case .xz: "xz"
+            case .zstd: "zstd"
+            }
+        }
 
         /// Whether a file that begins with `head` is one of this compression's.
         func matches(_ head: some Collection<UInt8>) -> Bool {
@@ -39,10 +50,19 @@ public struct CompressedRawFormat: ImageFormat {
         }
         let stream: any CompressedStream =
             switch codec {
-            case .gzip: try GzipStream(storage, toleratingDamage: options.forCheck)
+            case .gzip:
+                try GzipStream(storage, toleratingDamage: options.forCheck, report: options.measuring)
             case .xz: try XZStream(storage)
-            case .zstd: try ZstdStream(storage, toleratingDamage: options.forCheck)
+            case .zstd:
+                try ZstdStream(storage, toleratingDamage: options.forCheck, report: options.measuring)
             }
-        return CompressedRawImage(storage, formatName: name, stream: stream)
+        let layer = CompressedRawImage(storage, formatName: name, stream: stream)
+        // Of a damaged stream only the damage is of interest.
+        guard stream.damage == nil else { return layer }
+        // A fixed VHD is known by its end only, and for that a stream may have to be decoded whole: its name has to say it.
+        let decoded = DecodedStorage(layer)
+        let looksAtEnd = storage.path.lowercased().contains(".vhd.")
+        let inner = try options.openInner(decoded, called: "what it holds", in: name, looksAtEnd: looksAtEnd)
+        return inner is RawImage ? layer : CompressedImage(storage, layer: layer, disk: inner)
     }
 }

@@ -30,6 +30,8 @@ final class CompressedRawImage: BlockMappedImage, CheckableImage, @unchecked Sen
             blockBytes: Self.chunkBytes)
     }
 
+    /// The compression by the name of its tool.
+    var layerName: String { CompressedRawFormat.Codec(rawValue: formatName)?.tool ?? formatName }
     override var isReadOnly: Bool { true }
     override var clusterSize: Int? { nil }
     override var summary: ImageSummary {
@@ -47,6 +49,7 @@ final class CompressedRawImage: BlockMappedImage, CheckableImage, @unchecked Sen
     /// The structure has been checked by opening; with `verifyData` everything is decoded and its checksums compared.
     func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
         var result = CheckResult()
+        result.scope = "Checked: the \(layerName) layer only; a raw disk inside it cannot be checked."
         if let damage = stream.damage {
             result.corruptions += 1
             result.note("ERROR: \(damage.message)")

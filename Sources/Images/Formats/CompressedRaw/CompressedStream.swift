@@ -24,12 +24,25 @@ protocol StreamDecoder: AnyObject {
 enum CompressedLimits {
     /// Largest disk, 16 TiB: decoding a longer stream would take days, and only a bomb asks for it.
     static let diskBytes: UInt64 = 1 << 44
+    /// Largest disk of a stream that has to be decoded to know its size, 256 GiB: minutes of work for opening it.
+    static let measuredBytes: UInt64 = 1 << 38
     /// Most memory that one decoder may ask for. `xz -9` needs 65 MiB, `zstd --ultra -22` 128 MiB.
     static let decoderBytes: UInt64 = 160 << 20
     /// Memory of places to decode from.
     static let indexBytes: UInt64 = 32 << 20
     /// Compressed bytes read at once.
     static let inputBytes = 256 << 10
+}
+
+extension CompressedLimits {
+    /// Refuses to decode on only to learn how long a disk is.
+    static func checkMeasured(_ position: UInt64, format: String, path: String) throws(ImageError) {
+        guard position > measuredBytes else { return }
+        throw ImageError(
+            .unsupported,
+            "the \(format) stream does not record its length and gives more than \(measuredBytes) bytes; unpack it, or "
+                + "compress it so that the length is recorded (xz, or zstd of a file)", format: format, path: path)
+    }
 }
 
 /// The compressed side of a decoder: reads the file in pieces.

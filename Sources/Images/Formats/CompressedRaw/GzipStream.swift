@@ -18,7 +18,10 @@ final class GzipStream: CompressedStream, @unchecked Sendable {
     private var members = 0
 
     /// Measures the stream. With `toleratingDamage` the disk ends where the stream is damaged and `damage` says why.
-    init(_ storage: any Storage, toleratingDamage: Bool) throws(ImageError) {
+    /// `report` is told how many bytes of the file have been decoded.
+    init(
+        _ storage: any Storage, toleratingDamage: Bool, report: (@Sendable (UInt64, UInt64) -> Void)? = nil
+    ) throws(ImageError) {
         self.storage = storage
         let decoder = try GzipDecoder(storage)
         let piece = HeapBuffer(1 << 20, zeroed: false)
@@ -33,14 +36,11 @@ final class GzipStream: CompressedStream, @unchecked Sendable {
                     if decoder.position % spacing == 0 { places.append(try decoder.copy()) }
                 }
                 if try decoder.decode(into: piece.bytes) < piece.bytes.count { break }
-                guard decoder.position <= CompressedLimits.diskBytes else {
-                    throw ImageError(
-                        .corrupt, "the gzip stream has more than \(CompressedLimits.diskBytes) bytes", format: "gz",
-                        path: storage.path)
-                }
+                try CompressedLimits.checkMeasured(decoder.position, format: "gz", path: storage.path)
+                report?(decoder.fileOffset, storage.byteCount)
             }
         } catch {
-            guard toleratingDamage else { throw error }
+            guard toleratingDamage, error.kind == .corrupt else { throw error }
             damage = error
         }
         byteCount = decoder.position
@@ -106,7 +106,8 @@ final class GzipDecoder: StreamDecoder {
     /// An independent decoder at the same place.
     func copy() throws(ImageError) -> GzipDecoder { try GzipDecoder(copying: self) }
 
-    private var fileOffset: UInt64 { input.map { $0.next - UInt64(stream.pointee.avail_in) } ?? resume }
+    /// Place in the file of the next byte to be decoded.
+    var fileOffset: UInt64 { input.map { $0.next - UInt64(stream.pointee.avail_in) } ?? resume }
 
     private func bad(_ message: String) -> ImageError {
         ImageError(

@@ -27,13 +27,19 @@ final class ZstdStream: CompressedStream, @unchecked Sendable {
     private var frames = 0
     private var hasChecksums = true
 
-    init(_ storage: any Storage, toleratingDamage: Bool) throws(ImageError) {
+    private let report: (@Sendable (UInt64, UInt64) -> Void)?
+
+    /// `report` is told how many bytes of the file have been decoded, where frames have to be.
+    init(
+        _ storage: any Storage, toleratingDamage: Bool, report: (@Sendable (UInt64, UInt64) -> Void)? = nil
+    ) throws(ImageError) {
         self.storage = storage
+        self.report = report
         var position: UInt64 = 0
         do throws(ImageError) {
             while position < storage.byteCount { position = try measureFrame(at: position) }
         } catch {
-            guard toleratingDamage, frames > 0 else { throw error }
+            guard toleratingDamage, frames > 0, error.kind == .corrupt else { throw error }
             damage = error
         }
     }
@@ -126,8 +132,10 @@ final class ZstdStream: CompressedStream, @unchecked Sendable {
     private func measure(from start: UInt64, to end: UInt64) throws(ImageError) -> UInt64 {
         let decoder = try ZstdDecoder(storage, at: start, disk: 0, end: end)
         let piece = HeapBuffer(1 << 20, zeroed: false)
-        while try decoder.decode(into: piece.bytes) == piece.bytes.count, decoder.position <= CompressedLimits.diskBytes
-        {}
+        while try decoder.decode(into: piece.bytes) == piece.bytes.count {
+            try CompressedLimits.checkMeasured(byteCount + decoder.position, format: "zst", path: storage.path)
+            report?(decoder.fileOffset, storage.byteCount)
+        }
         return decoder.position
     }
 
@@ -168,6 +176,8 @@ final class ZstdDecoder: StreamDecoder {
     private var source = ZSTD_inBuffer(src: nil, size: 0, pos: 0)
     private(set) var position: UInt64
     private var isInsideFrame = false
+    /// Place in the file behind the bytes at hand.
+    var fileOffset: UInt64 { input.next }
 
     init(_ storage: any Storage, at file: UInt64, disk: UInt64, end: UInt64) throws(ImageError) {
         guard let context = ZSTD_createDStream() else {

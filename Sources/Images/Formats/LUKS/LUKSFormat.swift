@@ -7,7 +7,9 @@ public struct LUKSFormat: ImageFormat {
         [
             CreateOption("size", .size, "Virtual disk size"),
             CreateOption("key-secret", .string, "ID of the secret that provides the keyslot passphrase"),
-        ] + LUKSParameters.options.map { CreateOption($0.name, $0.kind, $0.help) }
+        ] + LUKSParameters.options.map { CreateOption($0.name, $0.kind, $0.help) } + [
+            CreateOption("preallocation", .string, "Preallocation mode (allowed values: off, falloc, full)")
+        ]
     }
 
     public var amendOptions: [CreateOption] {
@@ -47,10 +49,16 @@ public struct LUKSFormat: ImageFormat {
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {
         let options = OptionReader(request.options)
+        if let text = options.text("preallocation"), Preallocation(rawValue: text) == nil {
+            throw ImageError(.invalidArgument, "invalid parameter value: \(text)", format: name)
+        }
+        let mode = try Preallocation.parse(options.text("preallocation"), allowed: Preallocation.allCases)
         let passphrase = try request.secret(options.text("key-secret"), option: "key-secret")
         let area = try LUKSHeader.create(passphrase, LUKSParameters(options))
         try storage.write(area, at: 0)
-        try storage.resize(to: UInt64(area.count) + ((request.size + 511) & ~511))
+        let end = UInt64(area.count) + ((request.size + 511) & ~511)
+        try storage.resize(to: end)
+        try Preallocation.fill(storage, from: UInt64(area.count), to: end, mode: mode)
     }
 
     public func roundedSize(_ requested: UInt64, options: CreateRequest) -> UInt64 { (requested + 511) & ~511 }

@@ -34,7 +34,7 @@ public struct OVAFormat: ImageFormat {
         var disks = parsed.disks
         if disks.isEmpty {
             disks = archive.members.filter { Self.diskSuffixes.contains(FilePath.suffix(of: $0.name)) }.map {
-                OVFDescriptor.Disk(file: $0.name, isCompressed: false, isChunked: false)
+                OVFDescriptor.Disk(file: $0.name, isChunked: false)
             }
         }
         guard !disks.isEmpty else { throw bad(.invalidArgument, "the appliance has no disk") }
@@ -47,16 +47,25 @@ public struct OVAFormat: ImageFormat {
             }
             chosen = disks[index]
         }
-        guard !chosen.isCompressed, !chosen.isChunked else {
+        guard !chosen.isChunked else {
+            throw bad(
+                .unsupported, "the disk '\(chosen.file)' is cut in chunks, which is not supported; unpack it first")
+        }
+        guard ["identity", "gzip"].contains(chosen.compression) else {
             throw bad(
                 .unsupported,
-                "the disk '\(chosen.file)' is \(chosen.isChunked ? "cut in chunks" : "compressed as a whole"), which is "
-                    + "not supported; unpack it first")
+                "the disk '\(chosen.file)' is compressed with '\(chosen.compression)', only gzip is supported; unpack it "
+                    + "first")
         }
         guard let member = archive.member(chosen.file) else {
             throw bad(.corrupt, "the descriptor names the disk '\(chosen.file)', which is not in the archive")
         }
         let inner = try openMember(member, archive, storage, options)
+        guard chosen.compression != "gzip" || inner.formatName == "gz" else {
+            throw bad(
+                .corrupt,
+                "the descriptor says that the disk '\(chosen.file)' is gzip-compressed, but it is \(inner.formatName)")
+        }
         return OVAImage(storage, archive: archive, disk: inner, member: member.name, names: names)
     }
 
@@ -76,28 +85,13 @@ public struct OVAFormat: ImageFormat {
                 return window(other)
             }
         }
-        let part = window(member)
-        let format = try FormatRegistry.probe(part)
-        guard format.name != name else {
-            throw ImageError(
-                .corrupt, "the disk '\(member.name)' is an appliance itself", format: name, path: storage.path)
-        }
-        var inside = options
-        inside.readOnly = true
-        inside.format = format.name
-        inside.member = nil
-        let device = try format.open(storage: part, options: inside)
-        guard device.backingReference == nil else {
-            throw ImageError(
-                .unsupported, "the disk '\(member.name)' needs a backing file, which an appliance cannot have",
-                format: name, path: storage.path)
-        }
-        return device
+        return try options.openInner(
+            window(member), called: "the disk '\(member.name)'", in: name, looksAtEnd: true)
     }
 }
 
 /// The disk of an open appliance.
-final class OVAImage: CheckableImage {
+final class OVAImage: ContainedDisk {
     let storage: any Storage
     let archive: TarArchive
     let disk: any BlockDevice
@@ -119,18 +113,6 @@ final class OVAImage: CheckableImage {
     }
 
     var formatName: String { "ova" }
-    var path: String { storage.path }
-    var size: UInt64 { disk.size }
-    var isReadOnly: Bool { true }
-    var hostFiles: [FileStorage] { storage.hostFiles }
-    var clusterSize: Int? { disk.clusterSize }
-
-    var summary: ImageSummary {
-        var summary = disk.summary
-        summary.actualSize = storage.allocatedBytes
-        return summary
-    }
-
     var formatDetails: FormatDetails? {
         FormatDetails(
             type: "ova",
@@ -138,17 +120,6 @@ final class OVAImage: CheckableImage {
                 InfoField("disk", .string(member)), InfoField("disk-format", .string(disk.formatName)),
                 InfoField("disks", .array(names.map { .string($0) })),
             ])
-    }
-
-    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
-        try disk.read(into: buffer, at: offset)
-    }
-
-    func extent(at offset: UInt64, limit: UInt64) throws(ImageError) -> Extent {
-        var extent = try disk.extent(at: offset, limit: limit)
-        // Offsets in the member are not offsets in the file.
-        extent.hostOffset = nil
-        return extent
     }
 
     /// Checks the disk inside; with `verifyData` also the digests of the manifest.
@@ -183,15 +154,5 @@ final class OVAImage: CheckableImage {
             }
         }
         return result
-    }
-
-    func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) { try checkWritable() }
-    func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(ImageError) { try checkWritable() }
-    func discard(at offset: UInt64, count: UInt64) throws(ImageError) { try checkWritable() }
-    func flush() throws(ImageError) {}
-
-    func close() throws(ImageError) {
-        try disk.close()
-        storage.close()
     }
 }

@@ -8,8 +8,9 @@ struct OVFDescriptor {
     struct Disk: Sendable {
         /// Name of the archive's member.
         var file: String
-        /// Whether the member is gzip-compressed, or cut in pieces, as the descriptor may ask for.
-        var isCompressed: Bool
+        /// How the member is compressed as a whole: "identity", or a MIME coding such as "gzip".
+        var compression = "identity"
+        /// Whether the member is cut in pieces, as the descriptor may ask for.
         var isChunked: Bool
     }
 
@@ -26,9 +27,9 @@ struct OVFDescriptor {
         disks = entries.compactMap { entry in
             guard let file = entry.attributes["fileRef"].flatMap({ files[$0] }), let href = file.attributes["href"]
             else { return nil }
-            let compression = file.attributes["compression"] ?? "identity"
+            let compression = file.attributes["compression"] ?? ""
             return Disk(
-                file: href, isCompressed: compression != "identity" && !compression.isEmpty,
+                file: href, compression: compression.isEmpty ? "identity" : compression,
                 isChunked: file.attributes["chunkSize"] != nil)
         }
     }

@@ -50,14 +50,16 @@ public struct ParallelsFormat: ImageFormat {
             throw bad(.corrupt, "Catalog too large: \(entries) entries leave the file", 32)
         }
         let table = try EntryTable(storage, at: 64, count: Int(entries), width: 4, bigEndian: false)
+        // The lock says that nobody has it open: its writer died. What it left may be written on if it makes sense.
+        let wasInUse = head.le32(44) == Self.inUse
         let image = try ParallelsImage(
             storage, size: diskSectors * 512, clusterSectors: sectors, table: table, unit: isExtended ? sectors : 1,
-            dataStart: UInt64(head.le32(48)))
-        // The lock says that nobody has it open: its writer died. What it left may be written on if it makes sense.
-        if head.le32(44) == Self.inUse, !options.readOnly, !options.forCheck,
-            try image.check(repair: .none, verifyData: false).corruptions > 0
-        {
-            throw bad(.corrupt, "parallels: Image was not closed correctly; cannot be opened read/write", 44)
+            dataStart: UInt64(head.le32(48)), wasInUse: wasInUse, extensionSector: head.le64(56))
+        if wasInUse, !options.readOnly, !options.forCheck, try image.hasFindings() {
+            throw bad(
+                .corrupt,
+                "parallels: Image was not closed correctly; cannot be opened read/write ('check -r all' may repair it)",
+                44)
         }
         return image
     }
@@ -97,14 +99,23 @@ final class ParallelsImage: BlockMappedImage, CheckableImage, @unchecked Sendabl
     private var nextHost: UInt64
     /// A place beyond the end of the file that an entry names: were the file to grow, it would get somebody else's data.
     private let hostOutside: UInt64?
+    private var wasInUse: Bool
+    /// End of header, table and format extension.
+    private let firstHost: UInt64
 
     init(
-        _ storage: any Storage, size: UInt64, clusterSectors: UInt64, table: EntryTable, unit: UInt64, dataStart: UInt64
+        _ storage: any Storage, size: UInt64, clusterSectors: UInt64, table: EntryTable, unit: UInt64,
+        dataStart: UInt64, wasInUse: Bool, extensionSector: UInt64
     ) throws(ImageError) {
         self.table = table
+        self.wasInUse = wasInUse
         self.unit = unit
         let cluster = clusterSectors * 512
         var end = max(dataStart * 512, 64 + UInt64(table.byteCount)).rounded(toMultipleOf: cluster)
+        if extensionSector > 0, extensionSector < storage.byteCount / 512 {
+            end = max(end, extensionSector * 512 + cluster)
+        }
+        firstHost = end
         var outside: UInt64?
         try table.forEach { (_, entry) throws(ImageError) in
             let host = entry * unit * 512
@@ -172,26 +183,89 @@ final class ParallelsImage: BlockMappedImage, CheckableImage, @unchecked Sendabl
     override var hasDirtyTables: Bool { !table.dirtyPages.isEmpty }
     override func writeTables() throws(ImageError) { try table.writeBack() }
 
-    /// Clusters beyond the file, or shared by two entries.
-    func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
-        var result = CheckResult()
+    fileprivate enum Finding {
+        case outside(index: Int)
+        case shared(index: Int, host: UInt64)
+    }
+
+    /// Clusters beyond the file, on header or table, or shared by two entries.
+    private func forEachFinding(_ body: (Finding) throws(ImageError) -> Void) throws(ImageError) {
         var seen: Set<UInt64> = []
-        var end = nextHost
-        result.totalClusters = UInt64(table.count)
+        let first = 64 + UInt64(table.byteCount)
         try table.forEach { (index, entry) throws(ImageError) in
             guard entry != 0 else { return }
-            result.allocatedClusters += 1
             let host = entry * unit * 512
-            end = max(end, host + UInt64(blockBytes))
             if host >= storage.byteCount {
-                result.corruptions += 1
-                result.note("ERROR cluster \(index) is outside image")
-            } else if !seen.insert(host).inserted {
-                result.corruptions += 1
-                result.note("ERROR cluster \(index) is shared with another (offset \(host.hex))")
+                try body(.outside(index: index))
+            } else if host < first || !seen.insert(host).inserted {
+                try body(.shared(index: index, host: host))
             }
         }
+    }
+
+    fileprivate func hasFindings() throws(ImageError) -> Bool {
+        var has = false
+        try forEachFinding { (_) throws(ImageError) in has = true }
+        return has
+    }
+
+    /// What lies beyond the file cannot be read and is taken out of the table, what no entry names is cut off at the end,
+    /// and the mark of an unfinished writer goes: as QEMU repairs. Two clusters in one place cannot be told apart; then
+    /// nothing is changed.
+    func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
+        var result = CheckResult()
+        result.totalClusters = UInt64(table.count)
+        var canRepair = repair == .all
+        if wasInUse { result.note("image was not closed correctly") }
+        try forEachFinding { (finding) throws(ImageError) in
+            result.corruptions += 1
+            switch finding {
+            case .outside(let index): result.note("ERROR cluster \(index) is outside image")
+            case .shared(let index, let host):
+                result.note("ERROR cluster \(index) is shared with another or with the table (offset \(host.hex))")
+                canRepair = false
+            }
+        }
+        let (end, allocated) = try used()
+        result.allocatedClusters = allocated
         result.imageEndOffset = end
+        if storage.byteCount > end {
+            let cluster = UInt64(blockBytes)
+            let behind: UInt64 = storage.byteCount - end
+            result.leaks = Int((behind + cluster - 1) / cluster)
+        }
+        if repair == .leaks { canRepair = result.corruptions == 0 }
+        if canRepair { try mend(end: end, &result, onlyLeaks: repair == .leaks) }
         return result
+    }
+
+    /// Where the last cluster inside the file ends, and how many there are.
+    private func used() throws(ImageError) -> (end: UInt64, clusters: UInt64) {
+        var (end, clusters) = (firstHost, UInt64(0))
+        try table.forEach { (_, entry) throws(ImageError) in
+            guard entry != 0 else { return }
+            let host = entry * unit * 512
+            if host < storage.byteCount { end = max(end, host + UInt64(blockBytes)) }
+            clusters += 1
+        }
+        return (end, clusters)
+    }
+
+    private func mend(end: UInt64, _ result: inout CheckResult, onlyLeaks: Bool) throws(ImageError) {
+        if !onlyLeaks {
+            for index in 0..<table.count where try table[index] * unit * 512 >= storage.byteCount {
+                try table.set(0, at: index)
+            }
+            try table.writeBack()
+            try storage.sync()
+            if wasInUse { try setInUse(0) }
+            result.corruptionsFixed += result.corruptions + (wasInUse ? 1 : 0)
+            wasInUse = false
+            result.corruptions = 0
+        }
+        if storage.byteCount > end { try storage.resize(to: end) }
+        try storage.sync()
+        result.leaksFixed += result.leaks
+        result.leaks = 0
     }
 }

@@ -350,7 +350,8 @@ struct QCOW2Check {
         if (references == 1) == (entry & QCOW2Layout.copied != 0) { return }
         // Where the refcount is what is wrong, mending that is enough.
         let counted = host >> UInt64(layout.clusterBits) < reach ? found[Int(host >> UInt64(layout.clusterBits))] : 0
-        if repair == .all, (counted == 1) == (entry & QCOW2Layout.copied != 0) { return }
+        let isMended = repair == .all || (repair == .leaks && references > UInt64(counted))
+        if isMended, (counted == 1) == (entry & QCOW2Layout.copied != 0) { return }
         corruption(
             "OFLAG_COPIED \(what): \(name)=\(String(entry, radix: 16)) refcount=\(references)", repairable: true)
     }

@@ -25,6 +25,12 @@ extension QCOW2Check {
                 dropBlock(index)
                 continue
             }
+            // A repair must not make the file as long as a wild entry says.
+            guard offset < image.storage.byteCount else {
+                corruption("refcount block \(index) at offset \(offset.hex) is outside image", repairable: true)
+                dropBlock(index)
+                continue
+            }
             guard blocks.insert(offset).inserted else {
                 corruption("refcount block \(index) at offset \(offset.hex) is used twice", repairable: true)
                 dropBlock(index)

@@ -66,6 +66,8 @@ struct QCOW2Header: Sendable {
     var snapshotsOffset: UInt64 = 0
     /// Snapshots that the header counts above what the format allows; they are not looked at.
     var surplusSnapshots: UInt32 = 0
+    /// Why there is no snapshot table to be read; what the disk holds can be read all the same.
+    var snapshotTableProblem: String?
     var incompatible: UInt64 = 0
     var compatible: UInt64 = 0
     var autoclear: UInt64 = 0

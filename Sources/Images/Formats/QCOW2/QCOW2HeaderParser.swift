@@ -187,8 +187,14 @@ extension QCOW2Header {
             surplusSnapshots = snapshotCount - QCOW2Layout.maximumSnapshots
             snapshotCount = QCOW2Layout.maximumSnapshots
         }
-        try checkTable(
-            "Snapshot table", snapshotsOffset, UInt64(snapshotCount) * 40, limit: 65536 * 40, field: 64)
+        do throws(ImageError) {
+            try checkTable(
+                "Snapshot table", snapshotsOffset, UInt64(snapshotCount) * 40, limit: 65536 * 40, field: 64)
+        } catch {
+            if forWriting { throw error }
+            snapshotTableProblem = error.message
+            (snapshotsOffset, snapshotCount) = (0, 0)
+        }
         if incompatible & Incompatible.dataFile == 0, autoclear & Self.autoclearRawData != 0 {
             throw bad("data-file-raw is set without an external data file", 88)
         }

@@ -147,11 +147,11 @@ extension QCOW2Image {
             let references = try refcount(cluster)
             // What lies behind the end of the file reads as zeros and can be counted nowhere.
             if references == 0, cluster < layout.clusters(openedByteCount) {
-                throw refuse("Preventing invalid allocation: a \(what) has the refcount 0", cluster: cluster)
+                throw refuse("Preventing invalid allocation: the refcount of the \(what) is 0", cluster: cluster)
             }
             if isOurs, references > 1 {
                 throw refuse(
-                    "Preventing invalid write: a \(what) marked as used once has the refcount \(references)",
+                    "Preventing invalid write: the \(what) marked as used once has the refcount \(references)",
                     cluster: cluster)
             }
         }

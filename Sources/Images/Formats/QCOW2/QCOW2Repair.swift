@@ -18,15 +18,28 @@ extension QCOW2Check {
     }
 
     private mutating func fixLeaks() throws(ImageError) {
+        var repairs = Repairs()
         try forEachMismatch { (cluster, stored, references, hasBlock) throws(ImageError) in
             guard hasBlock, stored > references else { return }
+            repairs.add(cluster, stored, references)
             try image.setRefcount(cluster, references)
             if references == 0 { image.freeHint = min(image.freeHint, cluster) }
         }
+        for line in repairs.lines { note(line) }
         result.leaksFixed += result.leaks
         result.leaks = 0
         try image.writeMetadata()
         try image.storage.sync()
+    }
+
+    /// Lines for what has been repaired, as many as are shown.
+    private struct Repairs {
+        private(set) var lines: [String] = []
+
+        mutating func add(_ cluster: UInt64, _ stored: UInt64, _ references: UInt64) {
+            guard lines.count < CheckResult.shownFindings else { return }
+            lines.append("Repairing cluster \(cluster) refcount=\(stored) reference=\(references)")
+        }
     }
 
     private mutating func mendAll() throws(ImageError) {
@@ -43,9 +56,12 @@ extension QCOW2Check {
             for cluster in refcountClusters { found.subtract(1, from: cluster) }
             try image.rebuildRefcounts(from: found, at: next)
         } else {
-            try forEachMismatch { (cluster, _, references, _) throws(ImageError) in
+            var repairs = Repairs()
+            try forEachMismatch { (cluster, stored, references, _) throws(ImageError) in
+                repairs.add(cluster, stored, references)
                 try image.setRefcount(cluster, references)
             }
+            for line in repairs.lines { note(line) }
         }
         try image.writeMetadata()
         try image.storage.sync()

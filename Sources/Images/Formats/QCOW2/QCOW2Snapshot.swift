@@ -42,6 +42,7 @@ struct QCOW2Snapshot: Sendable {
         _ storage: any Storage, header: QCOW2Header, forWriting: Bool
     ) throws(ImageError) -> Table {
         var table = Table()
+        if let problem = header.snapshotTableProblem { table.findings.append((problem, false)) }
         for index in 0..<Int(header.snapshotCount) {
             do throws(ImageError) {
                 try table.readEntry(index, storage, header: header)
@@ -150,6 +151,12 @@ extension QCOW2Image {
             throw corrupt(
                 "the L1 table of snapshot '\(snapshot.info.name)', \(snapshot.l1Size) entries at "
                     + "\(snapshot.l1Offset.hex), is invalid", snapshot.l1Offset)
+        }
+        // What is not there would read as zeros: a disk that was never like that.
+        guard snapshot.l1Size == 0 || snapshot.l1Offset + UInt64(snapshot.l1Size) * 8 <= storage.byteCount else {
+            throw corrupt(
+                "the L1 table of snapshot '\(snapshot.info.name)' at \(snapshot.l1Offset.hex) lies beyond the file",
+                snapshot.l1Offset)
         }
         return try Self.readTable(storage, at: snapshot.l1Offset, entries: Int(snapshot.l1Size))
     }

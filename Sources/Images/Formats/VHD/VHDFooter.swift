@@ -51,6 +51,14 @@ package struct VHDFooter {
         return nil
     }
 
+    /// Whether a file that begins like any raw disk ends in the footer of a fixed one that takes all of it but the footer.
+    static func endsFixedDisk(_ storage: any Storage) throws(ImageError) -> Bool {
+        guard storage.byteCount > 512, storage.byteCount % 512 == 0 else { return false }
+        let bytes = try storage.readBytes(at: storage.byteCount - 512, count: 512)
+        return bytes.starts(with: cookie) && checksum(bytes, at: 64) == bytes.be32(64)
+            && Kind(rawValue: bytes.be32(60)) == .fixed && bytes.be64(48) == storage.byteCount - 512
+    }
+
     init(kind: Kind, size: UInt64, geometry: (cylinders: Int, heads: Int, sectors: Int), creator: String) {
         var out = Self.cookie
         out.putBE(UInt32(2))

@@ -16,6 +16,11 @@ final class SESparseExtent: BlockMappedImage, @unchecked Sendable {
     private static let grainBytes = 4096
     private static let tableEntries = 4096
 
+    /// Whether a file that begins with `head` is such an extent.
+    static func matches(_ head: some Collection<UInt8>) -> Bool {
+        head.starts(with: [0xbe, 0xba, 0xfe, 0xca, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0])
+    }
+
     init(_ storage: any Storage) throws(ImageError) {
         let head = try storage.readBytes(at: 0, count: 512)
         func bad(_ kind: ImageError.Kind, _ message: String, _ offset: UInt64) -> ImageError {

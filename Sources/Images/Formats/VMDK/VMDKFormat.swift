@@ -32,6 +32,7 @@ public struct VMDKFormat: ImageFormat {
         guard head.count >= 4 else { return 0 }
         let magic = String(decoding: head.prefix(4), as: UTF8.self)
         if magic == "KDMV" || magic == "COWD" { return 100 }
+        if SESparseExtent.matches(head) { return 100 }
         let text = String(decoding: head.prefix(512), as: UTF8.self)
         // Comments and empty lines may come before the version.
         for line in text.split(whereSeparator: { $0 == "\n" || $0 == "\r\n" }) {
@@ -44,6 +45,7 @@ public struct VMDKFormat: ImageFormat {
     public func open(storage: any Storage, options: OpenOptions) throws(ImageError) -> any BlockDevice {
         let magic = String(decoding: try storage.readBytes(at: 0, count: 4), as: UTF8.self)
         if magic == "KDMV" || magic == "COWD" { return try openMonolithic(storage, options, magic) }
+        if SESparseExtent.matches(try storage.readBytes(at: 0, count: 16)) { return try openBareSESparse(storage) }
         guard storage.byteCount <= UInt64(VMDKDescriptor.maximumBytes) else {
             throw ImageError(
                 .corrupt, "Image not in VMDK format (a descriptor has at most 1 MiB)", format: name, path: storage.path)
@@ -101,6 +103,18 @@ public struct VMDKFormat: ImageFormat {
             start: 0, size: header.capacity * 512, description: line, path: storage.path, device: extent)
         return VMDKImage(
             storage, descriptor, place: (min(header.descriptorOffset, 1 << 40) * 512, Int(room)), parts: [part])
+    }
+
+    /// An extent of ESX that is opened without its descriptor: the disk, as far as it has grains.
+    private func openBareSESparse(_ storage: any Storage) throws(ImageError) -> any BlockDevice {
+        let extent = try SESparseExtent(storage)
+        let line = VMDKDescriptor.Extent(
+            access: "RDONLY", sectors: extent.size / 512, type: "SESPARSE", file: nil, offset: 0)
+        let descriptor = try VMDKDescriptor(
+            parsing: "# Disk DescriptorFile\ncreateType=\"seSparse\"", path: storage.path)
+        let part = VMDKImage.Part(
+            start: 0, size: extent.size, description: line, path: storage.path, device: extent)
+        return VMDKImage(storage, descriptor, place: (0, 0), parts: [part])
     }
 
     private func openExtent(

@@ -3,15 +3,21 @@ import Images
 
 struct ImageAmend: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "amend", abstract: "Changes options of an existing image.")
+        commandName: "amend", abstract: "Changes options of an existing image.",
+        discussion: ImageHelp.discussion(
+            "amend -o compat=0.10 disk.qcow2",
+            "amend -f qcow2 -o help"))
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("p"), help: "Show progress.") var progress = false
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
     @Flag(help: "Allow changes that can lose data: overwriting or erasing the last key.") var force = false
-    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
-    @Option(name: .customShort("t"), help: "Cache mode.") var cache: String?
-    @Option(name: .customShort("o"), help: "Options, name=value,….") var options: [String] = []
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+    var format: String?
+    @Option(name: .customShort("t"), help: ArgumentHelp("Cache mode.", valueName: "MODE")) var cache: String?
+    @Option(name: .customShort("o"), help: ArgumentHelp("Options, name=value,….", valueName: "LIST")) var options:
+        [String] = []
     @Argument(help: "The image.") var filenames: [String] = []
 
     func run() throws {
@@ -44,7 +50,7 @@ struct ImageAmend: ParsableCommand {
             try DiskImage.amend(device, request)
             try device.close()
         } catch {
-            throw fail(error.message)
+            throw fail(error, on: filenames[0])
         }
         bar.update(1, of: 1)
         bar.finish()

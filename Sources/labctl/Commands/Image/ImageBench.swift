@@ -3,22 +3,37 @@ import Glibc
 import Images
 
 struct ImageBench: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "bench", abstract: "Measures requests to an image.")
+    static let configuration = CommandConfiguration(
+        commandName: "bench", abstract: "Measures requests to an image.",
+        discussion: ImageHelp.discussion(
+            "bench -c 10000 -d 16 disk.qcow2",
+            "bench -w -s 64k -S 1M disk.qcow2"))
 
     @OptionGroup var source: ImageSourceOptions
-    @Option(name: .customShort("c"), help: "Number of requests (75000).") var countText: String?
-    @Option(name: .customShort("d"), help: "Requests at a time (64).") var depthText: String?
-    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
-    @Option(name: .customLong("flush-interval"), help: "Flush after so many writes.") var flushText: String?
+    @Option(name: .customShort("c"), help: ArgumentHelp("Number of requests (75000).", valueName: "N")) var countText:
+        String?
+    @Option(name: .customShort("d"), help: ArgumentHelp("Requests at a time (64).", valueName: "N")) var depthText:
+        String?
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+    var format: String?
+    @Option(name: .customLong("flush-interval"), help: ArgumentHelp("Flush after so many writes.", valueName: "N"))
+    var flushText: String?
     @Flag(name: .customLong("no-drain"), help: "Accepted, no effect.") var noDrain = false
     @Flag(name: .customShort("n"), help: "Accepted, no effect.") var nativeIO = false
-    @Option(name: .customShort("i"), help: "threads, native or io_uring (checked, no effect).") var aio: String?
-    @Option(name: .customShort("t"), help: "Cache mode.") var cache: String?
-    @Option(name: .customShort("o"), help: "Offset of the first request.") var offset: String?
-    @Option(name: .customLong("pattern"), help: "Byte to write.") var patternText: String?
+    @Option(
+        name: .customShort("i"),
+        help: ArgumentHelp("threads, native or io_uring (checked, no effect).", valueName: "threads|native|io_uring"))
+    var aio: String?
+    @Option(name: .customShort("t"), help: ArgumentHelp("Cache mode.", valueName: "MODE")) var cache: String?
+    @Option(name: .customShort("o"), help: ArgumentHelp("Offset of the first request.", valueName: "OFFSET"))
+    var offset: String?
+    @Option(name: .customLong("pattern"), help: ArgumentHelp("Byte to write.", valueName: "BYTE")) var patternText:
+        String?
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
-    @Option(name: .customShort("s"), help: "Bytes of a request.") var size: String?
-    @Option(name: .customShort("S"), help: "Bytes from one request to the next.") var step: String?
+    @Option(name: .customShort("s"), help: ArgumentHelp("Bytes of a request.", valueName: "SIZE")) var size: String?
+    @Option(name: .customShort("S"), help: ArgumentHelp("Bytes from one request to the next.", valueName: "SIZE"))
+    var step: String?
     @Flag(name: .customShort("w"), help: "Write instead of read.") var write = false
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false
@@ -30,7 +45,10 @@ struct ImageBench: ParsableCommand {
             -> Int
         {
             guard let text else { return value }
-            guard let parsed = UInt64(text), parsed <= limit else { throw fail("Invalid \(what) specified") }
+            guard let parsed = UInt64(text), parsed <= limit else {
+                let reason = ByteCount.isTooLarge(text) ? ": \(text) is too large" : ""
+                throw fail("Invalid \(what) specified\(reason)")
+            }
             return Int(parsed)
         }
         let count = try number(countText, "request count", default: 75000)
@@ -68,7 +86,7 @@ struct ImageBench: ParsableCommand {
         do {
             try DiskImage.bench(plan, threads: min(depth, 4))
         } catch {
-            throw fail("Failed request: \(error.message)")
+            throw fail("Failed request: \(error.naming(filename))")
         }
         let milliseconds = Int((Self.seconds() - begin) * 1000)
         let fraction = String(milliseconds % 1000)

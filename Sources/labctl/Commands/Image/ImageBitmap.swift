@@ -3,7 +3,10 @@ import Images
 
 struct ImageBitmap: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "bitmap", abstract: "Adds, removes and changes persistent dirty bitmaps of a qcow2 image.")
+        commandName: "bitmap", abstract: "Adds, removes and changes persistent dirty bitmaps of a qcow2 image.",
+        discussion: ImageHelp.discussion(
+            "bitmap --add disk.qcow2 monday",
+            "bitmap --merge monday -b disk.qcow2 -F qcow2 copy.qcow2 all"))
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(help: "Make the bitmap.") var add = false
@@ -11,14 +14,21 @@ struct ImageBitmap: ParsableCommand {
     @Flag(help: "Clear all its bits.") var clear = false
     @Flag(help: "Record writes in it.") var enable = false
     @Flag(help: "Stop recording.") var disable = false
-    @Option(help: "Set the bits of this bitmap too (may be repeated).") var merge: [String] = []
-    @Option(name: [.customShort("b"), .customLong("source-file")], help: "Image that --merge takes its bitmap from.")
+    @Option(help: ArgumentHelp("Set the bits of this bitmap too (may be repeated).", valueName: "BITMAP")) var merge:
+        [String] = []
+    @Option(
+        name: [.customShort("b"), .customLong("source-file")],
+        help: ArgumentHelp("Image that --merge takes its bitmap from.", valueName: "FILE"))
     var sourceFile: String?
-    @Option(name: [.customShort("F"), .customLong("source-format")], help: "Format of that image.") var sourceFormat:
-        String?
-    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
-    @Option(name: [.customShort("g"), .customLong("granularity")], help: "Bytes per bit, with --add.") var granularity:
-        String?
+    @Option(
+        name: [.customShort("F"), .customLong("source-format")],
+        help: ArgumentHelp("Format of that image.", valueName: "FORMAT")) var sourceFormat: String?
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+    var format: String?
+    @Option(
+        name: [.customShort("g"), .customLong("granularity")],
+        help: ArgumentHelp("Bytes per bit, with --add.", valueName: "SIZE")) var granularity: String?
     @Argument(help: "The image, then the bitmap's name.") var arguments: [String] = []
 
     func run() throws {
@@ -48,13 +58,13 @@ struct ImageBitmap: ParsableCommand {
                     device, named: name, try Self.change(action, granularity: bytes, others ?? device))
             } catch {
                 let verb = action.split(separator: " ")[0]
-                throw fail("Operation \(verb) on bitmap \(name) failed: \(error.message)")
+                throw fail("Operation \(verb) on bitmap \(name) failed: \(error.naming(filename))")
             }
         }
         do {
             try device.close()
         } catch {
-            throw fail(error.message)
+            throw fail(error, on: filename)
         }
     }
 

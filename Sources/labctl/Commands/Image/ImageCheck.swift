@@ -3,14 +3,24 @@ import Images
 
 struct ImageCheck: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "check", abstract: "Looks for inconsistencies in an image and repairs them on demand.")
+        commandName: "check", abstract: "Looks for inconsistencies in an image and repairs them on demand.",
+        discussion: ImageHelp.discussion(
+            "check disk.qcow2",
+            "check -r leaks disk.qcow2",
+            "check --data appliance.ova"))
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
-    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
-    @Option(help: "human or json.") var output: String?
-    @Option(name: [.customShort("r"), .customLong("repair")], help: "Repair: leaks or all.") var repair: String?
-    @Option(name: .customShort("T"), help: "Cache mode of the image (accepted, no effect).") var cache: String?
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+    var format: String?
+    @Option(help: ArgumentHelp("human or json.", valueName: "human|json")) var output: String?
+    @Option(
+        name: [.customShort("r"), .customLong("repair")],
+        help: ArgumentHelp("Repair: leaks or all.", valueName: "leaks|all")) var repair: String?
+    @Option(
+        name: .customShort("T"), help: ArgumentHelp("Cache mode of the image (accepted, no effect).", valueName: "MODE")
+    ) var cache: String?
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false
     @Flag(help: "Decompress and verify all data too.") var data = false
@@ -51,7 +61,7 @@ struct ImageCheck: ParsableCommand {
             }
             try device.close()
         } catch {
-            throw fail("Check failed: \(error.message)")
+            throw fail("Check failed: \(error.naming(filename))")
         }
         if isJSON {
             print(QEMUJSON.render(Self.fields(result, device)), terminator: "")
@@ -91,6 +101,7 @@ struct ImageCheck: ParsableCommand {
                 "\(result.allocatedClusters)/\(result.totalClusters) = \(share)% allocated, \(fragmented)% fragmented, "
                     + "\(compressed)% compressed clusters")
         }
+        if let scope = result.scope { print(scope) }
         if let end = result.imageEndOffset, end > 0 { print("Image end offset: \(end)") }
     }
 

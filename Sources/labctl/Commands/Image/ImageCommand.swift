@@ -18,12 +18,17 @@ enum ImageOutput {
     /// What messages begin with.
     static var program: String { QEMUImgLink.isActive ? QEMUImgLink.name : "labctl image" }
 
+    static func warn(_ message: String) { toStandardError("\(program): warning: \(message)\n") }
+
     static func error(_ message: String) { toStandardError("\(program): \(message)\n") }
 
-    static func toStandardError(_ text: String) {
+    /// Messages quote names from images, and end lines themselves.
+    static func toStandardError(_ text: String) { writeToStandardError(printable(text, keepsLines: true)) }
+
+    /// Text of our own, with what moves the cursor.
+    static func writeToStandardError(_ text: String) {
         fflush(nil)
-        // Messages quote names from images, and end lines themselves.
-        let bytes = Array(printable(text, keepsLines: true).utf8)
+        let bytes = Array(text.utf8)
         var done = 0
         while done < bytes.count {
             let count = bytes[done...].withUnsafeBytes { Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
@@ -58,6 +63,9 @@ func failUsage(_ message: String) -> ExitCode {
     fail("\(message)\nTry '\(ImageOutput.program) --help' for more information")
 }
 
+/// The end of a verb that failed on an image: the message names the file, `file` where the error does not know it.
+func fail(_ error: ImageError, on file: String) -> ExitCode { fail(error.naming(file)) }
+
 /// The only operand of a verb that takes one image.
 func onlyImage(_ filenames: [String]) throws -> String {
     guard filenames.count == 1 else { throw failUsage("Expecting one image file name") }
@@ -66,7 +74,9 @@ func onlyImage(_ filenames: [String]) throws -> String {
 
 /// Options that most verbs share.
 struct ImageSourceOptions: ParsableArguments {
-    @Option(name: .customLong("object"), help: "An object such as secret,id=sec0,data=… (may be repeated).")
+    @Option(
+        name: .customLong("object"),
+        help: ArgumentHelp("An object such as secret,id=sec0,data=… (may be repeated).", valueName: "OBJECT"))
     var objects: [String] = []
 
     @Flag(name: .customLong("image-opts"), help: "File names are option strings such as driver=qcow2,file.filename=….")
@@ -87,18 +97,18 @@ struct ImageSourceOptions: ParsableArguments {
         options.secrets = try secrets ?? self.secrets()
         options.backingLock = backingLock
         options.metadataOnly = metadataOnly
-        var path = name
+        let notice = MeasuringNotice(name)
+        options.measuring = { notice.update($0, of: $1) }
+        defer { notice.finish() }
+        var parsed: ImageName?
         if imageOpts {
             if format != nil { throw fail("--image-opts and --format are mutually exclusive") }
-            let parsed = try ImageOptionString(parsing: name)
-            path = parsed.path
-            options.format = parsed.driver
-            options.keySecret = parsed.keySecret
-            options.overlapCheck = parsed.overlapCheck
-            if parsed.isReadOnly, !readOnly { throw fail("Could not open '\(name)': Block node is read-only") }
-            if let id = parsed.keySecret, options.secrets[id] == nil {
+            let given = try ImageOptionString(parsing: name).name
+            if given.isReadOnly, !readOnly { throw fail("Could not open '\(name)': Block node is read-only") }
+            if let id = given.keySecrets.first(where: { options.secrets[$0] == nil }) {
                 throw fail("Could not open '\(name)': No secret with id '\(id)'")
             }
+            parsed = given
         }
         if let format = options.format, FormatRegistry.format(named: format) == nil {
             throw fail("Could not open '\(name)': Unknown driver '\(format)'")
@@ -106,13 +116,29 @@ struct ImageSourceOptions: ParsableArguments {
         if forceShare, !readOnly {
             throw fail("Could not open '\(name)': force-share=on can only be used with read-only images")
         }
-        do {
-            let device = try DiskImage.open(path, options: options)
-            if !readOnly, options.format == nil, device.formatName == "raw" { Self.warnAboutProbedRaw(path) }
+        do throws(ImageError) {
+            let device: any BlockDevice
+            if let parsed {
+                device = try DiskImage.open(parsed, options: options)
+            } else {
+                device = try DiskImage.open(name, options: options)
+            }
+            let wasProbed = format == nil && parsed?.format == nil
+            if wasProbed, device.formatName == "raw" {
+                if !readOnly { Self.warnAboutProbedRaw(device.path) }
+                if DiskImage.looksLikeFixedVHD(device) { ImageOutput.warn(Self.fixedVHDHint(device.path)) }
+            }
             return device
         } catch {
-            throw fail("Could not open '\(name)': \(error.message)")
+            // The name that was given stands before the message; a file further down has to be named too.
+            let isAbout = error.path == nil || error.path == (parsed?.path ?? name)
+            throw fail("Could not open '\(name)': \(isAbout ? error.message : error.naming(name))")
         }
+    }
+
+    static func fixedVHDHint(_ path: String) -> String {
+        "'\(path)' ends in the footer of a fixed VHD, which is read as a part of the raw disk; -f vpc opens it as a VHD, "
+            + "-f raw says that it is raw"
     }
 
     /// A guest can write any format's header into its raw disk; whoever does not name the format hears of it.

@@ -3,16 +3,24 @@ import Images
 
 struct ImageCommit: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "commit", abstract: "Writes what an overlay holds into its backing file.")
+        commandName: "commit", abstract: "Writes what an overlay holds into its backing file.",
+        discussion: ImageHelp.discussion(
+            "commit overlay.qcow2",
+            "commit -b golden.qcow2 -d overlay.qcow2"))
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
     @Flag(name: .customShort("p"), help: "Show progress.") var progress = false
     @Flag(name: .customShort("d"), help: "Do not empty the overlay.") var drop = false
-    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
-    @Option(name: .customShort("b"), help: "Commit down to this layer of the chain.") var base: String?
-    @Option(name: .customShort("t"), help: "Cache mode of the overlay.") var cache: String?
-    @Option(name: .customShort("r"), help: "Bytes per second at most.") var rateLimit: String?
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+    var format: String?
+    @Option(name: .customShort("b"), help: ArgumentHelp("Commit down to this layer of the chain.", valueName: "FILE"))
+    var base: String?
+    @Option(name: .customShort("t"), help: ArgumentHelp("Cache mode of the overlay.", valueName: "MODE")) var cache:
+        String?
+    @Option(name: .customShort("r"), help: ArgumentHelp("Bytes per second at most.", valueName: "BYTES")) var rateLimit:
+        String?
     @Argument(help: "The overlay.") var filenames: [String] = []
 
     func run() throws {
@@ -29,7 +37,8 @@ struct ImageCommit: ParsableCommand {
                 top, baseName: base, keepTop: drop || base != nil, secrets: source.secrets(), rateLimit: rate,
                 progress: { bar.update($0, of: $1) })
         } catch let error as ImageError {
-            throw fail(error.kind == .locked ? "Could not open '\(filename)': \(error.message)" : error.message)
+            throw fail(
+                error.kind == .locked ? "Could not open '\(filename)': \(error.message)" : error.naming(filename))
         }
         bar.finish()
         if !quiet { print("Image committed.") }

@@ -3,13 +3,18 @@ import Images
 
 struct ImageCompare: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "compare", abstract: "Tells whether two disks hold the same (exit code 0 yes, 1 no, above: error)."
-    )
+        commandName: "compare",
+        abstract: "Tells whether two disks hold the same (exit code 0 yes, 1 no, above: error).",
+        discussion: ImageHelp.discussion(
+            "compare -f raw -F qcow2 disk.raw disk.qcow2"))
 
     @OptionGroup var source: ImageSourceOptions
-    @Option(name: .customShort("f"), help: "Format of the first image.") var format: String?
-    @Option(name: .customShort("F"), help: "Format of the second image.") var secondFormat: String?
-    @Option(name: .customShort("T"), help: "Cache mode (accepted, no effect).") var cache: String?
+    @Option(name: .customShort("f"), help: ArgumentHelp("Format of the first image.", valueName: "FORMAT")) var format:
+        String?
+    @Option(name: .customShort("F"), help: ArgumentHelp("Format of the second image.", valueName: "FORMAT"))
+    var secondFormat: String?
+    @Option(name: .customShort("T"), help: ArgumentHelp("Cache mode (accepted, no effect).", valueName: "MODE"))
+    var cache: String?
     @Flag(name: .customShort("p"), help: "Show progress.") var progress = false
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
     @Flag(name: .customShort("s"), help: "Sizes and allocation must agree too.") var strict = false
@@ -41,7 +46,7 @@ struct ImageCompare: ParsableCommand {
             result = try DiskImage.compare(
                 first, second, strict: strict, progress: { bar.update($0, of: $1) })
         } catch {
-            throw fail("Error while reading: \(error.message)", code: 4)
+            throw fail("Error while reading: \(error.naming(filenames[0]))", code: 4)
         }
         defer { bar.finish() }
         func say(_ text: String) { if !quiet { print(text) } }

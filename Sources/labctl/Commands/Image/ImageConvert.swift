@@ -5,15 +5,26 @@ import Orchestrator
 
 struct ImageConvert: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "convert", abstract: "Copies images into a new image of any format.")
+        commandName: "convert", abstract: "Copies images into a new image of any format.",
+        discussion: ImageHelp.discussion(
+            "convert -p -O qcow2 disk.vmdk disk.qcow2",
+            "convert -c -O qcow2 -o compression_type=zstd disk.raw small.qcow2",
+            "convert -O raw appliance.ova#2 second.raw"))
 
     @OptionGroup var source: ImageSourceOptions
-    @Option(name: .customShort("f"), help: "Format of the sources (default: recognised).") var format: String?
-    @Option(name: .customShort("O"), help: "Format of the target (raw).") var outputFormat: String?
-    @Option(name: .customShort("o"), help: "Options of the target, name=value,…; help lists them.") var options:
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the sources (default: recognised).", valueName: "FORMAT")
+    ) var format: String?
+    @Option(name: .customShort("O"), help: ArgumentHelp("Format of the target (raw).", valueName: "FORMAT"))
+    var outputFormat: String?
+    @Option(
+        name: .customShort("o"),
+        help: ArgumentHelp("Options of the target, name=value,…; help lists them.", valueName: "LIST")) var options:
         [String] = []
-    @Option(name: .customShort("B"), help: "Backing file of the target.") var backingFile: String?
-    @Option(name: .customShort("F"), help: "Format of that backing file.") var backingFormat: String?
+    @Option(name: .customShort("B"), help: ArgumentHelp("Backing file of the target.", valueName: "FILE"))
+    var backingFile: String?
+    @Option(name: .customShort("F"), help: ArgumentHelp("Format of that backing file.", valueName: "FORMAT"))
+    var backingFormat: String?
     @Flag(name: .customShort("c"), help: "Compress.") var compress = false
     @Flag(name: .customShort("e"), help: "Encrypt (AES).") var encrypt = false
     @Flag(name: .customShort("6"), help: "VMware compatibility level 6.") var compat6 = false
@@ -24,15 +35,26 @@ struct ImageConvert: ParsableCommand {
     @Flag(name: .customLong("target-image-opts"), help: "The target is an option string.") var targetImageOpts = false
     @Flag(name: .customShort("W"), help: "Write clusters in any order.") var outOfOrder = false
     @Flag(name: .customShort("C"), help: "Use copy offload where possible.") var copyOffload = false
-    @Option(name: .customShort("m"), help: "Parallel work, 1 to 16 (8).") var workersText: String?
-    @Option(name: .customShort("S"), help: "Runs of this many zeros become holes (default 4k, 0: none).") var sparse:
+    @Option(name: .customShort("m"), help: ArgumentHelp("Parallel work, 1 to 16 (8).", valueName: "N")) var workersText:
         String?
-    @Option(name: .customShort("l"), help: "Snapshot to read: name, id, or snapshot.id=…,snapshot.name=….")
+    @Option(
+        name: .customShort("S"),
+        help: ArgumentHelp("Runs of this many zeros become holes (default 4k, 0: none).", valueName: "SIZE"))
+    var sparse: String?
+    @Option(
+        name: .customShort("l"),
+        help: ArgumentHelp("Snapshot to read: name, id, or snapshot.id=…,snapshot.name=….", valueName: "SNAPSHOT"))
     var snapshot: String?
-    @Option(name: .customShort("t"), help: "Cache mode of the target; default: wait only where a file is replaced.")
+    @Option(
+        name: .customShort("t"),
+        help: ArgumentHelp("Cache mode of the target; default: wait only where a file is replaced.", valueName: "MODE"))
     var cache: String?
-    @Option(name: .customShort("T"), help: "Cache mode of the sources (accepted, no effect).") var sourceCache: String?
-    @Option(name: .customShort("r"), help: "Bytes per second at most.") var rateLimit: String?
+    @Option(
+        name: .customShort("T"),
+        help: ArgumentHelp("Cache mode of the sources (accepted, no effect).", valueName: "MODE")) var sourceCache:
+        String?
+    @Option(name: .customShort("r"), help: ArgumentHelp("Bytes per second at most.", valueName: "BYTES")) var rateLimit:
+        String?
     @Flag(help: "Replace unreadable parts by zeros.") var salvage = false
     @Flag(help: "Copy the source's persistent bitmaps too.") var bitmaps = false
     @Flag(help: "With --bitmaps: leave out those that cannot be used.") var skipBrokenBitmaps = false
@@ -59,9 +81,12 @@ struct ImageConvert: ParsableCommand {
         var request = ConvertRequest(sources: sources, targetPath: target, targetFormat: outputFormat ?? "raw")
         let mode = cache == nil ? CacheMode.writeback : try CacheMode.target(cache)
         if targetImageOpts {
-            let parsed = try ImageOptionString(parsing: target)
+            let parsed = try ImageOptionString(parsing: target).name
+            guard !parsed.isPart, !parsed.isReadOnly else {
+                throw fail("Could not open '\(target)': a part of a file, or read-only=on, cannot be written")
+            }
             request.targetPath = parsed.path
-            request.targetFormat = try parsed.driver ?? Self.recognised(parsed.path, target)
+            request.targetFormat = try parsed.format ?? Self.recognised(parsed.path, target)
             request.targetKeySecret = parsed.keySecret
         }
         guard let driver = FormatRegistry.format(named: request.targetFormat) else {
@@ -78,6 +103,7 @@ struct ImageConvert: ParsableCommand {
         try prepareBitmaps(&request)
         request.options = values
         request.secrets = secrets
+        request.warn = { ImageOutput.warn($0) }
         request.isCompressed = compress
         request.usesExistingTarget = skipCreate
         request.targetIsZero = targetIsZero
@@ -85,9 +111,7 @@ struct ImageConvert: ParsableCommand {
         request.workers = Int(workers)
         request.salvage = salvage
         request.didLose = { offset, count, reason in
-            ImageOutput.toStandardError(
-                "\(ImageOutput.program): warning: error while reading offset \(offset): \(reason.message); "
-                    + "\(count) bytes became zeros\n")
+            ImageOutput.warn("error while reading offset \(offset): \(reason.message); \(count) bytes became zeros")
         }
         request.copyOffload = copyOffload
         request.durability = cache == nil ? .whenReplacing : mode == .unsafe ? .never : .always
@@ -104,7 +128,7 @@ struct ImageConvert: ParsableCommand {
         } catch {
             bar.finish()
             if interruption.isRequested { throw fail("interrupted; no target was written", code: 130) }
-            throw fail(error.message)
+            throw fail(error, on: target)
         }
         for device in sources { try? device.close() }
     }
@@ -152,19 +176,12 @@ struct ImageConvert: ParsableCommand {
                 try source.open(name, format: format, readOnly: true, forceShare: forceShare, secrets: secrets))
         }
         guard let snapshot else { return sources }
-        if snapshot.hasPrefix("snapshot."),
-            let item = KeyValueList.parse(snapshot).first(where: { item in
-                item.key != "snapshot.id" && item.key != "snapshot.name"
-            })
-        {
-            ImageOutput.error("Invalid parameter '\(item.key)'")
-            throw fail("Failed in parsing snapshot param '\(snapshot)'")
-        }
+        try SnapshotParameter.check(snapshot)
         guard sources.count == 1 else { throw fail("No support for concatenating multiple snapshot") }
         do {
             try DiskImage.loadSnapshot(snapshot, of: sources[0])
         } catch {
-            throw fail("Failed to load snapshot: \(error.message)")
+            throw fail("Failed to load snapshot: \(error.naming(sources[0].path))")
         }
         return sources
     }
@@ -199,7 +216,7 @@ struct ImageConvert: ParsableCommand {
         do {
             request.backing = try DiskImage.backingReference(
                 file, format: recorded, from: request.targetPath, opens: true,
-                warn: { ImageOutput.toStandardError("\(ImageOutput.program): warning: \($0)\n") })
+                warn: ImageOutput.warn)
         } catch {
             throw fail(error.message)
         }
@@ -225,7 +242,7 @@ struct ImageConvert: ParsableCommand {
             let found = try DiskImage.bitmapsToCopy(request.sources[0], skipBroken: skipBrokenBitmaps)
             request.bitmaps = found.usable
             for name in found.skipped {
-                ImageOutput.toStandardError("\(ImageOutput.program): warning: Skipping inconsistent bitmap '\(name)'\n")
+                ImageOutput.warn("Skipping inconsistent bitmap '\(name)'")
             }
         } catch {
             let parts = error.message.split(separator: "\n", maxSplits: 1)

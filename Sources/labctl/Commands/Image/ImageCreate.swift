@@ -4,18 +4,28 @@ import Images
 
 struct ImageCreate: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "create", abstract: "Makes an empty image or an overlay.")
+        commandName: "create", abstract: "Makes an empty image or an overlay.",
+        discussion: ImageHelp.discussion(
+            "create -f qcow2 disk.qcow2 10G",
+            "create -f qcow2 -b golden.qcow2 -F qcow2 overlay.qcow2",
+            "create -f qcow2 -o cluster_size=2M,preallocation=metadata disk.qcow2 10G"))
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
-    @Option(name: .customShort("f"), help: "Format of the new image.") var format = "raw"
-    @Option(name: .customShort("b"), help: "Backing file: the new image holds only what differs.") var backingFile:
+    @Option(name: .customShort("f"), help: ArgumentHelp("Format of the new image.", valueName: "FORMAT")) var format =
+        "raw"
+    @Option(
+        name: .customShort("b"),
+        help: ArgumentHelp("Backing file: the new image holds only what differs.", valueName: "FILE")) var backingFile:
         String?
-    @Option(name: .customShort("F"), help: "Format of the backing file.") var backingFormat: String?
+    @Option(name: .customShort("F"), help: ArgumentHelp("Format of the backing file.", valueName: "FORMAT"))
+    var backingFormat: String?
     @Flag(name: .customShort("u"), help: "Do not open the backing file.") var unsafeBacking = false
     @Flag(name: .customShort("e"), help: "Encrypt (AES).") var encrypt = false
     @Flag(name: .customShort("6"), help: "VMware compatibility level 6.") var compat6 = false
-    @Option(name: .customShort("o"), help: "Format options, name=value,…; help lists them.") var options: [String] = []
+    @Option(
+        name: .customShort("o"), help: ArgumentHelp("Format options, name=value,…; help lists them.", valueName: "LIST")
+    ) var options: [String] = []
     @Argument(help: "The new image.") var filename: String?
     @Argument(help: "Virtual size, with k, M, G, T, P or E.") var size: String?
     @Argument(help: .hidden) var surplus: String?
@@ -54,8 +64,9 @@ struct ImageCreate: ParsableCommand {
             var request = CreateRequest(path: filename, size: 0, options: values)
             try DiskImage.prepareBacking(
                 &request, file: file, format: recorded, size: bytes, opensBacking: !unsafeBacking,
-                warn: { ImageOutput.toStandardError("\(ImageOutput.program): warning: \($0)\n") })
+                warn: ImageOutput.warn)
             request.secrets = secrets
+            request.warn = { ImageOutput.warn($0) }
             if !quiet {
                 var shown = request
                 if file == nil { shown.backing = recorded.map { BackingReference(file: "", format: $0) } }
@@ -67,7 +78,7 @@ struct ImageCreate: ParsableCommand {
             request.size = driver.roundedSize(request.size, options: request)
             try DiskImage.create(request, format: format)
         } catch {
-            throw refuse(error.message)
+            throw refuse(error.naming(filename))
         }
     }
 }

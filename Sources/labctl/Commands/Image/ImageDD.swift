@@ -3,11 +3,16 @@ import Images
 
 struct ImageDD: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "dd", abstract: "Copies a part of a disk: if=… of=… [bs=…] [count=…] [skip=…]. Holes are kept.")
+        commandName: "dd", abstract: "Copies a part of a disk: if=… of=… [bs=…] [count=…] [skip=…]. Holes are kept.",
+        discussion: ImageHelp.discussion(
+            "dd -O qcow2 bs=1M count=100 if=disk.raw of=part.qcow2"))
 
     @OptionGroup var source: ImageSourceOptions
-    @Option(name: .customShort("f"), help: "Format of the input (default: recognised).") var format: String?
-    @Option(name: .customShort("O"), help: "Format of the output.") var outputFormat = "raw"
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the input (default: recognised).", valueName: "FORMAT"))
+    var format: String?
+    @Option(name: .customShort("O"), help: ArgumentHelp("Format of the output.", valueName: "FORMAT"))
+    var outputFormat = "raw"
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the input is in use.")
     var forceShare = false
     @Argument(help: "Operands.") var operands: [String] = []
@@ -48,7 +53,7 @@ struct ImageDD: ParsableCommand {
         do {
             try DiskImage.convert(request)
         } catch {
-            throw fail(error.message)
+            throw fail(error, on: input)
         }
     }
 }

@@ -3,7 +3,8 @@ import Images
 
 struct ImageFormats: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "formats", abstract: "Lists the image formats and what can be done with each.")
+        commandName: "formats", abstract: "Lists the image formats and what can be done with each.",
+        discussion: ImageHelp.discussion("formats"))
 
     func run() throws { print(FormatRegistry.capabilityTable(), terminator: "") }
 }

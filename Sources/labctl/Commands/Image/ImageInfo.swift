@@ -4,11 +4,16 @@ import Images
 
 struct ImageInfo: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "info", abstract: "Shows what an image is: format, sizes, backing file, snapshots.")
+        commandName: "info", abstract: "Shows what an image is: format, sizes, backing file, snapshots.",
+        discussion: ImageHelp.discussion(
+            "info --backing-chain overlay.qcow2",
+            "info --output=json disk.qcow2"))
 
     @OptionGroup var source: ImageSourceOptions
-    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
-    @Option(help: "human or json.") var output: String?
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+    var format: String?
+    @Option(help: ArgumentHelp("human or json.", valueName: "human|json")) var output: String?
     @Flag(name: .customLong("backing-chain"), help: "Show the backing files too.") var backingChain = false
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false

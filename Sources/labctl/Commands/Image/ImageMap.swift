@@ -3,14 +3,21 @@ import Images
 
 struct ImageMap: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "map", abstract: "Shows which parts of a disk come from where in its chain.")
+        commandName: "map", abstract: "Shows which parts of a disk come from where in its chain.",
+        discussion: ImageHelp.discussion(
+            "map --output=json disk.qcow2"))
 
     @OptionGroup var source: ImageSourceOptions
-    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
-    @Option(help: "human or json.") var output: String?
-    @Option(name: [.customShort("s"), .customLong("start-offset")], help: "First byte.") var startOffset: String?
-    @Option(name: [.customShort("l"), .customLong("max-length")], help: "At most this many bytes.") var maxLength:
-        String?
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+    var format: String?
+    @Option(help: ArgumentHelp("human or json.", valueName: "human|json")) var output: String?
+    @Option(
+        name: [.customShort("s"), .customLong("start-offset")], help: ArgumentHelp("First byte.", valueName: "OFFSET"))
+    var startOffset: String?
+    @Option(
+        name: [.customShort("l"), .customLong("max-length")],
+        help: ArgumentHelp("At most this many bytes.", valueName: "SIZE")) var maxLength: String?
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false
     @Argument(help: "The image.") var filenames: [String] = []
@@ -25,7 +32,7 @@ struct ImageMap: ParsableCommand {
         do {
             entries = try DiskImage.map(device, from: start, length: length)
         } catch {
-            throw fail("Failed to read image metadata: \(error.message)")
+            throw fail("Failed to read image metadata: \(error.naming(filename))")
         }
         if isJSON {
             // Of nothing there is one entry of no length.

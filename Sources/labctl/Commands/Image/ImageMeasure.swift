@@ -3,15 +3,23 @@ import Images
 
 struct ImageMeasure: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "measure", abstract: "Tells how large an image would become.")
+        commandName: "measure", abstract: "Tells how large an image would become.",
+        discussion: ImageHelp.discussion(
+            "measure -O qcow2 disk.raw",
+            "measure -O qcow2 --size 10G"))
 
     @OptionGroup var source: ImageSourceOptions
-    @Option(help: "human or json.") var output: String?
-    @Option(name: .customShort("O"), help: "Format of the image to be.") var outputFormat = "raw"
-    @Option(name: .customShort("o"), help: "Its options, name=value,….") var options: [String] = []
-    @Option(help: "Size of an empty disk to measure.") var size: String?
-    @Option(name: .customShort("f"), help: "Format of the source (default: recognised).") var format: String?
-    @Option(name: .customShort("l"), help: "Snapshot of the source.") var snapshot: String?
+    @Option(help: ArgumentHelp("human or json.", valueName: "human|json")) var output: String?
+    @Option(name: .customShort("O"), help: ArgumentHelp("Format of the image to be.", valueName: "FORMAT"))
+    var outputFormat = "raw"
+    @Option(name: .customShort("o"), help: ArgumentHelp("Its options, name=value,….", valueName: "LIST")) var options:
+        [String] = []
+    @Option(help: ArgumentHelp("Size of an empty disk to measure.", valueName: "SIZE")) var size: String?
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the source (default: recognised).", valueName: "FORMAT"))
+    var format: String?
+    @Option(name: .customShort("l"), help: ArgumentHelp("Snapshot of the source.", valueName: "SNAPSHOT")) var snapshot:
+        String?
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the source is in use.")
     var forceShare = false
     @Argument(help: "The source.") var filenames: [String] = []
@@ -27,6 +35,7 @@ struct ImageMeasure: ParsableCommand {
         guard size != nil || filename != nil else {
             throw fail("Either --size N or one filename must be specified.")
         }
+        if let snapshot { try SnapshotParameter.check(snapshot) }
         guard FormatRegistry.format(named: outputFormat) != nil else {
             throw fail("Unknown file format '\(outputFormat)'")
         }
@@ -46,7 +55,7 @@ struct ImageMeasure: ParsableCommand {
             do {
                 if let snapshot { try DiskImage.loadSnapshot(snapshot, of: opened) }
             } catch {
-                throw fail("Failed to load snapshot: \(error.message)")
+                throw fail("Failed to load snapshot: \(error.naming(filename))")
             }
             bytes = opened.size
             device = opened
@@ -69,7 +78,7 @@ struct ImageMeasure: ParsableCommand {
                 if let bitmaps = answer.bitmaps { print("bitmaps size: \(bitmaps)") }
             }
         } catch {
-            throw fail(error.message)
+            throw fail(error, on: filename ?? "")
         }
     }
 }

@@ -12,7 +12,7 @@ enum ImageOptions {
         try checkLists(lists)
         guard let driver = FormatRegistry.format(named: format) else { return [:] }
         do throws(ImageError) {
-            return try values(lists, driver.options)
+            return try values(lists, driver.creationOptions)
         } catch {
             throw fail((filename.map { "\($0): " } ?? "") + error.message)
         }
@@ -45,9 +45,10 @@ enum ImageOptions {
         guard driver.capabilities.contains(.create) else {
             throw fail("Format driver '\(format)' does not support image creation")
         }
-        if filename != nil { return printTable("Supported options:", driver.options) }
-        // A raw image is nothing but its file: setting space aside is what files can do.
-        let options = format == "raw" ? driver.options.filter { $0.name == "size" } : driver.options
+        if filename != nil { return printTable("Supported options:", driver.creationOptions) }
+        // A raw image is nothing but its file, LUKS little more: setting space aside is what files can do.
+        let ofFile = ["raw", "luks"].contains(driver.name) ? ["preallocation"] : []
+        let options = driver.options.filter { !ofFile.contains($0.name) }
         printTable("Supported \(format) options:", options)
         print(
             "\nThe protocol level may support further options.\nSpecify the target filename to include those options.")
@@ -71,7 +72,7 @@ enum ImageOptions {
     /// "Formatting 'x', fmt=qcow2 cluster_size=65536 …": every option that is given or has a default, in table order.
     static func formattingLine(_ driver: any ImageFormat, _ request: CreateRequest) -> String {
         var line = "Formatting '\(request.path)', fmt=\(driver.name)"
-        for option in driver.options {
+        for option in driver.creationOptions {
             let value: String?
             switch option.name {
             case "size": value = String(request.size)

@@ -3,18 +3,30 @@ import Images
 
 struct ImageRebase: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "rebase", abstract: "Gives an overlay another backing file.")
+        commandName: "rebase", abstract: "Gives an overlay another backing file.",
+        discussion: ImageHelp.discussion(
+            "rebase -b new.qcow2 -F qcow2 overlay.qcow2",
+            "rebase -b \"\" overlay.qcow2"))
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
     @Flag(name: .customShort("p"), help: "Show progress.") var progress = false
     @Flag(name: .customShort("u"), help: "Unsafe: only change the name, whatever the new file holds.") var unsafeMode =
         false
-    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
-    @Option(name: .customShort("b"), help: "New backing file; empty for none.") var backingFile: String?
-    @Option(name: .customShort("F"), help: "Format of the new backing file.") var backingFormat: String?
-    @Option(name: .customShort("t"), help: "Cache mode (accepted, the result is always synced).") var cache: String?
-    @Option(name: .customShort("T"), help: "Cache mode of the sources (accepted, no effect).") var sourceCache: String?
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+    var format: String?
+    @Option(name: .customShort("b"), help: ArgumentHelp("New backing file; empty for none.", valueName: "FILE"))
+    var backingFile: String?
+    @Option(name: .customShort("F"), help: ArgumentHelp("Format of the new backing file.", valueName: "FORMAT"))
+    var backingFormat: String?
+    @Option(
+        name: .customShort("t"),
+        help: ArgumentHelp("Cache mode (accepted, the result is always synced).", valueName: "MODE")) var cache: String?
+    @Option(
+        name: .customShort("T"),
+        help: ArgumentHelp("Cache mode of the sources (accepted, no effect).", valueName: "MODE")) var sourceCache:
+        String?
     @Flag(
         name: [.customShort("U"), .customLong("force-share")],
         help: "Accepted; the image is written and so cannot be shared.")
@@ -41,7 +53,7 @@ struct ImageRebase: ParsableCommand {
             if let backingFile, !backingFile.isEmpty {
                 reference = try DiskImage.backingReference(
                     backingFile, format: backingFormat, from: image.path, opens: !unsafeMode,
-                    warn: { ImageOutput.toStandardError("\(ImageOutput.program): warning: \($0)\n") })
+                    warn: ImageOutput.warn)
             }
             let bar = ProgressLine(isShown: progress && !quiet)
             bar.begin()
@@ -52,7 +64,7 @@ struct ImageRebase: ParsableCommand {
             bar.update(1, of: 1)
             bar.finish()
         } catch {
-            throw fail(error.message)
+            throw fail(error, on: filename)
         }
     }
 }

@@ -3,13 +3,18 @@ import Images
 
 struct ImageResize: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "resize", abstract: "Changes the size of a disk: a size, +size or -size.")
+        commandName: "resize", abstract: "Changes the size of a disk: a size, +size or -size.",
+        discussion: ImageHelp.discussion(
+            "resize disk.qcow2 +5G",
+            "resize --shrink -f raw disk.raw 2G"))
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
     @Flag(help: "Allow the disk to become smaller.") var shrink = false
-    @Option(help: "off, metadata, falloc or full.") var preallocation: String?
-    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
+    @Option(help: ArgumentHelp("off, metadata, falloc or full.", valueName: "MODE")) var preallocation: String?
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+    var format: String?
     @Argument(parsing: .allUnrecognized, help: "The image, then the size.") var arguments: [String] = []
 
     func run() throws {
@@ -27,7 +32,10 @@ struct ImageResize: ParsableCommand {
         }
         let sign = text.first.flatMap { $0 == "+" || $0 == "-" ? $0 : nil }
         guard let amount = ByteCount.parse(sign == nil ? text : String(text.dropFirst())) else {
-            throw fail(ImageOptions.badSizeParameter("size"))
+            let number = sign == nil ? text : String(text.dropFirst())
+            throw fail(
+                ByteCount.isTooLarge(number)
+                    ? "Value '\(number)' is out of range for parameter 'size'" : ImageOptions.badSizeParameter("size"))
         }
         let device = try source.open(filename, format: format, readOnly: false)
         defer { try? device.close() }
@@ -49,7 +57,7 @@ struct ImageResize: ParsableCommand {
             try device.resize(to: size, preallocation: mode)
             try device.close()
         } catch {
-            throw fail(error.message)
+            throw fail(error, on: filename)
         }
         if !quiet { print("Image resized.") }
     }

@@ -3,15 +3,25 @@ import Images
 
 struct ImageSnapshot: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "snapshot", abstract: "Lists, takes, applies and deletes internal snapshots.")
+        commandName: "snapshot", abstract: "Lists, takes, applies and deletes internal snapshots.",
+        discussion: ImageHelp.discussion(
+            "snapshot -c clean disk.qcow2",
+            "snapshot -l disk.qcow2",
+            "snapshot -a clean disk.qcow2"))
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
     @Flag(name: .customShort("l"), help: "List (the default).") var list: Int
-    @Option(name: .customShort("a"), help: "Apply: return the disk to this snapshot.") var applied: [String] = []
-    @Option(name: .customShort("c"), help: "Create a snapshot of this name.") var created: [String] = []
-    @Option(name: .customShort("d"), help: "Delete this snapshot.") var deleted: [String] = []
-    @Option(name: .customShort("f"), help: "Format of the image (default: recognised).") var format: String?
+    @Option(
+        name: .customShort("a"), help: ArgumentHelp("Apply: return the disk to this snapshot.", valueName: "SNAPSHOT"))
+    var applied: [String] = []
+    @Option(name: .customShort("c"), help: ArgumentHelp("Create a snapshot of this name.", valueName: "NAME"))
+    var created: [String] = []
+    @Option(name: .customShort("d"), help: ArgumentHelp("Delete this snapshot.", valueName: "SNAPSHOT")) var deleted:
+        [String] = []
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+    var format: String?
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false
     @Argument(help: "The image.") var filenames: [String] = []
@@ -39,9 +49,10 @@ struct ImageSnapshot: ParsableCommand {
             if let delete { try capable(device, "snapshot not found").deleteSnapshot(delete) }
             try device.close()
         } catch {
-            if let create { throw fail("Could not create snapshot '\(create)': \(error.message)") }
+            if let create { throw fail("Could not create snapshot '\(create)': \(error.naming(filename))") }
+            let reason = error.naming(filename)
             throw fail(
-                "Could not \(apply != nil ? "apply" : "delete") snapshot '\(apply ?? delete ?? "")': \(error.message)")
+                "Could not \(apply != nil ? "apply" : "delete") snapshot '\(apply ?? delete ?? "")': \(reason)")
         }
     }
 

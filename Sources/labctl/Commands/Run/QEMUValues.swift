@@ -73,9 +73,16 @@ enum QEMUValues {
         return path
     }
 
+    /// A number that is not negative.
+    static func number(_ text: String, key: String) throws(QEMUOptionError) -> Int {
+        if let value = Int(text), value >= 0 { return value }
+        let isNumber = !text.isEmpty && text.utf8.allSatisfy { (48...57).contains($0) }
+        throw QEMUOptionError("\(key)=\(text) is \(isNumber ? "too large" : "not a number")")
+    }
+
     static func port(_ text: String) throws(QEMUOptionError) -> UInt16 {
         let value = text.hasPrefix("0x") ? UInt16(text.dropFirst(2), radix: 16) : UInt16(text)
-        guard let value else { throw QEMUOptionError("'\(text)' is not an I/O port") }
+        guard let value else { throw QEMUOptionError("'\(text)' is not an I/O port: 0 to 0xffff") }
         return value
     }
 

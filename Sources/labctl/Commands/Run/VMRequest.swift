@@ -83,12 +83,14 @@ struct VMRequest {
     private static func place(_ keys: [String: String]) throws(QEMUOptionError) -> VMDescription.Disk.Slot? {
         func number(_ key: String) throws(QEMUOptionError) -> Int? {
             guard let text = keys[key] else { return nil }
-            guard let value = Int(text), value >= 0 else { throw QEMUOptionError("\(key)=\(text) is not a number") }
-            return value
+            return try QEMUValues.number(text, key: key)
         }
         var index = try number("index")
         let bus = try number("bus"), unit = try number("unit")
-        if bus != nil || unit != nil { index = (bus ?? 0) * 2 + (unit ?? 0) }
+        if bus != nil || unit != nil {
+            // Whatever is too large for an IDE drive is so in a sum that cannot overflow too.
+            index = min(bus ?? 0, 1 << 32) * 2 + min(unit ?? 0, 1 << 32)
+        }
         guard let index else { return nil }
         guard index < VMDescription.Disk.Slot.allCases.count else {
             throw QEMUOptionError("there are four IDE drives, 0 to 3, not \(index)")
