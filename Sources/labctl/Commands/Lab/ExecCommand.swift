@@ -32,7 +32,8 @@ struct ExecCommand: ParsableCommand {
 
     @Argument(
         parsing: .captureForPassthrough,
-        help: ArgumentHelp("The lab file (optional), the VM or group, and the command.", valueName: "words"))
+        help: ArgumentHelp("The lab file (optional), the VM or group, and the command.", valueName: "words"),
+        completion: LabCompletion.filesAndVMs)
     var words: [String] = []
 
     @Option(
