@@ -73,7 +73,8 @@ let package = Package(
             dependencies: ["labctl", "Orchestrator", "LabSpec", "VMProtocol", "Images", "Seeded"],
             swiftSettings: strict),
         .testTarget(
-            name: "labvmTests", dependencies: ["labvm", "Orchestrator", "VMProtocol", "Seeded"], swiftSettings: strict),
+            name: "labvmTests", dependencies: ["labvm", "Orchestrator", "VMProtocol", "Images", "Seeded"],
+            swiftSettings: strict),
         .testTarget(name: "GuestTests", dependencies: ["Emulator", "Images"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 long syscall(long number, ...);
@@ -27,6 +28,11 @@ static inline int linux_name_thread(const char *name) { return prctl(PR_SET_NAME
 static inline int linux_thread_name(char *name) { return prctl(PR_GET_NAME, (unsigned long)name, 0UL, 0UL, 0UL); }
 // The signal that this process gets when the thread that started it ends.
 static inline int linux_signal_at_parent_death(int number) { return prctl(PR_SET_PDEATHSIG, (unsigned long)number, 0UL, 0UL, 0UL); }
+
+// Moves a mapping over another one of its size, as mremap does with MREMAP_MAYMOVE and MREMAP_FIXED. 0 on success.
+static inline int linux_move_mapping(void *from, size_t length, void *to) {
+    return syscall(SYS_mremap, from, length, length, 3UL, to) == (long)to ? 0 : -1;
+}
 
 // No core dump, no debugger of the same user, /proc/PID owned by root. 0 on success.
 static inline int linux_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0UL, 0UL, 0UL, 0UL); }

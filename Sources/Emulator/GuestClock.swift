@@ -37,9 +37,9 @@ final class GuestClock {
         if let frozenAt { return frozenAt }
         let host = Self.hostNanoseconds()
         let gap = host &- lastHost
-        if gap > Self.maxGap && !isSleeping { origin += gap - Self.maxGap }
+        if gap > Self.maxGap && !isSleeping { origin &+= gap - Self.maxGap }
         lastHost = host
-        return (host - origin) / slowness
+        return (host &- origin) / slowness
     }
 
     /// Stops the clock while the machine is paused.
@@ -49,6 +49,12 @@ final class GuestClock {
         guard let at = frozenAt else { return }
         frozenAt = nil
         lastHost = Self.hostNanoseconds()
-        origin = lastHost - at * slowness
+        // May lie before the host's own beginning: a restored guest can be older than its host's last start.
+        origin = lastHost &- at &* slowness
     }
+
+    var isPaused: Bool { frozenAt != nil }
+
+    /// Moves a paused clock, in either direction: a machine is restored.
+    func set(_ nanoseconds: UInt64) { if isPaused { frozenAt = nanoseconds } }
 }

@@ -43,7 +43,8 @@ public final class Machine: @unchecked Sendable {
     private let mailbox = Mailbox()
     private let options: Options
     private var end: ExitReason?
-    private var resetPending = false
+    /// A reset that the guest or the host asked for waits for the end of the running budget.
+    var resetPending = false
     private var isPaused = false
     /// Instructions between two looks at the clock: tens of microseconds.
     private static let slice = 32768

@@ -293,6 +293,38 @@ public protocol SnapshotCapable: BlockDevice {
     func deleteSnapshot(_ selector: String) throws(ImageError)
 }
 
+/// A format whose snapshots can hold the state of a VM beside the disk.
+///
+/// The order is `beginVMState`, any writes in any order, `createSnapshot(named:vmState:)`; `discardVMState` gives up in between.
+public protocol VMStateCapable: SnapshotCapable {
+    /// Makes room for a state; what is not written of it reads as zeros.
+    func beginVMState(maximumBytes: UInt64) throws(ImageError)
+    func writeVMState(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError)
+    func discardVMState() throws(ImageError)
+    /// Keeps the present state of the disk together with the VM's.
+    func createSnapshot(named name: String, vmState: VMStateInfo) throws(ImageError)
+    /// The VM's state in a snapshot, by its id or name.
+    func openVMState(ofSnapshot selector: String) throws(ImageError) -> any VMStateReading
+}
+
+/// What a snapshot tells of the VM whose state it holds.
+public struct VMStateInfo: Sendable {
+    public var byteCount: UInt64
+    /// The guest's clock in nanoseconds.
+    public var clockNanoseconds: UInt64
+
+    public init(byteCount: UInt64, clockNanoseconds: UInt64) {
+        self.byteCount = byteCount
+        self.clockNanoseconds = clockNanoseconds
+    }
+}
+
+/// A VM's state that can be read at any place.
+public protocol VMStateReading: AnyObject {
+    var byteCount: UInt64 { get }
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError)
+}
+
 extension OpenOptions {
     /// Refuses a file that an image names when it lies outside the folders `confinedTo`, symbolic links followed, and is
     /// not among `declaredFiles`.

@@ -131,6 +131,8 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var restart: Restart?
     /// Whether the VM ends in order with the thread that started it; nil: only one on its terminal does.
     public var endsWithParent: Bool?
+    /// The snapshot that the VM begins as (-loadvm); nil: it is switched on.
+    public var loadSnapshot: String?
     /// For tests of the sandbox: what is tried from inside in the guest's place, as `NAME PATH`.
     public var probe: String?
     /// Nil: images may name any file (`labctl run`).

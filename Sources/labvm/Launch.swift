@@ -22,6 +22,7 @@ enum Launch {
             let typed = TypedInput { loop.post { holder.session?.takeInputAgain() } }
             let machine = try EmulatedPC(
                 description, drives: drives, output: output, typed: typed, onReset: { resets.add() })
+            if let name = description.loadSnapshot { try begin(machine, from: name, drives) }
             let session = try VMSession(
                 description: description, loop: loop, output: output, machine: machine, drives: drives,
                 hold: hold, typed: typed, holder: holder)
@@ -46,6 +47,16 @@ enum Launch {
             let reason = sentence(for: error)
             reporter.say(.failed(reason))
             return .failed(reason)
+        }
+    }
+
+    /// -loadvm: the machine has not run yet.
+    private static func begin(_ machine: EmulatedPC, from name: String, _ drives: [Drive]) throws(HostError) {
+        func failed(_ reason: String) -> HostError { HostError("load", name, code: 0, reason: reason) }
+        do throws(QMPError) {
+            if let reason = try VMSnapshots(drives).load(machine.machine, name) { throw QMPError.generic(reason) }
+        } catch {
+            throw failed(error.text)
         }
     }
 

@@ -161,6 +161,34 @@ final class MachineControl {
         announceTray(index, isOpen: true)
     }
 
+    // MARK: Snapshots
+
+    /// Keeps the whole VM under a name.
+    func saveSnapshot(_ name: String) throws(QMPError) {
+        let snapshots = try VMSnapshots(drives)
+        try require(machine.atRest { snapshots.save($0, as: name) })
+    }
+
+    /// Makes the VM the one that was kept; it runs on if it ran, and stands if it stood.
+    func loadSnapshot(_ name: String) throws(QMPError) {
+        guard status != .shutdown else { throw .generic("Resetting the Virtual Machine is required") }
+        let snapshots = try VMSnapshots(drives)
+        try require(machine.atRest { snapshots.load($0, name) })
+    }
+
+    func deleteSnapshot(_ name: String) throws(QMPError) {
+        let snapshots = try VMSnapshots(drives)
+        try require(machine.atRest { _ in snapshots.delete(name) })
+    }
+
+    var snapshots: [SnapshotInfo] {
+        get throws(QMPError) { try VMSnapshots(drives).list }
+    }
+
+    private func require(_ failure: String?) throws(QMPError) {
+        if let failure { throw .generic(failure) }
+    }
+
     private func announceTray(_ index: Int, isOpen: Bool) {
         announce(
             "DEVICE_TRAY_MOVED",

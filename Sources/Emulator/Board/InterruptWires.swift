@@ -7,7 +7,7 @@
 /// | 16–23 | – | the same | – |
 ///
 /// Every caller of `line` gets a wire of its own; wires with one number are joined by OR.
-final class InterruptWires {
+final class InterruptWires: BoardDevice {
     private let pic: PIC8259
     private let ioAPIC: IOAPIC
     private var picHolders = [Int](repeating: 0, count: 16)
@@ -31,5 +31,21 @@ final class InterruptWires {
         let pin = gsi == 0 ? 2 : gsi
         pinHolders[pin] += change
         ioAPIC.setInput(pin, pinHolders[pin] > 0)
+    }
+}
+
+extension InterruptWires {
+    var stateID: String { "wires" }
+
+    /// The wires' levels are their devices' own.
+    func reset() {}
+
+    func exchange(_ c: StateCoder) {
+        c.field("picHolders", &picHolders)
+        c.field("pinHolders", &pinHolders)
+        // A device has a wire or two to an interrupt, not hundreds.
+        c.check(
+            (picHolders + pinHolders).allSatisfy { (0...0xFF).contains($0) },
+            "a wire with an impossible number of holders")
     }
 }

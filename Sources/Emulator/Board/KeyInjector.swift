@@ -1,7 +1,7 @@
 /// Types on the guest's keyboard: chords are pressed in order, held, and released in reverse, one after the other.
 ///
 /// Everything is timed by the guest's clock, so that a busy host loses no keys.
-final class KeyInjector {
+final class KeyInjector: BoardDevice {
     private struct Chord {
         let keys: [ScanCodes.Key]
         let holdNanoseconds: UInt64
@@ -20,7 +20,7 @@ final class KeyInjector {
     init(keyboard: PS2Keyboard, scheduler: Scheduler) {
         self.keyboard = keyboard
         self.scheduler = scheduler
-        timer = scheduler.makeTimer { [weak self] deadline in self?.step(deadline) }
+        timer = scheduler.makeTimer("keys") { [weak self] deadline in self?.step(deadline) }
     }
 
     /// Queues one chord such as `["ctrl", "alt", "delete"]`.
@@ -40,7 +40,7 @@ final class KeyInjector {
     }
 
     /// Forgets what is queued; a reset keyboard knows of no pressed keys.
-    func cancel() {
+    func reset() {
         waiting = []
         held = nil
         if let timer { scheduler.cancel(timer) }
@@ -60,5 +60,31 @@ final class KeyInjector {
             held = chord
             scheduler.arm(timer, at: deadline + chord.holdNanoseconds)
         }
+    }
+}
+
+extension KeyInjector {
+    var stateID: String { "keys" }
+
+    func exchange(_ c: StateCoder) {
+        var count = waiting.count
+        c.field("waitingCount", &count, in: 0...Self.queueLimit)
+        var chords: [Chord?] = c.isRestoring ? Array(repeating: nil, count: count) : waiting
+        for index in chords.indices { exchange(c, "waiting\(index)", &chords[index]) }
+        waiting = chords.compactMap { $0 }
+        exchange(c, "held", &held)
+    }
+
+    /// A chord is how long it is held, and its keys: code, and bit 8 where it is an extended one.
+    private func exchange(_ c: StateCoder, _ name: String, _ chord: inout Chord?) {
+        var hold = chord?.holdNanoseconds
+        var codes = (chord?.keys ?? []).map { UInt16($0.code) | ($0.isExtended ? 0x100 : 0) }
+        c.field(name + "Hold", &hold, in: 0...60_000_000_000)
+        c.field(name + "Keys", &codes, count: 0...0xFFFF)
+        guard c.isRestoring else { return }
+        let keys = codes.map {
+            ScanCodes.Key(code: UInt8(truncatingIfNeeded: $0), isExtended: $0 & 0x100 != 0)
+        }
+        chord = hold.map { Chord(keys: keys, holdNanoseconds: $0) }
     }
 }

@@ -30,9 +30,10 @@ final class PCBoard {
     let floppyController: FDC82077?
     let keyboardController: KBC8042
     let keys: KeyInjector
-    private let firmware: FirmwareROM
+    let firmware: FirmwareROM
     private let linuxLoader: LinuxLoader?
-    private var resettable: [any ResettableDevice] = []
+    /// Everything that is attached, reset, saved and restored, in this order.
+    private(set) var devices: [any BoardDevice] = []
 
     // MARK: For the machine
 
@@ -131,23 +132,13 @@ final class PCBoard {
             linuxLoader = nil
         }
 
-        pic.attach(to: ports)
-        systemPorts.attach(to: ports)
-        pit.attach(to: ports)
-        rtc.attach(to: ports)
-        uarts.forEach { $0.attach(to: ports) }
-        keyboardController.attach(to: ports)
-        dma.attach(to: ports)
-        floppyController?.attach(to: ports)
-        fwCfg.attach(to: ports)
-        isaBridge.attach(to: ports)
-        resettable = [
-            pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, dma, fwCfg, hostBridge,
-            isaBridge,
-            ide, power, vga,
+        devices = [
+            a20, keys, wires, pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, dma, fwCfg, pci,
+            hostBridge, isaBridge, ide, power, vga,
         ]
-        resettable += uarts
-        if let floppyController { resettable.append(floppyController) }
+        devices += uarts
+        if let floppyController { devices.append(floppyController) }
+        for device in devices { device.attach(to: ports) }
 
         if let port = config.debugExitPort {
             ports.claim(port, count: 4, by: DebugExitPort { [weak self] status in self?.debugExit(status) })
@@ -164,9 +155,7 @@ final class PCBoard {
     /// kernel that starts without firmware is put into memory, and `bootEntry` says where.
     /// - Throws: `badFile` when the host cannot read that kernel any more.
     func reset() throws(MachineError) {
-        a20.reset()
-        keys.cancel()
-        for device in resettable { device.reset() }
+        for device in devices { device.reset() }
         guard let linuxLoader else { return }
         bootEntry = try linuxLoader.load()
         PlatformSetup.run(pci: pci, ports: ports, isaBridge: isaBridge, power: power)

@@ -60,8 +60,3 @@ protocol MMIODevice: AnyObject {
     func mmioRead(_ offset: UInt64, size: Int) -> UInt64
     func mmioWrite(_ offset: UInt64, size: Int, value: UInt64)
 }
-
-/// A device that the board returns to its power-on state on a system reset.
-protocol ResettableDevice: AnyObject {
-    func reset()
-}

@@ -13,6 +13,9 @@ final class IRQLine {
         changed(newLevel)
     }
 
+    /// The level of a saved state: whoever listens has its own memory of it.
+    func restore(level saved: Bool) { level = saved }
+
     /// A low-high-low pulse for edge-triggered sources (PIT, RTC).
     func pulse() {
         set(true)

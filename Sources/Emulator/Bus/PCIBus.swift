@@ -87,6 +87,17 @@ class PCIDevice {
         updateBARs()
     }
 
+    // MARK: State
+
+    /// What every function has; the addresses at which it answers follow from it.
+    func exchangeConfig(_ c: StateCoder) {
+        c.field("config", &config)
+        c.field("interrupt", interrupt)
+    }
+
+    /// Answers where the restored configuration says.
+    func configRestored() { updateBARs() }
+
     // MARK: For the bus
 
     func configRead(_ offset: Int, size: Int) -> UInt32 {
@@ -132,7 +143,7 @@ class PCIDevice {
 }
 
 /// PCI bus 0 behind configuration mechanism 1 (ports CF8h and CFCh; PCI 3.0, 3.2.2.3.2).
-final class PCIBus: PortDevice {
+final class PCIBus: PortDevice, BoardDevice {
     /// Indexed by device * 8 + function.
     private var functions: [PCIDevice?] = Array(repeating: nil, count: 256)
     private var address: UInt32 = 0
@@ -169,10 +180,18 @@ final class PCIBus: PortDevice {
         }
     }
 
+    func reset() {}
+
     private func selected(_ port: UInt16) -> (PCIDevice, Int)? {
         guard address & 0x8000_0000 != 0, address >> 16 & 0xFF == 0,
             let device = functions[Int(address >> 8 & 0xFF)]
         else { return nil }
         return (device, Int(address & 0xFC) + Int(port & 3))
     }
+}
+
+extension PCIBus {
+    var stateID: String { "pci-bus" }
+
+    func exchange(_ c: StateCoder) { c.field("address", &address) }
 }

@@ -5,11 +5,16 @@
 final class Scheduler {
     /// A device's alarm. It is armed for one moment; periodic devices arm it again when it fires.
     final class Timer {
+        /// Unique among a board's timers: what a saved state knows it by.
+        let name: String
         fileprivate(set) var deadline: UInt64?
         fileprivate let fire: (UInt64) -> Void
         /// - Parameter fire: called on the CPU thread with the deadline that passed (not with the current time,
         ///   so that a periodic timer does not drift).
-        fileprivate init(_ fire: @escaping (UInt64) -> Void) { self.fire = fire }
+        fileprivate init(_ name: String, _ fire: @escaping (UInt64) -> Void) {
+            self.name = name
+            self.fire = fire
+        }
     }
 
     /// A device did something that takes the host longer than some microseconds: the machine looks for messages and
@@ -27,8 +32,9 @@ final class Scheduler {
 
     var nowNanoseconds: UInt64 { clock() }
 
-    func makeTimer(_ fire: @escaping (UInt64) -> Void) -> Timer {
-        let timer = Timer(fire)
+    /// - Parameter name: unique on the board.
+    func makeTimer(_ name: String, _ fire: @escaping (UInt64) -> Void) -> Timer {
+        let timer = Timer(name, fire)
         timers.append(timer)
         return timer
     }
@@ -69,4 +75,15 @@ final class Scheduler {
         for timer in timers { if let deadline = timer.deadline, deadline < next { next = deadline } }
         nextDeadline = next
     }
+}
+
+/// Pending events are in nobody's device: every timer by its name, with its deadline.
+extension Scheduler: BoardDevice {
+    var stateID: String { "timers" }
+
+    func reset() {}
+
+    func exchange(_ c: StateCoder) { for timer in timers { c.field(timer.name, &timer.deadline) } }
+
+    func stateRestored() { recomputeNext() }
 }

@@ -19,7 +19,7 @@ final class APICTimer {
         self.scheduler = scheduler
         self.tscHertz = tscHertz
         self.tscNow = tscNow
-        alarm = scheduler.makeTimer { [weak self] deadline in self?.fire(deadline) }
+        alarm = scheduler.makeTimer("lapic") { [weak self] deadline in self?.fire(deadline) }
     }
 
     func reset() {
@@ -124,5 +124,18 @@ final class APICTimer {
             }
         }
         expired()
+    }
+}
+
+extension APICTimer {
+    func exchange(_ c: StateCoder) {
+        c.past("startedAt", &startedAt)
+        c.field("deadlineTicks", &deadlineTicks)
+        c.field("storedCount", &storedCount)
+        // Their setters count from now.
+        let (count, deadline, started) = (storedCount, deadlineTicks, startedAt)
+        c.field("mode", mode) { mode = $0 }
+        c.field("divider", divider) { divider = $0 & 0x0B }
+        (storedCount, deadlineTicks, startedAt) = (count, deadline, started)
     }
 }

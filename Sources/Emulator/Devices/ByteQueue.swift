@@ -8,6 +8,15 @@ struct ByteQueue {
 
     init(capacity: Int) { self.capacity = capacity }
 
+    /// What waits, the oldest first.
+    var contents: [UInt8] {
+        get { Array(bytes[head...]) }
+        set {
+            bytes = Array(newValue.prefix(capacity))
+            head = 0
+        }
+    }
+
     var count: Int { bytes.count - head }
     var isEmpty: Bool { head == bytes.count }
     var isFull: Bool { count >= capacity }

@@ -11,7 +11,7 @@
 /// | 0D | 7 battery good |
 ///
 /// Ports: 70h index (bit 7 masks NMI), 71h data. Which other bytes the firmware reads is in `CMOSContents`.
-final class CMOSRTC: PortDevice, ResettableDevice {
+final class CMOSRTC: PortDevice, BoardDevice {
     private enum Register { static let a = 0x0A, b = 0x0B, c = 0x0C, d = 0x0D, century = 0x32 }
     private enum Flag {
         static let irq: UInt8 = 0x80, periodic: UInt8 = 0x40, alarm: UInt8 = 0x20, update: UInt8 = 0x10
@@ -40,7 +40,7 @@ final class CMOSRTC: PortDevice, ResettableDevice {
         ram[Register.a] = 0x26
         ram[Register.b] = 0x02
         ram[Register.d] = 0x80
-        timer = scheduler.makeTimer { [weak self] deadline in self?.settleFlags(deadline) }
+        timer = scheduler.makeTimer("rtc") { [weak self] deadline in self?.settleFlags(deadline) }
     }
 
     func attach(to ports: PortBus) { ports.claim(0x70, count: 2, by: self) }
@@ -216,5 +216,18 @@ final class CMOSRTC: PortDevice, ResettableDevice {
         case Register.c, Register.d: break
         default: ram[index] = value
         }
+    }
+}
+
+extension CMOSRTC {
+    var stateID: String { "rtc" }
+
+    func exchange(_ c: StateCoder) {
+        c.field("irq", irq)
+        c.field("ram", &ram)
+        c.field("index", &index, in: 0...127)
+        // Some hundred thousand years either way.
+        c.field("epochSeconds", &epochSeconds, in: -(1 << 43)...1 << 43)
+        c.past("flagsSettledAt", &flagsSettledAt)
     }
 }

@@ -14,7 +14,7 @@
 /// | C0–DE | as 00–0F for channels 4–7, every second port; they count 16-bit words | the same |
 ///
 /// A count of n moves n + 1 units. Channels do not cross their page: 64 KiB, or 128 KiB for words.
-final class DMA8237: PortDevice, ResettableDevice {
+final class DMA8237: PortDevice, BoardDevice {
     private struct Channel {
         var baseAddress: UInt16 = 0
         var baseCount: UInt16 = 0
@@ -23,6 +23,16 @@ final class DMA8237: PortDevice, ResettableDevice {
         var mode: UInt8 = 0
         var page: UInt8 = 0
         var isMasked = true
+
+        mutating func exchange(_ c: StateCoder) {
+            c.field("baseAddress", &baseAddress)
+            c.field("baseCount", &baseCount)
+            c.field("address", &address)
+            c.field("count", &count)
+            c.field("mode", &mode)
+            c.field("page", &page)
+            c.field("isMasked", &isMasked)
+        }
     }
 
     /// What one controller holds besides its channels.
@@ -32,6 +42,13 @@ final class DMA8237: PortDevice, ResettableDevice {
         var requests: UInt8 = 0
         /// The next access to a 16-bit register concerns its high byte.
         var isHighNext = false
+
+        mutating func exchange(_ c: StateCoder) {
+            c.field("command", &command)
+            c.field("terminalCounts", &terminalCounts)
+            c.field("requests", &requests)
+            c.field("isHighNext", &isHighNext)
+        }
     }
 
     /// Channel by the low nibble of its page port.
@@ -200,5 +217,15 @@ final class DMA8237: PortDevice, ResettableDevice {
             channels[index].baseAddress = merged(channels[index].baseAddress)
             channels[index].address = channels[index].baseAddress
         }
+    }
+}
+
+extension DMA8237 {
+    var stateID: String { "dma" }
+
+    func exchange(_ c: StateCoder) {
+        for index in channels.indices { c.group("channels\(index)") { channels[index].exchange(c) } }
+        for index in controllers.indices { c.group("controllers\(index)") { controllers[index].exchange(c) } }
+        c.field("spare", &spare)
     }
 }

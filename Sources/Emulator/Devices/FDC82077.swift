@@ -11,19 +11,37 @@
 ///
 /// A command is its bytes through the FIFO, an execution phase that moves sectors by DMA or through the FIFO, and a
 /// result phase; an interrupt announces the result, or the end of a seek.
-final class FDC82077: PortDevice, ResettableDevice {
+final class FDC82077: PortDevice, BoardDevice {
     static let base: UInt16 = 0x3F0
     static let commandNanoseconds: UInt64 = 20_000
     static let sectorNanoseconds: UInt64 = 100_000
 
-    enum Phase { case idle, command, executing, hostReads, hostWrites, result }
+    enum Phase: UInt8 { case idle = 0, command, executing, hostReads, hostWrites, result }
+
+    /// What the controller does when the time of a command, or of a part of it, is over.
+    struct Step {
+        enum Action: UInt8 { case resetDone = 0, seekDone, readID, transfer, endTransfer }
+
+        var action: Action
+        /// Seek: drive, head bit of the command, and the track to go to. READ ID: the command's second byte.
+        var drive = 0
+        var head: UInt8 = 0
+        var track = 0
+
+        mutating func exchange(_ c: StateCoder) {
+            c.field("action", &action)
+            c.field("drive", &drive, in: 0...3)
+            c.field("head", &head)
+            c.field("track", &track, in: -0x1000...0x1000)
+        }
+    }
 
     let drives: [FloppyDrive]
     private let irq: IRQLine
     let dma: any FloppyDMA
     private let scheduler: Scheduler
     private var timer: Scheduler.Timer?
-    private var pending: (() -> Void)?
+    private var pending: Step?
 
     var phase = Phase.idle
     private var output: UInt8 = 0
@@ -52,10 +70,10 @@ final class FDC82077: PortDevice, ResettableDevice {
         self.irq = irq
         self.dma = dma
         self.scheduler = scheduler
-        timer = scheduler.makeTimer { [unowned self] _ in
-            let work = pending
+        timer = scheduler.makeTimer("fdc") { [unowned self] _ in
+            guard let step = pending else { return }
             pending = nil
-            work?()
+            perform(step)
         }
     }
 
@@ -150,18 +168,27 @@ final class FDC82077: PortDevice, ResettableDevice {
             precompensationTrack = 0
         }
         guard announced, isRunning else { return }
-        // The drive polling after a reset finds every drive "changed".
-        later(Self.commandNanoseconds) { [unowned self] in
+        later(Self.commandNanoseconds, Step(action: .resetDone))
+    }
+
+    private func perform(_ step: Step) {
+        switch step.action {
+        case .resetDone:
+            // The drive polling after a reset finds every drive "changed".
             for drive in 0..<4 { interruptCauses[drive] = FDCStatus.pollingChanged | UInt8(drive) }
             interrupt()
+        case .seekDone: seekDone(step)
+        case .readID: idRead(select: step.head)
+        case .transfer: transferStep()
+        case .endTransfer: endTransfer()
         }
     }
 
     func interrupt() { if output & 8 != 0 { irq.set(true) } }
 
-    func later(_ nanoseconds: UInt64, _ work: @escaping () -> Void) {
+    func later(_ nanoseconds: UInt64, _ step: Step) {
         guard let timer else { return }
-        pending = work
+        pending = step
         scheduler.arm(timer, at: scheduler.nowNanoseconds &+ nanoseconds)
     }
 
@@ -227,7 +254,7 @@ final class FDC82077: PortDevice, ResettableDevice {
             let distance = bytes[0] & 0x40 != 0 ? Int(bytes[2]) : -Int(bytes[2])
             seek(drive: drive, head: bytes[1] & 4, to: drives[drive].track + distance)
         case .senseInterrupt: senseInterrupt()
-        case .readID: readID(bytes)
+        case .readID: later(Self.sectorNanoseconds, Step(action: .readID, head: bytes[1]))
         case .dumpRegisters: respond(registerDump)
         case .version: respond([0x90])
         case .partID: respond([0x41])
@@ -255,15 +282,17 @@ final class FDC82077: PortDevice, ResettableDevice {
     private func seek(drive: Int, head: UInt8, to track: Int) {
         endResult()
         seeking |= 1 << UInt8(drive)
-        later(Self.commandNanoseconds) { [unowned self] in
-            seeking &= ~(1 << UInt8(drive))
-            let isAbsent = drives[drive].kind == .absent
-            if !isAbsent { drives[drive].step(to: track) }
-            // Without a drive track 0 is never seen.
-            let failure = isAbsent ? FDCStatus.abnormal | FDCStatus.equipmentCheck : 0
-            interruptCauses[drive] = FDCStatus.seekEnd | failure | head | UInt8(drive)
-            interrupt()
-        }
+        later(Self.commandNanoseconds, Step(action: .seekDone, drive: drive, head: head, track: track))
+    }
+
+    private func seekDone(_ step: Step) {
+        seeking &= ~(1 << UInt8(step.drive))
+        let isAbsent = drives[step.drive].kind == .absent
+        if !isAbsent { drives[step.drive].step(to: step.track) }
+        // Without a drive track 0 is never seen.
+        let failure = isAbsent ? FDCStatus.abnormal | FDCStatus.equipmentCheck : 0
+        interruptCauses[step.drive] = FDCStatus.seekEnd | failure | step.head | UInt8(step.drive)
+        interrupt()
     }
 
     private func senseInterrupt() {
@@ -275,17 +304,14 @@ final class FDC82077: PortDevice, ResettableDevice {
         respond([cause, UInt8(drives[drive].track)])
     }
 
-    private func readID(_ bytes: [UInt8]) {
-        let drive = drives[Int(bytes[1] & 3)]
-        let head = bytes[1] >> 2 & 1
-        later(Self.sectorNanoseconds) { [unowned self] in
-            let isReadable = isReadable(drive) && drive.offset(head: Int(head), sector: 1) != nil
-            let status: [UInt8] =
-                isReadable
-                ? [bytes[1] & 7, 0, 0] : [FDCStatus.abnormal | bytes[1] & 7, FDCStatus.missingAddressMark, 0]
-            let sector = isReadable ? drive.passingSector() : 1
-            respond(status + [UInt8(drive.track), head, sector, 2], interrupting: true)
-        }
+    private func idRead(select: UInt8) {
+        let drive = drives[Int(select & 3)]
+        let head = select >> 2 & 1
+        let isReadable = isReadable(drive) && drive.offset(head: Int(head), sector: 1) != nil
+        let status: [UInt8] =
+            isReadable ? [select & 7, 0, 0] : [FDCStatus.abnormal | select & 7, FDCStatus.missingAddressMark, 0]
+        let sector = isReadable ? drive.passingSector() : 1
+        respond(status + [UInt8(drive.track), head, sector, 2], interrupting: true)
     }
 
     /// There is a disk and the controller samples it at its rate.
@@ -298,5 +324,58 @@ final class FDC82077: PortDevice, ResettableDevice {
             stepAndUnload, loadAndDMA, lastSectorCount, (isLocked ? 0x80 : 0) | perpendicular, configuration,
             precompensationTrack,
         ]
+    }
+}
+
+extension FDC82077 {
+    var stateID: String { "fdc" }
+
+    func exchange(_ c: StateCoder) {
+        c.field("irq", irq)
+        var step = pending ?? Step(action: .resetDone)
+        c.field("isPending", pending != nil) { pending = $0 ? step : nil }
+        c.group("pending") { step.exchange(c) }
+        if c.isRestoring, pending != nil { pending = step }
+        c.field("phase", &phase)
+        c.field("output", &output)
+        c.field("tape", &tape)
+        c.field("rate", &rate, in: 0...3)
+        c.field("fifo", &fifo, count: 0...512)
+        c.field("fifoAt", &fifoAt, in: 0...512)
+        c.check(fifoAt <= fifo.count, "a FIFO read beyond its end")
+        c.field("bytesExpected", &bytesExpected, in: 0...512)
+        // A command is executed when all of its bytes are there.
+        c.check(
+            phase != .command || fifo.first.map { bytesExpected == 1 + FDCCommand.row($0).parameters } ?? false,
+            "a command of the wrong length")
+        for drive in interruptCauses.indices { c.field("interruptCauses\(drive)", &interruptCauses[drive]) }
+        c.field("seeking", &seeking)
+        c.field("stepAndUnload", &stepAndUnload)
+        c.field("loadAndDMA", &loadAndDMA)
+        c.field("configuration", &configuration)
+        c.field("precompensationTrack", &precompensationTrack)
+        c.field("perpendicular", &perpendicular)
+        c.field("isLocked", &isLocked)
+        c.field("lastSectorCount", &lastSectorCount)
+        exchangeTransfer(c)
+        let takesBytes = phase == .command || phase == .hostWrites
+        c.check(!takesBytes || fifo.count < bytesExpected, "a FIFO that is full already")
+        let expected = transfer?.command == .format ? 4 : 512
+        c.check(phase != .hostWrites || transfer != nil && bytesExpected == expected, "data for no command")
+        for (index, drive) in drives.enumerated() { c.group("drives\(index)") { drive.exchange(c) } }
+    }
+
+    private func exchangeTransfer(_ c: StateCoder) {
+        var bytes = transfer?.commandBytes ?? []
+        c.field("transfer", &bytes, count: 0...9)
+        if c.isRestoring {
+            let isWhole = bytes.first.map { bytes.count == 1 + FDCCommand.row($0).parameters } ?? true
+            var job = isWhole && !bytes.isEmpty ? FDCTransfer(checking: bytes) : nil
+            c.check(bytes.isEmpty || job != nil, "a transfer by a command that makes none")
+            c.group("progress") { job?.exchange(c) }
+            transfer = job
+        } else {
+            c.group("progress") { transfer?.exchange(c) }
+        }
     }
 }

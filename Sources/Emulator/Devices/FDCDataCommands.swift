@@ -14,11 +14,11 @@ extension FDC82077 {
             job.fail(FDCStatus.noData, FDCStatus.wrongCylinder)
         }
         transfer = job
-        later(Self.sectorNanoseconds) { [unowned self] in job.hasFailed ? endTransfer() : step() }
+        later(Self.sectorNanoseconds, Step(action: job.hasFailed ? .endTransfer : .transfer))
     }
 
     /// One sector, or for FORMAT one sector's header.
-    private func step() {
+    func transferStep() {
         guard let job = transfer else { return }
         phase = .executing
         if job.command == .format {
@@ -79,7 +79,7 @@ extension FDC82077 {
             if !data.isEmpty { fill(job, header: data) }
             transfer?.sectorsLeftToFormat -= 1
             if terminated { transfer?.sectorsLeftToFormat = 0 }
-            return later(Self.commandNanoseconds) { [unowned self] in step() }
+            return later(Self.commandNanoseconds, Step(action: .transfer))
         }
         let drive = drives[job.drive]
         guard let offset = drive.offset(head: job.head, sector: Int(job.sector)),
@@ -102,10 +102,10 @@ extension FDC82077 {
         let isOver = job.advance(terminated: terminated)
         transfer = job
         if isOver { return endTransfer() }
-        later(Self.commandNanoseconds) { [unowned self] in step() }
+        later(Self.commandNanoseconds, Step(action: .transfer))
     }
 
-    private func endTransfer() {
+    func endTransfer() {
         guard let job = transfer else { return endResult() }
         transfer = nil
         respond(job.result, interrupting: true)

@@ -1,5 +1,7 @@
 /// A floppy command that moves sectors, and how far it has come.
 struct FDCTransfer {
+    /// What the host wrote: all that does not change follows from it.
+    let commandBytes: [UInt8]
     let command: FDCCommand
     let drive: Int
     let cylinder: Int
@@ -18,6 +20,7 @@ struct FDCTransfer {
     /// - Parameter bytes: the whole command. Data commands: cylinder, head, sector, size, last sector, gap, length;
     ///   FORMAT: size, sectors, gap, fill byte.
     init(_ bytes: [UInt8]) {
+        commandBytes = bytes
         command = FDCCommand.row(bytes[0]).command
         select = bytes[1] & 7
         drive = Int(bytes[1] & 3)
@@ -42,6 +45,25 @@ struct FDCTransfer {
             lastSector = bytes[6]
             fillByte = 0
         }
+    }
+
+    /// The same for bytes of a saved state, as many as the command has; nil when it moves no sectors.
+    init?(checking bytes: [UInt8]) {
+        switch FDCCommand.row(bytes[0]).command {
+        case .read, .write, .verify, .readTrack, .format: self.init(bytes)
+        default: return nil
+        }
+    }
+
+    mutating func exchange(_ c: StateCoder) {
+        c.field("headField", &headField)
+        c.field("head", &head, in: 0...1)
+        c.field("sector", &sector)
+        c.field("cylinderField", &cylinderField)
+        c.field("sectorsLeftToFormat", &sectorsLeftToFormat, in: 0...255)
+        c.field("status0", &status.0)
+        c.field("status1", &status.1)
+        c.field("status2", &status.2)
     }
 
     var isWrite: Bool { command == .write || command == .format }

@@ -52,6 +52,12 @@ final class FloppyDrive {
         change(to: disk)
     }
 
+    func exchange(_ c: StateCoder) {
+        c.field("track", &track, in: 0...84)
+        c.field("isChanged", &isChanged)
+        c.field("nextID", &nextID, in: 0...255)
+    }
+
     /// Puts a disk in, or takes it out.
     func change(to disk: (any DiskBackend)?) {
         self.disk = disk

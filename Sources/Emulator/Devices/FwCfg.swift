@@ -9,7 +9,7 @@
 ///
 /// The DMA descriptor in guest memory, big-endian: control (bit 0 error, 1 read, 2 skip, 3 select, 4 write, 31–16 selector),
 /// length, 64-bit address.
-final class FwCfg: PortDevice, ResettableDevice {
+final class FwCfg: PortDevice, BoardDevice {
     /// Well-known items.
     enum Item: UInt16 {
         case signature = 0x00, interfaces = 0x01, uuid = 0x02, ramSize = 0x03, noGraphic = 0x04, cpuCount = 0x05
@@ -181,5 +181,21 @@ extension [UInt8] {
     }
     init<T: FixedWidthInteger>(bigEndianBytes value: T) {
         self = Swift.withUnsafeBytes(of: value.bigEndian) { [UInt8]($0) }
+    }
+}
+
+extension FwCfg {
+    var stateID: String { "fw-cfg" }
+
+    func exchange(_ c: StateCoder) {
+        c.field("selector", &selector)
+        c.field("position", &position, in: 0...Int.max)
+        c.field("dmaHigh", &dmaHigh)
+    }
+
+    func stateRestored() {
+        let reached = position
+        select(selector)
+        position = min(reached, current.count)
     }
 }

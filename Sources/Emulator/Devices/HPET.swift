@@ -8,7 +8,7 @@
 /// | 0F0 | main counter |
 /// | 100 + 20n | timer n: 63–32 possible GSIs, 13–9 GSI, 8 32-bit, 6 set accumulator, 5 64-bit, 4 can be periodic, 3 periodic, 2 enabled, 1 level |
 /// | 108 + 20n | comparator; in periodic mode also the period |
-final class HPET: MMIODevice, ResettableDevice {
+final class HPET: MMIODevice, BoardDevice {
     static let base: UInt64 = 0xFED0_0000
     static let mappedBytes: UInt64 = 0x400
     static let eventTimerBlockID: UInt32 = 0x8086_A201
@@ -53,7 +53,8 @@ final class HPET: MMIODevice, ResettableDevice {
         self.pit = pit
         self.rtc = rtc
         for index in 0..<Self.timerCount {
-            alarms.append(scheduler.makeTimer { [weak self] deadline in self?.expired(index, at: deadline) })
+            let alarm = scheduler.makeTimer("hpet-\(index)") { [weak self] in self?.expired(index, at: $0) }
+            alarms.append(alarm)
         }
     }
 
@@ -123,13 +124,18 @@ final class HPET: MMIODevice, ResettableDevice {
     private func line(_ index: Int) -> IRQLine {
         let gsi: Int
         if isLegacy, index < 2 { gsi = index == 0 ? 0 : 8 } else { gsi = Int(comparators[index].config >> 9 & 31) }
-        if lines[gsi] == nil {
-            // Routes beyond the I/O APIC's pins end nowhere.
-            lines[gsi] = (0..<Self.timerCount).map { _ in
-                gsi < IOAPIC.pinCount ? wires.line(gsi) : IRQLine.unconnected()
-            }
+        return lines(to: gsi)[index]
+    }
+
+    /// The wires of all timers to one GSI.
+    private func lines(to gsi: Int) -> [IRQLine] {
+        if let known = lines[gsi] { return known }
+        // Routes beyond the I/O APIC's pins end nowhere.
+        let made = (0..<Self.timerCount).map { _ in
+            gsi < IOAPIC.pinCount ? wires.line(gsi) : IRQLine.unconnected()
         }
-        return lines[gsi]?[index] ?? IRQLine.unconnected()
+        lines[gsi] = made
+        return made
     }
 
     private func raise(_ index: Int) {
@@ -228,4 +234,35 @@ final class HPET: MMIODevice, ResettableDevice {
         }
         if field & 0xFFFF_FFFF != 0 { comparators[index].config &= ~Bits.setsAccumulator }
     }
+}
+
+extension HPET {
+    var stateID: String { "hpet" }
+
+    func exchange(_ c: StateCoder) {
+        c.field("config", &config)
+        c.field("status", &status)
+        for index in comparators.indices {
+            c.group("comparators\(index)") {
+                c.field("config", &comparators[index].config)
+                c.field("value", &comparators[index].value)
+                c.field("period", &comparators[index].period)
+            }
+        }
+        c.field("stoppedAt", &stoppedAt)
+        c.past("startedAt", &startedAt)
+        // One bit for each GSI whose wire a timer holds high.
+        for index in comparators.indices {
+            var levels: UInt32 = 0
+            for (gsi, group) in lines where group[index].level { levels |= 1 << UInt32(gsi) }
+            c.field("lines\(index)", &levels)
+            guard c.isRestoring else { continue }
+            for gsi in 0..<32 {
+                let isHigh = levels >> UInt32(gsi) & 1 != 0
+                if isHigh || lines[gsi] != nil { lines(to: gsi)[index].restore(level: isHigh) }
+            }
+        }
+    }
+
+    func stateRestored() { applyLegacy() }
 }

@@ -8,7 +8,7 @@
 ///
 /// In a PAM field bit 0 sends reads to DRAM and bit 1 sends writes there; otherwise they go to PCI, where the BIOS ROM answers
 /// in its last 128 KiB and nobody in the rest. The whole ROM also ends at 4 GiB, where the processor starts.
-final class I440FX: PCIDevice, ResettableDevice {
+final class I440FX: PCIDevice, BoardDevice {
     private static let shadowBase: UInt64 = 0xC_0000
     private static let shadowEnd: UInt64 = 0x10_0000
     private static let legacyROMBytes = 0x2_0000
@@ -102,5 +102,17 @@ final class I440FX: PCIDevice, ResettableDevice {
             memory.unmap(region)
             smramRegion = nil
         }
+    }
+}
+
+extension I440FX {
+    var stateID: String { "i440fx" }
+
+    func exchange(_ c: StateCoder) { exchangeConfig(c) }
+
+    func stateRestored() {
+        configRestored()
+        applyPAM()
+        applySMRAM()
     }
 }

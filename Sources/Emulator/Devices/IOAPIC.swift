@@ -8,7 +8,7 @@
 ///
 /// Redirection entry: 7–0 vector, 10–8 mode, 11 logical, 12 pending, 14 remote IRR, 15 level, 16 masked, 63–56 destination.
 /// Input polarity does not matter here: our wires say "asserted", not "high".
-final class IOAPIC: MMIODevice, ResettableDevice {
+final class IOAPIC: MMIODevice, BoardDevice {
     static let base: UInt64 = 0xFEC0_0000
     static let mappedBytes: UInt64 = 0x1000
     static let pinCount = 24
@@ -119,5 +119,16 @@ final class IOAPIC: MMIODevice, ResettableDevice {
         if entry & Entry.level == 0 { entry &= ~Entry.remoteIRR }
         entries[pin] = entry
         if entry & Entry.level != 0 { service(pin) }
+    }
+}
+
+extension IOAPIC {
+    var stateID: String { "ioapic" }
+
+    func exchange(_ c: StateCoder) {
+        c.field("selected", &selected, in: 0...0xFF)
+        c.field("id", &id)
+        c.field("entries", &entries)
+        c.field("inputs", &inputs)
     }
 }

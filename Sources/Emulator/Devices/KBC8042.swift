@@ -8,7 +8,7 @@
 ///
 /// Command byte: 0 keyboard interrupt, 1 mouse interrupt, 2 system flag, 4 keyboard off, 5 mouse off, 6 translate to set 1.
 /// Output port: 0 not reset, 1 A20, 4 keyboard data, 5 mouse data. IRQ 1 and IRQ 12 follow the output buffer.
-final class KBC8042: PortDevice, ResettableDevice {
+final class KBC8042: PortDevice, BoardDevice {
     private enum Status {
         static let outputFull: UInt8 = 0x01, system: UInt8 = 0x04, command: UInt8 = 0x08, unlocked: UInt8 = 0x10
         static let fromMouse: UInt8 = 0x20
@@ -17,7 +17,7 @@ final class KBC8042: PortDevice, ResettableDevice {
         static let keyboardInterrupt: UInt8 = 0x01, mouseInterrupt: UInt8 = 0x02, system: UInt8 = 0x04
         static let keyboardOff: UInt8 = 0x10, mouseOff: UInt8 = 0x20, translates: UInt8 = 0x40
     }
-    private enum Source { case controller, keyboard, mouse, mouseEcho }
+    private enum Source: UInt8 { case controller = 0, keyboard, mouse, mouseEcho }
 
     let keyboard = PS2Keyboard()
     let mouse = PS2Mouse()
@@ -191,5 +191,31 @@ final class KBC8042: PortDevice, ResettableDevice {
             mode &= ~Mode.keyboardOff
             keyboard.receive(value)
         }
+    }
+}
+
+extension KBC8042 {
+    var stateID: String { "kbc" }
+
+    func exchange(_ c: StateCoder) {
+        c.field("keyboardIRQ", keyboardIRQ)
+        c.field("mouseIRQ", mouseIRQ)
+        c.field("mode", &mode)
+        c.field("ram", &ram)
+        c.field("selfTested", &selfTested)
+        c.field("lastWriteWasCommand", &lastWriteWasCommand)
+        c.field("pendingCommand", &pendingCommand)
+        // Bit 8: from the mouse.
+        var words = replies.map { UInt16($0.byte) | ($0.isMouse ? 0x100 : 0) }
+        c.field("replies", &words, count: 0...Self.replyLimit)
+        if c.isRestoring { replies = words.map { (UInt8(truncatingIfNeeded: $0), $0 & 0x100 != 0) } }
+        c.field("output", &output)
+        var code = source?.rawValue
+        c.field("source", &code)
+        c.check(code == nil || code.flatMap(Source.init(rawValue:)) != nil, "an output buffer filled by nobody")
+        source = code.flatMap(Source.init(rawValue:))
+        c.field("releasing", &releasing)
+        c.group("keyboard") { keyboard.exchange(c) }
+        c.group("mouse") { mouse.exchange(c) }
     }
 }

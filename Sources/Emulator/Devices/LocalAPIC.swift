@@ -13,7 +13,7 @@
 ///
 /// The processor sees one wire (`interruptLineChanged`) and answers it with `acknowledgeInterrupt`. LINT0 carries the 8259
 /// pair's INT: as ExtINT its request goes straight to the processor, which then runs the 8259's acknowledge cycle here.
-final class LocalAPIC: MMIODevice, ResettableDevice {
+final class LocalAPIC: MMIODevice, BoardDevice {
     static let defaultBase: UInt64 = 0xFEE0_0000
     static let mappedBytes: UInt64 = 0x1000
 
@@ -314,5 +314,30 @@ final class LocalAPIC: MMIODevice, ResettableDevice {
         lvt[entry] = masked
         if entry == LVT.timer { timer.mode = APICTimer.Mode(rawValue: masked >> 17 & 3) ?? .oneShot }
         update()
+    }
+}
+
+extension LocalAPIC {
+    var stateID: String { "lapic" }
+
+    func exchange(_ c: StateCoder) {
+        // First, as turning the APIC off resets its registers; and without what its setters do, the wire being restored as well.
+        c.field("baseMSR", baseMSR) { baseMSR = $0 }
+        c.field("taskPriority", taskPriority) { taskPriority = $0 }
+        c.field("id", &id)
+        c.field("logicalDestination", &logicalDestination)
+        c.field("destinationFormat", &destinationFormat)
+        c.field("spurious", &spurious)
+        c.group("requested") { requested.exchange(c) }
+        c.group("inService") { inService.exchange(c) }
+        c.group("levelTriggered") { levelTriggered.exchange(c) }
+        c.field("errorStatus", &errorStatus)
+        c.field("pendingErrors", &pendingErrors)
+        c.field("commandLow", &command.low)
+        c.field("commandHigh", &command.high)
+        c.field("lvt", &lvt)
+        c.field("isPICRequesting", &isPICRequesting)
+        c.field("isLineAsserted", &isLineAsserted)
+        c.group("timer") { timer.exchange(c) }
     }
 }

@@ -7,7 +7,7 @@
 /// | 4D0, 4D1 | ELCR | bit n: input n is level-triggered (0, 1, 2, 8 and 13 are always edge) |
 ///
 /// The slave's output is input 2 of the master.
-final class PIC8259: PortDevice, ResettableDevice {
+final class PIC8259: PortDevice, BoardDevice {
     private struct Chip {
         var requests: UInt8 = 0
         var mask: UInt8 = 0
@@ -49,6 +49,25 @@ final class PIC8259: PortDevice, ResettableDevice {
             // Special fully nested mode: the slave may interrupt again while it is in service.
             if specialFullyNested, isMaster { blocking &= ~4 }
             return candidate < priority(of: blocking) ? (candidate &+ highest) & 7 : nil
+        }
+
+        mutating func exchange(_ c: StateCoder) {
+            c.field("requests", &requests)
+            c.field("mask", &mask)
+            c.field("inService", &inService)
+            c.field("inputs", &inputs)
+            c.field("levelTriggered", &levelTriggered)
+            c.field("vectorBase", &vectorBase)
+            c.field("highest", &highest, in: 0...7)
+            c.field("expectedICW", &expectedICW)
+            c.field("needsICW4", &needsICW4)
+            c.field("isSingle", &isSingle)
+            c.field("autoEOI", &autoEOI)
+            c.field("rotatesOnAutoEOI", &rotatesOnAutoEOI)
+            c.field("specialMask", &specialMask)
+            c.field("specialFullyNested", &specialFullyNested)
+            c.field("readsInService", &readsInService)
+            c.field("polls", &polls)
         }
 
         mutating func setInput(_ input: UInt8, _ level: Bool) {
@@ -218,5 +237,15 @@ final class PIC8259: PortDevice, ResettableDevice {
         case 0x4D1: slave.levelTriggered = value & slave.levelCapable
         default: break
         }
+    }
+}
+
+extension PIC8259 {
+    var stateID: String { "pic" }
+
+    func exchange(_ c: StateCoder) {
+        c.group("master") { master.exchange(c) }
+        c.group("slave") { slave.exchange(c) }
+        c.field("output", &output)
     }
 }

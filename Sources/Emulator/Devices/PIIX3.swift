@@ -5,7 +5,7 @@
 /// | 60–63 | PIRQA–D route: bit 7 off, bits 3–0 ISA interrupt (3–7, 9–12, 14, 15) |
 ///
 /// Port CF9: bit 1 hard reset, bit 2 rising edge resets. A slot's INTx reaches PIRQ (pin − 1 + device − 1) & 3.
-final class PIIX3: PCIDevice, PortDevice, ResettableDevice {
+final class PIIX3: PCIDevice, PortDevice, BoardDevice {
     private static let resetPort: UInt16 = 0xCF9
     /// Interrupts that PIRQs may reach; 0–2, 8 and 13 belong to the board.
     private static let routable: UInt16 = 0xDEF8
@@ -79,4 +79,17 @@ final class PIIX3: PCIDevice, PortDevice, ResettableDevice {
         resetControl = UInt8(value & 2)
         if isRising { resetRequested() }
     }
+}
+
+extension PIIX3 {
+    var stateID: String { "piix3" }
+
+    func exchange(_ c: StateCoder) {
+        exchangeConfig(c)
+        for pirq in holders.indices { c.field("holders\(pirq)", &holders[pirq], in: 0...0xFF) }
+        c.field("resetControl", &resetControl)
+        for irq in isaLines.indices { c.field("isaLines\(irq)", isaLines[irq]) }
+    }
+
+    func stateRestored() { configRestored() }
 }

@@ -15,7 +15,7 @@
 /// | config 5F, 63, 67 | which ISA devices are there: 67 bit 3 COM1, bits 4 and 7 COM2; firmware's DSDT asks |
 /// | AFE0–AFE3 | GPE0 status and enable |
 /// | B2, B3 | APM control and status: F1h turns ACPI on, F0h off |
-final class PIIX4PM: PCIDevice, PortDevice, ResettableDevice {
+final class PIIX4PM: PCIDevice, PortDevice, BoardDevice {
     private enum Status { static let timer: UInt16 = 1, powerButton: UInt16 = 1 << 8, wake: UInt16 = 1 << 15 }
     private static let gpeBase: UInt16 = 0xAFE0
     private static let apmControl: UInt16 = 0xB2
@@ -53,7 +53,7 @@ final class PIIX4PM: PCIDevice, PortDevice, ResettableDevice {
             interruptPin: 1)
         for register in 0x40..<0x100 { writeMask[register] = 0xFF }
         (writeMask[0x40], writeMask[0x90]) = (0xC0, 0xF0)
-        timer = scheduler.makeTimer { [weak self] _ in self?.settleTimer() }
+        timer = scheduler.makeTimer("pm-timer") { [weak self] _ in self?.settleTimer() }
         ports.claim(Self.gpeBase, count: 4, by: self)
         ports.claim(Self.apmControl, count: 2, by: self)
         reset()
@@ -228,12 +228,37 @@ final class PIIX4PM: PCIDevice, PortDevice, ResettableDevice {
     }
 }
 
+extension PIIX4PM {
+    var stateID: String { "piix4-pm" }
+
+    func exchange(_ c: StateCoder) {
+        exchangeConfig(c)
+        c.field("sci", sci)
+        c.field("status", &status)
+        c.field("enable", &enable)
+        c.field("control", &control)
+        c.field("gpeStatus", &gpeStatus)
+        c.field("gpeEnable", &gpeEnable)
+        c.field("apmControl", &apm.control)
+        c.field("apmStatus", &apm.status)
+        c.field("settledTicks", &settledTicks)
+        c.group("smbus") { smbus.exchange(c) }
+    }
+
+    func stateRestored() {
+        configRestored()
+        remap()
+    }
+}
+
 /// SMBus host controller of the PIIX4 (datasheet 7.3) with an empty bus: every transaction ends in "device error".
 final class SMBusHost: PortDevice {
     var base: UInt16 = 0
     private var registers = [UInt8](repeating: 0, count: 16)
 
     func reset() { registers = [UInt8](repeating: 0, count: 16) }
+
+    func exchange(_ c: StateCoder) { c.field("registers", &registers) }
 
     func portRead(_ port: UInt16, size: Int) -> UInt32 {
         PortBus.splitRead(port, size: size) { registers[Int(($0 &- base) & 15)] }

@@ -7,7 +7,7 @@
 /// | 61 | 0 gate 2, 1 speaker, 2–3 NMI masks, 4 refresh toggle, 5 OUT 2 | bits 0–3 |
 ///
 /// Counter 0's output is IRQ 0. Counter 2's gate is bit 0 of port 61h; counters 0 and 1 are always enabled.
-final class PIT8254: PortDevice, ResettableDevice {
+final class PIT8254: PortDevice, BoardDevice {
     /// DRAM refresh requests come every 15.085 µs and toggle bit 4 of port 61h.
     private static let refreshNanoseconds: UInt64 = 15_085
 
@@ -18,12 +18,12 @@ final class PIT8254: PortDevice, ResettableDevice {
     private var controlB: UInt8 = 0
     private var timer: Scheduler.Timer?
     /// HPET legacy replacement takes IRQ 0 away from counter 0.
-    var isInterruptEnabled = true { didSet { scheduleInterrupt() } }
+    var isInterruptEnabled = true { didSet { if isInterruptEnabled != oldValue { scheduleInterrupt() } } }
 
     init(scheduler: Scheduler, irq: IRQLine) {
         self.scheduler = scheduler
         self.irq = irq
-        timer = scheduler.makeTimer { [weak self] deadline in self?.outputRose(at: deadline) }
+        timer = scheduler.makeTimer("pit") { [weak self] deadline in self?.outputRose(at: deadline) }
     }
 
     func attach(to ports: PortBus) {
@@ -118,5 +118,16 @@ final class PIT8254: PortDevice, ResettableDevice {
             if value & 0x20 == 0 { counters[counter].latchCount(now) }
             if value & 0x10 == 0 { counters[counter].latchStatus(now) }
         }
+    }
+}
+
+extension PIT8254 {
+    var stateID: String { "pit" }
+
+    func exchange(_ c: StateCoder) {
+        c.field("irq", irq)
+        let now = ClockRates.ticks(at: c.now, hertz: ClockRates.pitHertz)
+        for index in counters.indices { c.group("counters\(index)") { counters[index].exchange(c, now: now) } }
+        c.field("controlB", &controlB)
     }
 }

@@ -29,6 +29,29 @@ struct PITCounter {
 
     init(gate: Bool) { self.gate = gate }
 
+    /// - Parameter now: the tick of the state.
+    mutating func exchange(_ c: StateCoder, now: UInt64) {
+        c.field("mode", &mode, in: 0...5)
+        c.field("access", &access)
+        c.field("isBCD", &isBCD)
+        c.field("reload", &reload, in: 1...0x10000)
+        c.field("origin", &origin, in: 0...now)
+        c.field("hasCount", &hasCount)
+        c.field("isTriggered", &isTriggered)
+        c.field("gate", &gate)
+        c.field("frozenAt", &frozenAt)
+        var nextReload = next?.reload, nextFrom = next?.from
+        c.field("nextReload", &nextReload, in: 1...0x10000)
+        c.field("nextFrom", &nextFrom)
+        if let nextReload, let nextFrom { next = (nextReload, nextFrom) } else { next = nil }
+        c.field("writeLowByte", &writeLowByte)
+        c.field("readsHighNext", &readsHighNext)
+        c.field("latchedCount", &latchedCount)
+        c.field("latchedStatus", &latchedStatus)
+        let isOneShot = mode == 1 || mode == 5
+        c.check(nextFrom ?? 0 <= now + 0x20000 || isOneShot, "a count that begins in the far future")
+    }
+
     // MARK: Counting
 
     private func elapsed(_ tick: UInt64) -> UInt64 { frozenAt ?? (tick > origin ? tick - origin : 0) }

@@ -111,3 +111,15 @@ final class PS2Keyboard {
         }
     }
 }
+
+extension PS2Keyboard {
+    func exchange(_ c: StateCoder) {
+        c.field("answers", &answers)
+        c.field("codes", &codes)
+        c.field("isScanning", &isScanning)
+        c.field("codeSet", &codeSet, in: 1...2)
+        c.field("pendingCommand", &pendingCommand)
+        c.field("lastByte", &lastByte)
+        c.field("leds", &leds)
+    }
+}

@@ -140,3 +140,25 @@ final class PS2Mouse {
         queue.append(sampleRate)
     }
 }
+
+extension PS2Mouse {
+    func exchange(_ c: StateCoder) {
+        c.field("queue", &queue)
+        c.field("identity", &identity)
+        c.field("sampleRate", &sampleRate)
+        c.field("resolution", &resolution)
+        c.field("scales", &scales)
+        c.field("isReporting", &isReporting)
+        c.field("isRemote", &isRemote)
+        c.field("wraps", &wraps)
+        c.field("pendingCommand", &pendingCommand)
+        c.field("lastRates", &lastRates, count: 0...3)
+        let limit = 32_767
+        c.field("movedX", &moved.x, in: -limit...limit)
+        c.field("movedY", &moved.y, in: -limit...limit)
+        c.field("movedWheel", &moved.wheel, in: -limit...limit)
+        c.field("buttons", &buttons)
+        c.field("reportedButtons", &reportedButtons)
+        c.field("lastByte", &lastByte)
+    }
+}

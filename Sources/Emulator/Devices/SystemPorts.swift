@@ -6,7 +6,7 @@
 /// | 92 | system control port A: bit 0 fast reset, bit 1 A20 |
 /// | F0, F1 | clear the FPU's busy latch (IRQ 13) |
 /// | 402 | SeaBIOS's debug port: reads E9h, writes are characters of its log |
-final class SystemPorts: PortDevice, ResettableDevice {
+final class SystemPorts: PortDevice, BoardDevice {
     private static let debugPort: UInt16 = 0x402
     /// What tells the firmware that somebody reads its log.
     private static let debugPresent: UInt8 = 0xE9
@@ -71,8 +71,18 @@ final class SystemPorts: PortDevice, ResettableDevice {
     }
 }
 
+extension SystemPorts {
+    var stateID: String { "system-ports" }
+
+    func exchange(_ c: StateCoder) {
+        c.field("fpuIRQ", fpuIRQ)
+        c.field("postCode", &postCode)
+        c.field("portA", &portA)
+    }
+}
+
 /// The A20 gate: open when the keyboard controller or port 92h opens it.
-final class A20Gate {
+final class A20Gate: BoardDevice {
     private let memory: PhysicalMap
     private(set) var isOpen = true
 
@@ -86,6 +96,10 @@ final class A20Gate {
 
     /// Power-on and reset: open, as QEMU does it, so that the reset vector at the top of memory is reachable.
     func reset() { set(open: true) }
+
+    var stateID: String { "a20" }
+
+    func exchange(_ c: StateCoder) { c.field("isOpen", isOpen) { set(open: $0) } }
 }
 
 /// QEMU's `isa-debug-exit`: a write of `value` ends the virtual machine with status `value << 1 | 1`.

@@ -12,7 +12,7 @@
 /// | 7 | scratch | scratch |
 ///
 /// Bytes leave at once, so the transmitter is always empty; incoming bytes wait on the host's side until there is room.
-final class UART16550: PortDevice, ResettableDevice {
+final class UART16550: PortDevice, BoardDevice {
     private enum IER { static let data: UInt8 = 1, transmit: UInt8 = 2, line: UInt8 = 4, modem: UInt8 = 8 }
     private enum LSR {
         static let data: UInt8 = 0x01, overrun: UInt8 = 0x02, breakReceived: UInt8 = 0x10
@@ -52,7 +52,7 @@ final class UART16550: PortDevice, ResettableDevice {
         self.scheduler = scheduler
         self.irq = irq
         self.backend = backend
-        timeout = scheduler.makeTimer { [weak self] _ in
+        timeout = scheduler.makeTimer("uart-\(String(base, radix: 16))") { [weak self] _ in
             guard let self, !self.received.isEmpty else { return }
             self.timedOut = true
             self.updateIRQ()
@@ -241,5 +241,25 @@ final class UART16550: PortDevice, ResettableDevice {
             setModemLines(Self.connected)
         }
         refill()
+    }
+}
+
+extension UART16550 {
+    var stateID: String { "uart-\(String(base, radix: 16))" }
+
+    func exchange(_ c: StateCoder) {
+        c.field("irq", irq)
+        c.field("interruptEnable", &interruptEnable)
+        c.field("fifoControl", &fifoControl)
+        c.field("lineControl", &lineControl)
+        c.field("modemControl", &modemControl)
+        c.field("lineErrors", &lineErrors)
+        c.field("modemStatus", &modemStatus)
+        c.field("scratch", &scratch)
+        c.field("divisor", &divisor)
+        c.field("transmitPending", &transmitPending)
+        c.field("timedOut", &timedOut)
+        c.field("received", &received)
+        c.field("waiting", &waiting)
     }
 }

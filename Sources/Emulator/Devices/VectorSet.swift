@@ -36,6 +36,13 @@ struct VectorSet {
         }
     }
 
+    mutating func exchange(_ c: StateCoder) {
+        c.field("0", &words.0)
+        c.field("1", &words.1)
+        c.field("2", &words.2)
+        c.field("3", &words.3)
+    }
+
     /// One of the eight 32-bit registers that show the set.
     func register(_ index: Int) -> UInt32 {
         UInt32(truncatingIfNeeded: word(UInt8(index >> 1 & 3)) >> (index & 1 != 0 ? 32 : 0))

@@ -5,9 +5,11 @@ import VMProtocol
 
 /// The emulator's machine as the process knows a machine.
 final class EmulatedPC: GuestMachine {
-    private let machine: Machine
+    let machine: Machine
     /// The CPU thread answers within microseconds; a machine that has ended does not.
     private static let answerLimitSeconds = 2
+    /// A machine with gigabytes in use is saved to a slow disk.
+    private static let restLimitSeconds = 600
     private static let discSlot = 2
 
     /// - Throws: `MachineError` for a description that the emulator cannot follow.
@@ -97,6 +99,15 @@ final class EmulatedPC: GuestMachine {
         switch drive {
         case .cdrom: machine.changeDisc(slot: Self.discSlot, to: medium)
         }
+    }
+
+    func atRest(_ work: @escaping @Sendable (Machine) -> String?) -> String? {
+        let answer = Handover<String>()
+        machine.betweenInstructions { answer.put(work($0) ?? "") }
+        guard let text = answer.take(withinSeconds: Self.restLimitSeconds) else {
+            return "the machine has ended, or its disks have not answered for \(Self.restLimitSeconds) s"
+        }
+        return text.isEmpty ? nil : text
     }
 
     func screenshot() -> ScreenImage? {

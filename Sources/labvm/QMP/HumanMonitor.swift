@@ -1,3 +1,5 @@
+import Images
+
 /// The commands that people type, for `human-monitor-command`. Answers are text; an error is text too.
 enum HumanMonitor {
     private struct Row: Sendable {
@@ -10,18 +12,22 @@ enum HumanMonitor {
         Row(name: "help", usage: "help -- these lines") { _, _ in
             table.map { $0.usage + "\n" }.joined()
         },
-        Row(name: "info", usage: "info status|block|version|name|jit") { control, words throws(QMPError) in
+        Row(name: "info", usage: "info status|block|snapshots|version|name|jit") { control, words throws(QMPError) in
             switch words.first {
             case "status":
                 return "VM status: \(control.status.rawValue)\n"
             case "version": return "7.2.0 (labctl)\n"
             case "name": return control.name + "\n"
             case "block": return control.drives.map { $0.summary + "\n" }.joined()
+            case "snapshots":
+                let list = try control.snapshots
+                if list.isEmpty { return "There is no snapshot available.\n" }
+                return "List of snapshots present on all disks:\n" + SnapshotTable.text(list)
             case "jit":
                 let rows = control.translatorRows
                 return rows.isEmpty
                     ? "everything is interpreted\n" : rows.map { "\($0.name): \($0.value)\n" }.joined()
-            default: throw .generic("info knows status, block, version, name and jit")
+            default: throw .generic("info knows status, block, snapshots, version, name and jit")
             }
         },
         Row(name: "stop", usage: "stop -- pauses the guest") { control, _ in
@@ -54,6 +60,19 @@ enum HumanMonitor {
             try control.screendump(to: path, format: words.count > 1 ? words[1] : "ppm")
             return ""
         },
+        Row(name: "savevm", usage: "savevm NAME -- keeps the whole VM in its qcow2 disks") {
+            control, words throws(QMPError) in
+            try control.saveSnapshot(name(words, "savevm"))
+            return ""
+        },
+        Row(name: "loadvm", usage: "loadvm NAME -- makes the VM what it was then") { control, words throws(QMPError) in
+            try control.loadSnapshot(name(words, "loadvm"))
+            return ""
+        },
+        Row(name: "delvm", usage: "delvm NAME") { control, words throws(QMPError) in
+            try control.deleteSnapshot(name(words, "delvm"))
+            return ""
+        },
         Row(name: "change", usage: "change DRIVE FILE [FORMAT]") { control, words throws(QMPError) in
             guard words.count >= 2 else { throw .generic("change needs a drive and a file") }
             try control.insert(path: words[1], format: words.count > 2 ? words[2] : nil, into: words[0])
@@ -65,6 +84,11 @@ enum HumanMonitor {
             return ""
         },
     ]
+
+    private static func name(_ words: [String], _ command: String) throws(QMPError) -> String {
+        guard let name = words.first else { throw .generic("\(command) needs the name of a snapshot") }
+        return name
+    }
 
     /// Runs one line.
     static func run(_ line: String, _ control: MachineControl) -> String {

@@ -15,34 +15,70 @@ struct DeviceFuzz {
         func transmit(_ byte: UInt8) {}
     }
 
-    private let board: PCBoard
+    let board: PCBoard
     private let clock: Clock
     private var random: SeededRandom
-    private let discs: [FuzzDisk]
+    /// hda, hdb, the CD in hdc, floppy A, and two discs to change to.
+    private let disks: [FuzzDisk]
+    private var discs: ArraySlice<FuzzDisk> { disks[4...] }
 
     init(seed: UInt64) throws {
-        random = SeededRandom(seed)
+        let disks = [
+            FuzzDisk(sizeBytes: 3 << 20, seed: seed), FuzzDisk(sizeBytes: 1 << 20, isReadOnly: true, seed: seed &+ 1),
+            FuzzDisk(sizeBytes: 1 << 20, isReadOnly: true, seed: seed &+ 2),
+            FuzzDisk(sizeBytes: 1440 << 10, seed: seed &+ 3),
+            FuzzDisk(sizeBytes: 2048, isReadOnly: true, seed: seed &+ 4),
+            FuzzDisk(sizeBytes: 3 << 20, isReadOnly: true, seed: seed &+ 5),
+        ]
+        try self.init(random: SeededRandom(seed), disks: disks)
+        try board.reset()
+    }
+
+    private init(random: SeededRandom, disks: [FuzzDisk]) throws {
+        self.random = random
+        self.disks = disks
         let clock = Clock()
         self.clock = clock
         var config = PCConfig()
         config.memoryBytes = Self.memoryBytes
         config.clockSeconds = 1_000_000_000
-        config.drives = [
-            .disk(FuzzDisk(sizeBytes: 3 << 20, seed: seed)),
-            .disk(FuzzDisk(sizeBytes: 1 << 20, isReadOnly: true, seed: seed &+ 1)),
-            .cdrom(FuzzDisk(sizeBytes: 1 << 20, isReadOnly: true, seed: seed &+ 2)), nil,
-        ]
-        config.floppies = [FuzzDisk(sizeBytes: 1440 << 10, seed: seed &+ 3), nil]
+        config.drives = [.disk(disks[0]), .disk(disks[1]), .cdrom(disks[2]), nil]
+        config.floppies = [disks[3], nil]
         config.serialPorts = [Serial(), Serial(), nil, nil]
         config.debugExitPort = 0x501
-        discs = [
-            FuzzDisk(sizeBytes: 2048, isReadOnly: true, seed: seed &+ 4),
-            FuzzDisk(sizeBytes: 3 << 20, isReadOnly: true, seed: seed &+ 5),
-        ]
         let image = [UInt8](repeating: 0xF4, count: 0x4_0000)
         board = try PCBoard(config: config, firmware: FirmwareROM(contents: image), clock: { clock.now })
-        try board.reset()
     }
+
+    // MARK: Saved states
+
+    var savedState: [StateSection] { board.deviceList.saved(at: clock.now) }
+
+    var memoryDigest: [UInt64] { [XXHash64.hash(board.memory.ram.bytes), XXHash64.hash(board.vga.video.bytes)] }
+
+    /// Another board of the same make, with copies of the disks and of memory, that goes on from this one's saved state.
+    func twin() throws -> DeviceFuzz {
+        let twin = try DeviceFuzz(random: random, disks: disks.map { $0.copy() })
+        if let drive = board.ide.cdroms[2], let other = twin.board.ide.cdroms[2] {
+            let place = disks.firstIndex { $0 === drive.disc }
+            other.changeDisc(place.map { twin.disks[$0] })
+        }
+        let memories = [
+            (board.memory.ram.bytes, twin.board.memory.ram.base), (board.vga.video.bytes, twin.board.vga.video.base),
+        ]
+        for (from, to) in memories { to.copyMemory(from: from.baseAddress!, byteCount: from.count) }
+        try twin.restore(savedState, at: clock.now)
+        // Drives look at their disks when they are built.
+        for (mine, theirs) in zip(disks, twin.disks) { theirs.agree(with: mine) }
+        return twin
+    }
+
+    func restore(_ sections: [StateSection], at now: UInt64) throws {
+        clock.now = now
+        try board.deviceList.apply(sections, at: now)
+    }
+
+    var now: UInt64 { clock.now }
 
     // MARK: What a guest writes
 
@@ -265,7 +301,7 @@ struct DeviceFuzz {
         case 3:
             board.keyboardController.mouse.move(
                 dx: Int(Int32(bitPattern: number())), dy: Int(Int32(bitPattern: number())), wheel: 3, buttons: byte())
-        case 4: board.ide.cdroms[2]?.changeDisc(random.oneIn(3) ? nil : random.pick(discs))
+        case 4: board.ide.cdroms[2]?.changeDisc(random.oneIn(3) ? nil : random.pick(Array(discs)))
         case 5: _ = board.ide.cdroms[2]?.pressEject()
         case 6: if random.oneIn(8) { _ = board.vga.snapshot(showsBlinking: random.oneIn(2)) }
         case 7: _ = board.vga.textContents()

@@ -40,4 +40,17 @@ final class FuzzDisk: DiskBackend, @unchecked Sendable {
         precondition(!isReadOnly && offset <= sizeBytes && length <= sizeBytes - offset, "discard outside")
         try maybeFail()
     }
+
+    /// Another disk of the same make.
+    func copy() -> FuzzDisk {
+        let twin = FuzzDisk(sizeBytes: 0, isReadOnly: isReadOnly, seed: 0)
+        twin.agree(with: self)
+        return twin
+    }
+
+    /// From here on answers and fails as the other does.
+    func agree(with other: FuzzDisk) {
+        bytes = other.bytes
+        random = other.random
+    }
 }

@@ -55,9 +55,9 @@ enum ATACommand: UInt8 {
 
 /// How a command moves sectors.
 struct ATATransfer: Equatable {
-    enum Kind { case read, write, verify }
+    enum Kind: UInt8 { case read = 0, write, verify }
     /// Through the data port one sector at a time, as many as SET MULTIPLE said, or by the bus master.
-    enum Path { case sectors, multiple, dma }
+    enum Path: UInt8 { case sectors = 0, multiple, dma }
 
     let kind: Kind
     let path: Path
@@ -89,6 +89,15 @@ struct ATATransfer: Equatable {
         self.path = path
         isExt = ext
         forcesUnitAccess = fua
+    }
+
+    /// All of it as a number: kind in bits 0–1, path in bits 2–3, LBA48 4, forced unit access 5.
+    var code: UInt8 { kind.rawValue | path.rawValue << 2 | (isExt ? 0x10 : 0) | (forcesUnitAccess ? 0x20 : 0) }
+
+    /// Nil for a number that stands for none.
+    init?(code: UInt8) {
+        guard let kind = Kind(rawValue: code & 3), let path = Path(rawValue: code >> 2 & 3) else { return nil }
+        self.init(kind, path, ext: code & 0x10 != 0, fua: code & 0x20 != 0)
     }
 
     /// Nil for a command that moves no sectors.

@@ -9,7 +9,8 @@ final class ATADisk: IDEDrive {
     let backend: any DiskBackend
     let serial: String
     let totalSectors: UInt64
-    let geometry: DiskGeometry
+    /// As found at power-on: what a guest writes to the boot sector later does not change it.
+    private(set) var geometry: DiskGeometry
     /// Heads and sectors per track that INITIALIZE DEVICE PARAMETERS set.
     private(set) var currentHeads: Int
     private(set) var currentSectors: Int
@@ -23,20 +24,21 @@ final class ATADisk: IDEDrive {
     private var nextLBA: UInt64 = 0
     private var sectorsLeft = 0
     private var blockSectors = 0
-    /// Bytes of a TRIM range list still to come and what has come.
-    private var rangeList: [UInt8]?
+    /// A TRIM command waits for its list of ranges, so many bytes; and what is still to be discarded of a list.
+    private var awaitsRanges = false
     private var rangeBytesLeft = 0
+    private var ranges: ArraySlice<Range<UInt64>> = []
 
     override var isPresent: Bool { true }
 
-    init(channel: IDEChannel, backend: any DiskBackend, serial: String) {
+    init(channel: IDEChannel, unit: Int, backend: any DiskBackend, serial: String) {
         self.backend = backend
         self.serial = serial
         totalSectors = backend.sizeBytes / UInt64(Self.sectorBytes)
         geometry = DiskGeometry(totalSectors: totalSectors, bootSector: Self.firstSector(of: backend))
         currentHeads = geometry.heads
         currentSectors = geometry.sectorsPerTrack
-        super.init(channel: channel, bufferBytes: Self.bufferBytes)
+        super.init(channel: channel, unit: unit, bufferBytes: Self.bufferBytes)
     }
 
     /// Empty when it cannot be read: then there is just no partition table to guess the geometry from.
@@ -49,7 +51,8 @@ final class ATADisk: IDEDrive {
 
     override func resetState(powerOn: Bool) {
         transfer = nil
-        rangeList = nil
+        awaitsRanges = false
+        ranges = []
         sectorsLeft = 0
         guard powerOn else { return }
         currentHeads = geometry.heads
@@ -102,9 +105,18 @@ final class ATADisk: IDEDrive {
         sectorsLeft = 0
         slice(bytes.count).copyBytes(from: bytes)
         setBusy()
-        channel.later(IDETiming.command) { [unowned self] in
-            openWindow(bytes.count, input: true)
+        later(IDETiming.command, .sendBlock, count: bytes.count)
+    }
+
+    override func perform(_ step: IDEStep) {
+        switch step.action {
+        case .sendBlock:
+            openWindow(step.count, input: true)
             channel.raiseInterrupt()
+        case .flush: step.hasFailed ? fail(IDEError.uncorrectable) : finish()
+        case .readBlock, .writeBlock, .readDMA, .writeDMA: transferDone(step)
+        case .discard: rangesDone(step)
+        default: super.perform(step)
         }
     }
 
@@ -131,11 +143,7 @@ final class ATADisk: IDEDrive {
 
     private func flush() {
         setBusy()
-        channel.submit(after: IDETiming.command) { () throws(DiskBackendError) in
-            try backend.flush()
-        } then: { [unowned self] failure in
-            failure == nil ? finish() : fail(IDEError.uncorrectable)
-        }
+        channel.submit(after: IDETiming.command, step(.flush)) { () throws(DiskBackendError) in try backend.flush() }
     }
 
     private func readNativeMax(isExt: Bool) {
@@ -148,14 +156,14 @@ final class ATADisk: IDEDrive {
     // MARK: Moving sectors
 
     private func begin(_ transfer: ATATransfer) {
-        sectorsLeft = transfer.isExt ? registers.sectorCount48 : registers.sectorCount28
-        guard let lba = address(isExt: transfer.isExt), lba < totalSectors,
-            UInt64(sectorsLeft) <= totalSectors - lba
+        let count = transfer.isExt ? registers.sectorCount48 : registers.sectorCount28
+        guard let lba = address(isExt: transfer.isExt), lba < totalSectors, UInt64(count) <= totalSectors - lba
         else { return failLater(IDEError.idNotFound) }
         if transfer.kind == .write, backend.isReadOnly { return failLater(IDEError.abort) }
         if transfer.path == .multiple, multiple == 0 { return failLater(IDEError.abort) }
         self.transfer = transfer
         nextLBA = lba
+        sectorsLeft = count
         switch (transfer.kind, transfer.path) {
         case (.verify, _):
             nextLBA += UInt64(sectorsLeft)
@@ -174,13 +182,33 @@ final class ATADisk: IDEDrive {
         blockSectors = min(blockLimit, sectorsLeft)
         let target = slice(blockSectors * Self.sectorBytes)
         setBusy()
-        channel.submit(after: delay) { () throws(DiskBackendError) in
+        channel.submit(after: delay, step(.readBlock, count: target.count)) { () throws(DiskBackendError) in
             try backend.read(into: target, at: byteOffset)
-        } then: { [unowned self] failure in
-            if failure != nil { return failTransfer() }
+        }
+    }
+
+    /// A block, or a step of a DMA transfer, has been moved between disk and buffer.
+    private func transferDone(_ step: IDEStep) {
+        if step.hasFailed { return failTransfer() }
+        switch step.action {
+        case .readBlock:
             advance(blockSectors)
-            openWindow(target.count, input: true)
+            openWindow(blockSectors * Self.sectorBytes, input: true)
             channel.raiseInterrupt()
+        case .writeBlock:
+            advance(blockSectors)
+            if sectorsLeft == 0 { return complete() }
+            requestBlock()
+            channel.raiseInterrupt()
+        case .readDMA:
+            let part = UnsafeRawBufferPointer(slice(blockSectors * Self.sectorBytes))
+            guard channel.busMaster.copyToGuest(part) == part.count else { return dmaTooShort() }
+            advance(blockSectors)
+            sectorsLeft == 0 ? completeDMA() : readStep()
+        default:
+            advance(step.count)
+            if step.count < blockSectors { return dmaTooShort() }
+            sectorsLeft == 0 ? completeDMA() : writeStep()
         }
     }
 
@@ -190,12 +218,12 @@ final class ATADisk: IDEDrive {
     }
 
     override func windowDone() {
-        if rangeList != nil { return }
+        if awaitsRanges { return }
         guard let transfer else {
             registers.status = IDEStatus.idle
             return
         }
-        if transfer.kind == .write { return writeBlock(forcing: transfer.forcesUnitAccess) }
+        if transfer.kind == .write { return writeBlock() }
         if sectorsLeft > 0 { return readBlock(after: IDETiming.nextBlock) }
         // A PIO read ends with its last word: the host was told of the block when it became ready.
         reportEnd()
@@ -203,58 +231,39 @@ final class ATADisk: IDEDrive {
         self.transfer = nil
     }
 
-    private func writeBlock(forcing: Bool) {
+    private func writeBlock() {
         let source = UnsafeRawBufferPointer(slice(blockSectors * Self.sectorBytes))
         setBusy()
-        channel.submit(after: IDETiming.nextBlock) { () throws(DiskBackendError) in
+        channel.submit(after: IDETiming.nextBlock, step(.writeBlock)) { () throws(DiskBackendError) in
             try backend.write(from: source, at: byteOffset)
-            if forcing { try backend.flush() }
-        } then: { [unowned self] failure in
-            if failure != nil { return failTransfer() }
-            advance(blockSectors)
-            if sectorsLeft == 0 { return complete() }
-            requestBlock()
-            channel.raiseInterrupt()
+            if transfer?.forcesUnitAccess ?? false { try backend.flush() }
         }
     }
 
     override func dmaStarted() {
-        if rangeList != nil { return receiveRanges() }
+        if awaitsRanges { return receiveRanges() }
         guard let transfer else { return }
-        transfer.kind == .read ? readStep() : writeStep(forcing: transfer.forcesUnitAccess)
+        transfer.kind == .read ? readStep() : writeStep()
     }
 
     /// One buffer's worth of a DMA read: disk to buffer, later buffer to guest memory.
     private func readStep() {
         blockSectors = min(sectorsLeft, buffer.count / Self.sectorBytes)
         let part = slice(blockSectors * Self.sectorBytes)
-        channel.submit(after: IDETiming.command) { () throws(DiskBackendError) in
+        channel.submit(after: IDETiming.command, step(.readDMA, count: part.count)) { () throws(DiskBackendError) in
             try backend.read(into: part, at: byteOffset)
-        } then: { [unowned self] failure in
-            if failure != nil { return failTransfer() }
-            guard channel.busMaster.copyToGuest(UnsafeRawBufferPointer(part)) == part.count else {
-                return dmaTooShort()
-            }
-            advance(blockSectors)
-            sectorsLeft == 0 ? completeDMA() : readStep()
         }
     }
 
-    private func writeStep(forcing: Bool) {
+    private func writeStep() {
         blockSectors = min(sectorsLeft, buffer.count / Self.sectorBytes)
         let wanted = slice(blockSectors * Self.sectorBytes)
         // What the descriptors hold reaches the disk in whole sectors, even where they end early.
         let whole = channel.busMaster.copyFromGuest(wanted) / Self.sectorBytes
         let part = UnsafeRawBufferPointer(slice(whole * Self.sectorBytes))
-        let isShort = whole < blockSectors
-        channel.submit(after: IDETiming.command) { () throws(DiskBackendError) in
+        channel.submit(after: IDETiming.command, step(.writeDMA, count: whole)) { () throws(DiskBackendError) in
             if !part.isEmpty { try backend.write(from: part, at: byteOffset) }
-            if forcing { try backend.flush() }
-        } then: { [unowned self] failure in
-            if failure != nil { return failTransfer() }
-            advance(whole)
-            if isShort { return dmaTooShort() }
-            sectorsLeft == 0 ? completeDMA() : writeStep(forcing: forcing)
+            if transfer?.forcesUnitAccess ?? false { try backend.flush() }
         }
     }
 
@@ -272,8 +281,9 @@ final class ATADisk: IDEDrive {
     }
 
     private func advance(_ sectors: Int) {
-        nextLBA += UInt64(sectors)
-        sectorsLeft -= sectors
+        let moved = min(sectors, sectorsLeft)
+        nextLBA += UInt64(moved)
+        sectorsLeft -= moved
     }
 
     /// The host could not read or write: the registers name the first sector that failed.
@@ -300,16 +310,16 @@ final class ATADisk: IDEDrive {
         guard registers.feature & 1 != 0, !backend.isReadOnly else { return failLater(IDEError.abort) }
         rangeBytesLeft = registers.sectorCount48 * Self.sectorBytes
         guard rangeBytesLeft <= buffer.count else { return failLater(IDEError.abort) }
-        rangeList = []
+        awaitsRanges = true
         beginDMA()
     }
 
     private func receiveRanges() {
         let part = slice(rangeBytesLeft)
         let isShort = channel.busMaster.copyFromGuest(part) < part.count
-        rangeList = nil
+        awaitsRanges = false
         guard !isShort else { return dmaTooShort() }
-        var ranges: [(lba: UInt64, count: UInt64)] = []
+        var list: [Range<UInt64>] = []
         for at in stride(from: 0, to: part.count, by: 8) {
             let entry = part.loadUnaligned(fromByteOffset: at, as: UInt64.self)
             let lba = entry & 0xFFFF_FFFF_FFFF
@@ -319,25 +329,65 @@ final class ATADisk: IDEDrive {
                 channel.busMaster.stop(leavingActive: false)
                 return failLater(IDEError.idNotFound)
             }
-            ranges.append((lba, count))
+            list.append(lba..<lba + count)
         }
-        discard(ranges[...])
+        ranges = list[...]
+        discard()
     }
 
     /// A list of 16,384 ranges can name a whole large disk: it is worked off a few at a time, with the machine looking
     /// around in between.
-    private func discard(_ ranges: ArraySlice<(lba: UInt64, count: UInt64)>) {
+    private func discard() {
         let bytes = UInt64(Self.sectorBytes)
-        channel.submit(after: IDETiming.command) { () throws(DiskBackendError) in
+        channel.submit(after: IDETiming.command, step(.discard)) { () throws(DiskBackendError) in
             for range in ranges.prefix(Self.rangesAtOnce) {
-                try backend.discard(at: range.lba * bytes, length: range.count * bytes)
+                try backend.discard(at: range.lowerBound * bytes, length: UInt64(range.count) * bytes)
             }
-        } then: { [unowned self] failure in
-            let rest = ranges.dropFirst(Self.rangesAtOnce)
-            if failure == nil, !rest.isEmpty { return discard(rest) }
-            channel.busMaster.stop(leavingActive: channel.busMaster.hasMore)
-            failure == nil ? finish() : fail(IDEError.abort)
         }
+    }
+
+    private func rangesDone(_ step: IDEStep) {
+        ranges = ranges.dropFirst(Self.rangesAtOnce)
+        if !step.hasFailed, !ranges.isEmpty { return discard() }
+        ranges = []
+        channel.busMaster.stop(leavingActive: channel.busMaster.hasMore)
+        step.hasFailed ? fail(IDEError.abort) : finish()
+    }
+
+    // MARK: State
+
+    override func exchange(_ c: StateCoder) {
+        super.exchange(c)
+        c.group("geometry") { geometry.exchange(c) }
+        c.field("currentHeads", &currentHeads, in: 1...16)
+        c.field("currentSectors", &currentSectors, in: 1...255)
+        c.field("multiple", &multiple, in: 0...Self.maximumMultiple)
+        c.field("isWriteCacheOn", &isWriteCacheOn)
+        c.field("isSMARTOn", &isSMARTOn)
+        var code = transfer?.code
+        c.field("transfer", &code)
+        if c.isRestoring { transfer = code.flatMap(ATATransfer.init(code:)) }
+        c.field("nextLBA", &nextLBA, in: 0...totalSectors)
+        c.field("sectorsLeft", &sectorsLeft, in: 0...65536)
+        c.check(UInt64(sectorsLeft) <= totalSectors - nextLBA, "a transfer that goes beyond the disk")
+        c.field("blockSectors", &blockSectors, in: 0...buffer.count / Self.sectorBytes)
+        c.field("awaitsRanges", &awaitsRanges)
+        c.field("rangeBytesLeft", &rangeBytesLeft, in: 0...buffer.count)
+        var bounds = ranges.flatMap { [$0.lowerBound, $0.upperBound] }
+        c.field("ranges", &bounds, count: 0...2 * buffer.count / 8)
+        if c.isRestoring { restoreRanges(c, bounds) }
+        exchangeBuffer(c)
+    }
+
+    private func restoreRanges(_ c: StateCoder, _ bounds: [UInt64]) {
+        var list: [Range<UInt64>] = []
+        for at in stride(from: 0, to: bounds.count - 1, by: 2) where bounds[at] <= bounds[at + 1] {
+            list.append(bounds[at]..<bounds[at + 1])
+        }
+        c.check(
+            list.count * 2 == bounds.count && list.allSatisfy { $0.upperBound <= totalSectors },
+            "a range to discard beyond the disk")
+        ranges = list[...]
     }
 
     // MARK: Addresses

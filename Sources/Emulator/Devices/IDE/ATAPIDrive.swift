@@ -13,7 +13,7 @@ final class ATAPIDrive: IDEDrive {
         static let status: UInt8 = 3
     }
 
-    enum Phase { case idle, packet, data }
+    enum Phase: UInt8 { case idle = 0, packet, data }
 
     let serial: String
     /// The disc; nil when the drive is empty.
@@ -35,13 +35,15 @@ final class ATAPIDrive: IDEDrive {
     private var nextLBA: UInt64 = 0
     private var sectorsLeft = 0
     private var layout = CDSectorLayout.userData
+    /// What the command in flight fails with.
+    private var failure = SCSISense.none
 
     override var isPresent: Bool { true }
 
-    init(channel: IDEChannel, backend: (any DiskBackend)?, serial: String) {
+    init(channel: IDEChannel, unit: Int, backend: (any DiskBackend)?, serial: String) {
         disc = backend
         self.serial = serial
-        super.init(channel: channel, bufferBytes: Self.bufferBytes)
+        super.init(channel: channel, unit: unit, bufferBytes: Self.bufferBytes)
     }
 
     // MARK: For the machine's owner
@@ -145,10 +147,25 @@ final class ATAPIDrive: IDEDrive {
         let bytes = identifyWords()
         slice(bytes.count).copyBytes(from: bytes)
         setBusy()
-        channel.later(IDETiming.command) { [unowned self] in
+        later(IDETiming.command, .packetIdentify, count: bytes.count)
+    }
+
+    override func perform(_ step: IDEStep) {
+        switch step.action {
+        case .packetIdentify:
             registers.count = Reason.dataIn
-            openWindow(bytes.count, input: true)
+            openWindow(step.count, input: true)
             channel.raiseInterrupt()
+        case .packetSuccess:
+            registers.count = Reason.status
+            phase = .idle
+            finish()
+        case .packetFailure: failNow(failure)
+        case .packetBlock: openBlock()
+        case .packetDMA: dmaStep()
+        case .packetRefillBlock: if refilled(step) { openBlock() }
+        case .packetRefillDMA: if refilled(step) { dmaStep() }
+        default: super.perform(step)
         }
     }
 
@@ -193,16 +210,13 @@ final class ATAPIDrive: IDEDrive {
 
     func succeed() {
         setBusy()
-        channel.later(IDETiming.command) { [unowned self] in
-            registers.count = Reason.status
-            phase = .idle
-            finish()
-        }
+        later(IDETiming.command, .packetSuccess)
     }
 
     func fail(_ sense: SCSISense) {
         setBusy()
-        channel.later(IDETiming.command) { [unowned self] in failNow(sense) }
+        failure = sense
+        later(IDETiming.command, .packetFailure)
     }
 
     private func failNow(_ sense: SCSISense) {
@@ -230,9 +244,9 @@ final class ATAPIDrive: IDEDrive {
     private func sendBlock(after delay: UInt64) {
         setBusy()
         if !staged.isEmpty {
-            channel.later(delay) { [unowned self] in openBlock() }
+            later(delay, .packetBlock)
         } else if sectorsLeft > 0 {
-            refill(after: delay) { [unowned self] in openBlock() }
+            refill(after: delay, .packetRefillBlock)
         } else {
             succeed()
         }
@@ -251,25 +265,30 @@ final class ATAPIDrive: IDEDrive {
         channel.raiseInterrupt()
     }
 
-    private func refill(after delay: UInt64, then: @escaping () -> Void) {
+    private func refill(after delay: UInt64, _ action: IDEStep.Action) {
         guard let disc = loadedDisc else { return fail(.noMedium) }
-        let sectors = min(sectorsLeft, buffer.count / layout.bytes)
-        let target = slice(sectors * layout.bytes)
-        let lba = nextLBA
-        channel.submit(after: delay) { () throws(DiskBackendError) in
-            try layout.read(disc, lba: lba, into: target)
-        } then: { [unowned self] failure in
-            if failure != nil { return failNow(.unrecoveredRead) }
-            nextLBA += UInt64(sectors)
-            sectorsLeft -= sectors
-            staged = 0..<target.count
-            then()
+        let target = slice(min(sectorsLeft, buffer.count / layout.bytes) * layout.bytes)
+        channel.submit(after: delay, step(action, count: target.count)) { () throws(DiskBackendError) in
+            try layout.read(disc, lba: nextLBA, into: target)
         }
     }
 
+    /// - Returns: false when the disc could not be read, and the command has failed.
+    private func refilled(_ step: IDEStep) -> Bool {
+        if step.hasFailed {
+            failNow(.unrecoveredRead)
+            return false
+        }
+        let sectors = min(sectorsLeft, step.count / layout.bytes)
+        nextLBA += UInt64(sectors)
+        sectorsLeft -= sectors
+        staged = 0..<sectors * layout.bytes
+        return true
+    }
+
     override func dmaStarted() {
-        if staged.isEmpty, sectorsLeft > 0 { return refill(after: IDETiming.command) { [unowned self] in dmaStep() } }
-        channel.later(IDETiming.command) { [unowned self] in dmaStep() }
+        if staged.isEmpty, sectorsLeft > 0 { return refill(after: IDETiming.command, .packetRefillDMA) }
+        later(IDETiming.command, .packetDMA)
     }
 
     private func dmaStep() {
@@ -280,10 +299,39 @@ final class ATAPIDrive: IDEDrive {
             phase = .idle
             return dmaTooShort()
         }
-        if sectorsLeft > 0 { return refill(after: IDETiming.command) { [unowned self] in dmaStep() } }
+        if sectorsLeft > 0 { return refill(after: IDETiming.command, .packetRefillDMA) }
         channel.busMaster.stop(leavingActive: channel.busMaster.hasMore)
         registers.count = Reason.status
         phase = .idle
         finish()
+    }
+
+    // MARK: State
+
+    override var heldBytes: Int { max(super.heldBytes, staged.isEmpty ? 0 : staged.upperBound) }
+
+    override func exchange(_ c: StateCoder) {
+        super.exchange(c)
+        c.field("isTrayOpen", &isTrayOpen)
+        c.field("isLocked", &isLocked)
+        c.group("sense") { sense.exchange(c) }
+        var attention: SCSISense = unitAttention ?? SCSISense.none
+        c.field("hasUnitAttention", unitAttention != nil) { unitAttention = $0 ? attention : nil }
+        c.group("unitAttention") { attention.exchange(c) }
+        if c.isRestoring, unitAttention != nil { unitAttention = attention }
+        c.field("mediaEvent", &mediaEvent)
+        c.field("phase", &phase)
+        c.field("usesDMA", &usesDMA)
+        c.field("byteCountLimit", &byteCountLimit, in: 0...0xFFFF)
+        var from = staged.lowerBound, to = staged.upperBound
+        c.field("stagedFrom", &from, in: 0...buffer.count)
+        c.field("stagedTo", &to, in: 0...buffer.count)
+        c.check(from <= to, "an answer that ends before it begins")
+        if from <= to { staged = from..<to }
+        c.field("nextLBA", &nextLBA, in: 0...1 << 40)
+        c.field("sectorsLeft", &sectorsLeft, in: 0...Int(UInt32.max))
+        c.field("layout", &layout)
+        c.group("failure") { failure.exchange(c) }
+        exchangeBuffer(c)
     }
 }

@@ -135,3 +135,16 @@ final class BusMaster {
         blockLeft = 0
     }
 }
+
+extension BusMaster {
+    func exchange(_ c: StateCoder) {
+        c.field("command", &command)
+        c.field("status", &status)
+        c.field("table", &table)
+        c.field("nextDescriptor", &nextDescriptor)
+        c.field("descriptorsRead", &descriptorsRead, in: 0...Self.maximumDescriptors)
+        c.field("isLastDescriptor", &isLastDescriptor)
+        c.field("blockAddress", &blockAddress)
+        c.field("blockLeft", &blockLeft, in: 0...65536)
+    }
+}

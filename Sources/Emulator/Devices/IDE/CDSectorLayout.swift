@@ -9,8 +9,8 @@
 /// | 2068 | 8 | zero |
 /// | 2076 | 172 | P parity |
 /// | 2248 | 104 | Q parity |
-enum CDSectorLayout {
-    case userData
+enum CDSectorLayout: UInt8 {
+    case userData = 0
     case raw
 
     var bytes: Int { self == .userData ? 2048 : 2352 }

@@ -12,6 +12,13 @@ struct DiskGeometry: Equatable {
     var sectorsPerTrack: Int
     var translation: Translation
 
+    mutating func exchange(_ c: StateCoder) {
+        c.field("cylinders", &cylinders, in: 1...16383)
+        c.field("heads", &heads, in: 1...16)
+        c.field("sectorsPerTrack", &sectorsPerTrack, in: 1...63)
+        c.field("translation", &translation)
+    }
+
     var sectors: Int { cylinders * heads * sectorsPerTrack }
 
     /// - Parameters:

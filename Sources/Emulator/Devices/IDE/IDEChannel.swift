@@ -1,8 +1,8 @@
 /// One IDE channel: two drive slots behind eight command ports and one control port, and one interrupt line.
 ///
 /// A guest's write to a register reaches both drives, a read comes from the selected one. A command runs in two halves,
-/// so that host I/O can move to another thread without changing a device: `submit` does the I/O and hands its result
-/// to a closure that runs from the scheduler a few microseconds of guest time later, with BSY set meanwhile.
+/// so that host I/O can move to another thread without changing a device: `submit` does the I/O and keeps as an `IDEStep` what
+/// is to be done with its result, from the scheduler a few microseconds of guest time later, with BSY set meanwhile.
 final class IDEChannel: PortDevice {
     let commandBase: UInt16
     let controlPort: UInt16
@@ -14,7 +14,8 @@ final class IDEChannel: PortDevice {
     private let irq: IRQLine
     private let scheduler: Scheduler
     private var timer: Scheduler.Timer?
-    private var pending: (() -> Void)?
+    /// What the command in flight does next.
+    private(set) var pending: IDEStep?
 
     var selected: IDEDrive { drives[selectedIndex] }
     private var isInterruptEnabled: Bool { control & IDEControl.interruptDisable == 0 }
@@ -34,18 +35,18 @@ final class IDEChannel: PortDevice {
             switch medium {
             case .disk(let backend, let serial):
                 let name = serial ?? IDEMedium.defaultSerial(unit: firstUnit + slot)
-                drives.append(ATADisk(channel: self, backend: backend, serial: name))
+                drives.append(ATADisk(channel: self, unit: slot, backend: backend, serial: name))
             case .cdrom(let backend):
                 let name = IDEMedium.defaultSerial(unit: firstUnit + slot)
-                drives.append(ATAPIDrive(channel: self, backend: backend, serial: name))
+                drives.append(ATAPIDrive(channel: self, unit: slot, backend: backend, serial: name))
             case nil:
-                drives.append(IDEDrive(channel: self))
+                drives.append(IDEDrive(channel: self, unit: slot))
             }
         }
-        timer = scheduler.makeTimer { [unowned self] _ in
-            let work = pending
+        timer = scheduler.makeTimer("ide-\(String(commandBase, radix: 16))") { [unowned self] _ in
+            guard let step = pending else { return }
             pending = nil
-            work?()
+            perform(step)
         }
         busMaster.started = { [unowned self] in drives.forEach { $0.busMasterStarted() } }
         ports.claim(commandBase, count: 8, by: self)
@@ -67,23 +68,33 @@ final class IDEChannel: PortDevice {
 
     // MARK: For drives
 
-    /// Runs `work` after some guest time; a reset forgets it. A host that polls with interrupts off gets it at once:
+    /// Takes a step after some guest time; a reset forgets it. A host that polls with interrupts off gets it at once:
     /// no handler can run too early, and firmware that reads sector by sector waits for nothing.
-    func later(_ nanoseconds: UInt64, _ work: @escaping () -> Void) {
-        guard let timer, isInterruptEnabled || busMaster.isActive else { return work() }
-        pending = work
+    func later(_ nanoseconds: UInt64, _ step: IDEStep) {
+        guard let timer, isInterruptEnabled || busMaster.isActive else { return perform(step) }
+        pending = step
         scheduler.arm(timer, at: scheduler.nowNanoseconds &+ nanoseconds)
     }
 
     /// Host I/O, then its consequences for the guest.
-    func submit(
-        after nanoseconds: UInt64, _ io: () throws(DiskBackendError) -> Void,
-        then complete: @escaping (DiskBackendError?) -> Void
-    ) {
+    func submit(after nanoseconds: UInt64, _ step: IDEStep, _ io: () throws(DiskBackendError) -> Void) {
         scheduler.longWork()
-        var failure: DiskBackendError?
-        do { try io() } catch { failure = error }
-        later(nanoseconds) { [failure] in complete(failure) }
+        var done = step
+        do { try io() } catch {
+            done.hasFailed = true
+            done.count = 0
+        }
+        later(nanoseconds, done)
+    }
+
+    private func perform(_ step: IDEStep) {
+        switch step.action {
+        case .softReset: resetDrives()
+        case .diagnostics:
+            resetDrives()
+            raiseInterrupt()
+        default: drives[step.unit].perform(step)
+        }
     }
 
     func raiseInterrupt() {
@@ -222,7 +233,7 @@ final class IDEChannel: PortDevice {
                 drive.setBusy()
             }
         } else if wasReset, !isReset {
-            later(IDETiming.softReset) { [unowned self] in resetDrives() }
+            later(IDETiming.softReset, IDEStep(.softReset))
         }
     }
 
@@ -250,10 +261,7 @@ final class IDEChannel: PortDevice {
     private func runDiagnostics() {
         guard pending == nil else { return }
         for drive in drives where drive.isPresent { drive.setBusy() }
-        later(IDETiming.softReset) { [unowned self] in
-            resetDrives()
-            raiseInterrupt()
-        }
+        later(IDETiming.softReset, IDEStep(.diagnostics))
     }
 
     private func resetDrives() {
@@ -262,5 +270,20 @@ final class IDEChannel: PortDevice {
             drive.registers.device = 0xA0
             drive.reset(powerOn: false)
         }
+    }
+}
+
+extension IDEChannel {
+    func exchange(_ c: StateCoder) {
+        c.field("control", &control)
+        c.field("selectedIndex", &selectedIndex, in: 0...1)
+        c.field("irq", irq)
+        // First, as drives ask what of their buffers it uses.
+        var step = pending ?? IDEStep(.softReset)
+        c.field("isPending", pending != nil) { pending = $0 ? step : nil }
+        c.group("pending") { step.exchange(c) }
+        if c.isRestoring, pending != nil { pending = step }
+        c.group("busMaster") { busMaster.exchange(c) }
+        for (unit, drive) in drives.enumerated() { c.group("drives\(unit)") { drive.exchange(c) } }
     }
 }

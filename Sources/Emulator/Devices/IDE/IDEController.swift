@@ -6,7 +6,7 @@
 /// | 20 | 4 | BAR 4: 16 I/O ports of the bus master, 8 per channel |
 /// | 40 | 2 | IDETIM primary: bit 15 decode enable, timings |
 /// | 42 | 2 | IDETIM secondary |
-final class IDEController: PCIDevice, PortDevice, ResettableDevice {
+final class IDEController: PCIDevice, PortDevice, BoardDevice {
     private(set) var channels: [IDEChannel] = []
     private let ports: PortBus
 
@@ -74,4 +74,15 @@ enum IDEMedium {
     case cdrom((any DiskBackend)?)
 
     static func defaultSerial(unit: Int) -> String { "QM0000\(unit + 1)" }
+}
+
+extension IDEController {
+    var stateID: String { "ide" }
+
+    func exchange(_ c: StateCoder) {
+        exchangeConfig(c)
+        for (index, channel) in channels.enumerated() { c.group("channels\(index)") { channel.exchange(c) } }
+    }
+
+    func stateRestored() { configRestored() }
 }

@@ -7,6 +7,8 @@ class IDEDrive {
     static let bufferBytes = 128 * 1024
 
     unowned let channel: IDEChannel
+    /// 0 master, 1 slave.
+    let unit: Int
     var registers = TaskFile()
     let buffer: UnsafeMutableRawBufferPointer
     /// The part of `buffer` that the data port still has to move while DRQ is set.
@@ -20,8 +22,9 @@ class IDEDrive {
 
     var isPresent: Bool { false }
 
-    init(channel: IDEChannel, bufferBytes: Int = 0) {
+    init(channel: IDEChannel, unit: Int, bufferBytes: Int = 0) {
         self.channel = channel
+        self.unit = unit
         buffer = .allocate(byteCount: bufferBytes, alignment: 4096)
         buffer.initializeMemory(as: UInt8.self, repeating: 0)
     }
@@ -36,6 +39,14 @@ class IDEDrive {
     func windowDone() {}
     /// The bus master runs and a DMA command waits for it.
     func dmaStarted() {}
+    /// The time of a step that was asked for with `later` is over.
+    func perform(_ step: IDEStep) {
+        switch step.action {
+        case .finish: finish()
+        case .fail: fail(step.error)
+        default: break
+        }
+    }
     /// Fills the registers as after a reset or diagnostics (9.12): the class of device is told by them. For an empty
     /// slot the other drive answers with a disk's signature, and only the status says that nothing is there.
     func setSignature() {
@@ -85,12 +96,27 @@ class IDEDrive {
     /// Busy for a moment, then ends well: commands without data.
     final func finishLater() {
         setBusy()
-        channel.later(IDETiming.command) { [unowned self] in finish() }
+        later(IDETiming.command, .finish)
     }
 
     final func failLater(_ error: UInt8) {
         setBusy()
-        channel.later(IDETiming.command) { [unowned self] in fail(error) }
+        var step = IDEStep(.fail)
+        step.unit = unit
+        step.error = error
+        channel.later(IDETiming.command, step)
+    }
+
+    /// Takes a step of this drive after some guest time.
+    final func later(_ nanoseconds: UInt64, _ action: IDEStep.Action, count: Int = 0) {
+        channel.later(nanoseconds, step(action, count: count))
+    }
+
+    final func step(_ action: IDEStep.Action, count: Int = 0) -> IDEStep {
+        var step = IDEStep(action)
+        step.unit = unit
+        step.count = count
+        return step
     }
 
     final func setBusy() { registers.status = IDEStatus.busy | IDEStatus.ready | IDEStatus.seekComplete }
@@ -122,6 +148,32 @@ class IDEDrive {
         if powerOn { transferMode = IDETransferMode() }
         resetState(powerOn: powerOn)
         setSignature()
+    }
+
+    // MARK: State
+
+    /// Bytes at the start of the buffer that are still needed.
+    var heldBytes: Int {
+        if windowEnd > windowStart { return windowIsInput ? windowEnd : windowStart }
+        guard let step = channel.pending, step.unit == unit else { return 0 }
+        return step.count
+    }
+
+    func exchange(_ c: StateCoder) {
+        c.group("registers") { registers.exchange(c) }
+        c.field("windowStart", &windowStart, in: 0...buffer.count)
+        c.field("windowEnd", &windowEnd, in: 0...buffer.count)
+        c.check(windowStart <= windowEnd, "a data window that ends before it begins")
+        c.field("windowIsInput", &windowIsInput)
+        c.field("waitsForDMA", &waitsForDMA)
+        c.group("transferMode") { transferMode.exchange(c) }
+    }
+
+    /// The part of the buffer that is in use; last, as the other fields tell how much that is.
+    final func exchangeBuffer(_ c: StateCoder) {
+        var held = c.isRestoring ? [] : Array(buffer[0..<min(heldBytes, buffer.count)])
+        c.field("buffer", &held, count: 0...buffer.count)
+        if c.isRestoring { buffer.copyBytes(from: held) }
     }
 
     // MARK: Data port

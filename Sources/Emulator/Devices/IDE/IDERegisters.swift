@@ -29,6 +29,22 @@ struct TaskFile {
     var status: UInt8 = 0
     var error: UInt8 = 0
 
+    mutating func exchange(_ c: StateCoder) {
+        c.field("feature", &feature)
+        c.field("count", &count)
+        c.field("lbaLow", &lbaLow)
+        c.field("lbaMid", &lbaMid)
+        c.field("lbaHigh", &lbaHigh)
+        c.field("hobFeature", &hobFeature)
+        c.field("hobCount", &hobCount)
+        c.field("hobLow", &hobLow)
+        c.field("hobMid", &hobMid)
+        c.field("hobHigh", &hobHigh)
+        c.field("device", &device)
+        c.field("status", &status)
+        c.field("error", &error)
+    }
+
     /// 28-bit address in the registers.
     var lba28: UInt64 {
         UInt64(device & 0x0F) << 24 | UInt64(lbaHigh) << 16 | UInt64(lbaMid) << 8 | UInt64(lbaLow)

@@ -13,6 +13,12 @@ struct IDETransferMode {
     private(set) var multiWord: UInt16 = 0x0007
     private(set) var ultra: UInt16 = 0x203F
 
+    mutating func exchange(_ c: StateCoder) {
+        c.field("singleWord", &singleWord)
+        c.field("multiWord", &multiWord)
+        c.field("ultra", &ultra)
+    }
+
     /// - Returns: false for a mode that does not exist.
     mutating func select(_ code: UInt8) -> Bool {
         let mode = UInt16(code & 7)

@@ -1,8 +1,14 @@
 /// Sense data (SPC-3, 4.5): why a packet command failed.
 struct SCSISense: Equatable {
-    let key: UInt8
-    let code: UInt8
-    let qualifier: UInt8
+    private(set) var key: UInt8
+    private(set) var code: UInt8
+    private(set) var qualifier: UInt8
+
+    mutating func exchange(_ c: StateCoder) {
+        c.field("key", &key)
+        c.field("code", &code)
+        c.field("qualifier", &qualifier)
+    }
 
     static let none = SCSISense(key: 0, code: 0, qualifier: 0)
     static let noMedium = SCSISense(key: 0x02, code: 0x3A, qualifier: 0x01)

@@ -40,6 +40,21 @@ struct VBEDispi {
     /// Offset of the first pixel shown.
     var startByte: Int { yOffset * lineBytes + (isPlanar ? xOffset / 8 * 4 : xOffset * bytesPerPixel) }
 
+    mutating func exchange(_ c: StateCoder) {
+        c.field("index", &index)
+        c.field("identity", &identity)
+        let word = 0...0xFFFF
+        c.field("width", &width, in: word)
+        c.field("height", &height, in: word)
+        c.field("bitsPerPixel", &bitsPerPixel, in: word)
+        c.field("enable", &enable)
+        c.field("bank", &bank, in: 0...(memoryBytes >> 16) - 1)
+        c.field("virtualWidth", &virtualWidth, in: word)
+        c.field("xOffset", &xOffset, in: word)
+        c.field("yOffset", &yOffset, in: word)
+        if c.isRestoring { fit() }
+    }
+
     func read(_ register: UInt16) -> UInt16 {
         let asksCapabilities = enable & 2 != 0
         switch register {

@@ -7,16 +7,17 @@ import Glibc
 /// | 0 | 16 MiB | frame buffer |
 /// | 2 | 4 KiB | 000 EDID, 400–41F ports 3C0–3DF, 500–515 dispi registers, 600–607 extension (size, byte order) |
 /// | 6 | ROM | VGA BIOS |
-final class VGADevice: PCIDevice, PortDevice, MMIODevice, ResettableDevice {
+final class VGADevice: PCIDevice, PortDevice, MMIODevice, BoardDevice {
     static let memoryBytes = 16 * 1024 * 1024
 
     let scheduler: Scheduler
     private(set) var registers = VGARegisters()
     private(set) var vbe = VBEDispi(memoryBytes: memoryBytes)
-    private let video: GuestRAM
+    /// Saved and restored as memory, not with the registers.
+    let video: GuestRAM
     private let window: VGAMemory
     private let memory: PhysicalMap
-    private let rom: UnsafeMutableRawBufferPointer
+    let rom: UnsafeMutableRawBufferPointer
     private let edid: [UInt8]
     /// Character sets of the VGA BIOS.
     private(set) lazy var fonts = VGAFont.all(in: Array(rom))
@@ -205,5 +206,21 @@ extension VGARegisters {
             graphics[5] = graphics[5] & ~0x60 | 0x40
         }
         sequencer[2] |= 0x0F
+    }
+}
+
+extension VGADevice {
+    var stateID: String { "vga" }
+
+    func exchange(_ c: StateCoder) {
+        exchangeConfig(c)
+        c.group("registers") { registers.exchange(c) }
+        c.group("vbe") { vbe.exchange(c) }
+        c.group("window") { window.exchange(c) }
+    }
+
+    func stateRestored() {
+        configRestored()
+        updateWindow()
     }
 }

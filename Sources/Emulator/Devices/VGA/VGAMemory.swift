@@ -44,6 +44,9 @@ final class VGAMemory: MMIODevice {
 
     func reset() { latch = 0 }
 
+    /// The rest follows from the registers.
+    func exchange(_ c: StateCoder) { c.field("latch", &latch) }
+
     /// Takes over what the registers say now.
     func update(sequencer: [UInt8], graphics: [UInt8], miscellaneous: UInt8, bank: Int) {
         let windows: [(start: Int, length: Int)] = [

@@ -41,6 +41,21 @@ struct VGARegisters {
     private static let attributeMasks: [UInt8] =
         Array(repeating: 0x3F, count: 16) + [0xEF, 0xFF, 0x3F, 0x0F, 0x0F] + Array(repeating: 0, count: 11)
 
+    mutating func exchange(_ c: StateCoder) {
+        c.field("miscellaneous", &miscellaneous)
+        c.field("featureControl", &featureControl)
+        c.field("sequencerIndex", &sequencerIndex, in: 0...7)
+        c.field("sequencer", &sequencer)
+        c.field("graphicsIndex", &graphicsIndex, in: 0...15)
+        c.field("graphics", &graphics)
+        c.field("attributeIndex", &attributeIndex)
+        c.field("attribute", &attribute)
+        c.field("attributeExpectsData", &attributeExpectsData)
+        c.field("crtcIndex", &crtcIndex)
+        c.field("crtc", &crtc)
+        c.group("dac") { dac.exchange(c) }
+    }
+
     var isColour: Bool { miscellaneous & 1 != 0 }
 
     /// Registers behind every port but the two input statuses.
@@ -141,6 +156,17 @@ struct VGADAC {
     private var latch: [UInt8] = [0, 0, 0]
     /// 3: reading, 0: writing.
     private(set) var state: UInt8 = 0
+
+    mutating func exchange(_ c: StateCoder) {
+        c.field("pixelMask", &pixelMask)
+        c.field("has8Bits", &has8Bits)
+        c.field("components", &components)
+        c.field("readIndex", &readIndex)
+        c.field("writeIndex", &writeIndex)
+        c.field("phase", &phase, in: 0...2)
+        c.field("latch", &latch)
+        c.field("state", &state)
+    }
 
     mutating func startReading(_ index: UInt8) {
         readIndex = index

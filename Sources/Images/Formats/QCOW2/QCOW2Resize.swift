@@ -54,7 +54,7 @@ extension QCOW2Image: BackingChangeable {
         if preallocation != .off { try preallocate(from: oldSize, to: target, mode: preallocation) }
     }
 
-    private func growL1(for size: UInt64) throws(ImageError) {
+    func growL1(for size: UInt64) throws(ImageError) {
         let needed = layout.l1Entries(forSize: size)
         guard needed > UInt64(l1.count) else { return }
         guard needed * 8 <= QCOW2Layout.maximumL1Bytes else {
@@ -105,7 +105,7 @@ extension QCOW2Image: BackingChangeable {
     }
 
     /// Clears every mapping of whole clusters in the range: afterwards the backing file shows through.
-    private func unmapAll(from first: UInt64, to end: UInt64) throws(ImageError) {
+    func unmapAll(from first: UInt64, to end: UInt64) throws(ImageError) {
         var position = first
         while position < end {
             let l1Index = layout.l1Index(position)

@@ -5,7 +5,13 @@ import Glibc
 /// A snapshot is a copy of the L1 table; everything that it reaches counts one reference more. All that changes with it
 /// changes at one instant (`switchTables`).
 extension QCOW2Image {
-    public func createSnapshot(named name: String) throws(ImageError) {
+    public func createSnapshot(named name: String) throws(ImageError) { try createSnapshot(named: name, state: nil) }
+
+    public func createSnapshot(named name: String, vmState: VMStateInfo) throws(ImageError) {
+        try createSnapshot(named: name, state: vmState)
+    }
+
+    private func createSnapshot(named name: String, state: VMStateInfo?) throws(ImageError) {
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
@@ -22,17 +28,23 @@ extension QCOW2Image {
                 format: "qcow2", path: path)
         }
         try settle()
-        try checkRoomForReferences(l1)
-        let offset = try writeTable(l1.map { $0 & ~QCOW2Layout.copied })
+        // What lies behind the disk goes to the snapshot alone, and stays away from one without a VM.
+        let disk = diskEntries(l1, diskSize: header.size)
+        let kept = state == nil ? disk : l1
+        try checkRoomForReferences(disk)
+        let offset = try writeTable(kept.map { $0 & ~QCOW2Layout.copied })
         var now = timespec()
         clock_gettime(CLOCK_REALTIME, &now)
         let identifier = (snapshots.compactMap { UInt64($0.info.id) }.max() ?? 0) + 1
         let info = SnapshotInfo(
-            id: String(identifier), name: name, vmStateSize: 0, dateSeconds: UInt32(truncatingIfNeeded: now.tv_sec),
-            dateNanoseconds: UInt32(now.tv_nsec), vmClockNanoseconds: 0, icount: 0, diskSize: header.size)
-        let fresh = QCOW2Snapshot(l1Offset: offset, l1Size: UInt32(l1.count), info: info)
+            id: String(identifier), name: name, vmStateSize: state?.byteCount ?? 0,
+            dateSeconds: UInt32(truncatingIfNeeded: now.tv_sec), dateNanoseconds: UInt32(now.tv_nsec),
+            vmClockNanoseconds: state?.clockNanoseconds ?? 0, icount: 0, diskSize: header.size)
+        let fresh = QCOW2Snapshot(l1Offset: offset, l1Size: UInt32(kept.count), info: info)
+        let forgotten = state == nil ? Array(l1[disk.count...]) : []
         try switchTables(
-            to: NextTables(snapshots: snapshots + [fresh], active: l1, size: header.size, raised: l1))
+            to: NextTables(
+                snapshots: snapshots + [fresh], active: disk, size: header.size, raised: disk, lowered: forgotten))
     }
 
     public func deleteSnapshot(_ selector: String) throws(ImageError) {
@@ -72,10 +84,12 @@ extension QCOW2Image {
         guard layout.l1Entries(forSize: snapshot.info.diskSize) <= UInt64(table.count) else {
             throw corrupt("Snapshot L1 table is too small for \(snapshot.info.diskSize) bytes", snapshot.l1Offset)
         }
-        try checkRoomForReferences(table)
+        // A VM's state stays where it is.
+        let disk = diskEntries(table, diskSize: snapshot.info.diskSize)
+        try checkRoomForReferences(disk)
         try switchTables(
             to: NextTables(
-                snapshots: snapshots, active: table, size: snapshot.info.diskSize, raised: table, lowered: l1))
+                snapshots: snapshots, active: disk, size: snapshot.info.diskSize, raised: disk, lowered: l1))
     }
 
     // MARK: Parts that resizing uses too

@@ -119,7 +119,7 @@ extension QCOW2Image {
     }
 
     /// Points `count` clusters from disk offset `offset` on to adjoining host clusters, all of them data.
-    private func link(host: UInt64, count: Int, at offset: UInt64) throws(ImageError) {
+    func link(host: UInt64, count: Int, at offset: UInt64) throws(ImageError) {
         let slot = try writableL2(layout.l1Index(offset))
         let first = layout.l2Index(offset)
         for step in 0..<count {

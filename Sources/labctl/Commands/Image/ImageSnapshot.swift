@@ -38,7 +38,9 @@ struct ImageSnapshot: ParsableCommand {
         if actions == 0 {
             let snapshots = device.summary.snapshots
             if list > 0, !snapshots.isEmpty {
-                print("Snapshot list:\n" + SnapshotTable.text(snapshots), terminator: "")
+                print(
+                    "Snapshot list:\n" + SnapshotTable.text(snapshots, printable: { ImageOutput.printable($0) }),
+                    terminator: "")
             }
             return
         }

@@ -117,6 +117,11 @@ enum QEMUOptions {
             names: ["snapshot"], help: "writes to disks go to overlays that are gone at the end",
             action: .flag { $0.isSnapshot = true }),
         QEMUOption(
+            names: ["loadvm"], help: "begins as the VM was when 'savevm NAME' kept it",
+            action: .value("NAME") { request, value in
+                request.vm.loadSnapshot = value
+            }),
+        QEMUOption(
             names: ["boot"], help: "order of a floppy, c disk, d CD-ROM, n network",
             action: .value("LETTERS") { request, value throws(QEMUOptionError) in
                 request.vm.boot = try QEMUValues.bootOrder(value)
@@ -238,7 +243,6 @@ enum QEMUOptions {
         QEMUOption(names: ["spice"], help: "", action: .refused(takesValue: true, noDisplay)),
         QEMUOption(names: ["cpu"], help: "", action: .refused(takesValue: true, "there is one processor model")),
         QEMUOption(names: ["enable-kvm"], help: "", action: .refused(takesValue: false, "labctl does without KVM")),
-        QEMUOption(names: ["loadvm"], help: "", action: .refused(takesValue: true, "there are no VM snapshots yet")),
         QEMUOption(names: ["s", "S"], help: "", action: .refused(takesValue: false, noDebugger)),
         QEMUOption(names: ["gdb"], help: "", action: .refused(takesValue: true, noDebugger)),
         QEMUOption(
