@@ -82,10 +82,12 @@ public struct Image: Sendable, Equatable {
     }
 }
 
-/// The four ways to come by an image: it is there, or it is made.
+/// The ways to come by an image: it is there, it is downloaded, or it is made.
 public enum ImageSource: Sendable, Equatable {
     /// `path`: a file that exists.
     case file(FileSource)
+    /// `url`: a file that is downloaded once.
+    case download(DownloadSource)
     /// `create`: an empty image.
     case create(CreateRecipe)
     /// `convert`: another image, in another format.
@@ -104,6 +106,21 @@ public struct FileSource: Sendable, Equatable {
 
     public init(path: LabPath, format: DiskFormat? = nil, sha256: String? = nil) {
         self.path = path
+        self.format = format
+        self.sha256 = sha256
+    }
+}
+
+/// `url`, `format`, `sha256`.
+public struct DownloadSource: Sendable, Equatable {
+    public var address: ImageAddress
+    /// Of what is in the file once it is unpacked.
+    public var format: DiskFormat
+    /// Digest of the file as it is downloaded, 64 lower-case hex digits.
+    public var sha256: String
+
+    public init(address: ImageAddress, format: DiskFormat, sha256: String) {
+        self.address = address
         self.format = format
         self.sha256 = sha256
     }
@@ -152,10 +169,14 @@ public struct BuildRecipe: Sendable, Equatable {
     public var cdrom: ImageReference?
     public var boot: [BootDevice]
     public var memory: ByteSize
-    /// What is done on the serial console, in order. The build is done when the guest powers off.
-    public var steps: [BuildStep]
+    /// `kernel`, with `initrd` and `append`: boots Linux without a boot loader.
+    public var kernel: KernelBoot?
+    /// What is done with the VM, in order. The build is done when the guest powers off.
+    public var steps: [LabStep]
     /// For the whole build.
     public var timeout: LabDuration
+    /// Whether the clusters of the result are compressed.
+    public var compress: Bool
     public var spans: SectionSpans
 
     public init(start: Start = .emptyDisk(ByteSize(bytes: 0))) {
@@ -163,18 +184,12 @@ public struct BuildRecipe: Sendable, Equatable {
         self.cdrom = nil
         self.boot = BootDevice.defaultOrder
         self.memory = .mebibytes(512)
+        self.kernel = nil
         self.steps = []
         self.timeout = .minutes(30)
+        self.compress = false
         self.spans = SectionSpans()
     }
-}
-
-/// One step of a build.
-public enum BuildStep: Sendable, Equatable {
-    /// `wait`: until the console has said this text.
-    case wait(String)
-    /// `send`: type this text on the console (`\n` is Enter).
-    case send(String)
 }
 
 /// An entry of `networks`: a lab-private Ethernet segment.
@@ -210,6 +225,8 @@ public struct VM: Sendable, Equatable {
     public var boot: [BootDevice]
     /// `kernel`, with `initrd` and `append`: boots Linux without firmware disks.
     public var kernel: KernelBoot?
+    /// `cloud_init`, `files`, `ssh_keys`: what cloud-init finds; nil: nothing.
+    public var seed: CloudSeed?
     /// What says that the VM is ready; nil: it is ready when it runs.
     public var ready: Readiness?
     /// Names of VMs or groups that must be ready first; a group means all of its VMs.
@@ -238,6 +255,7 @@ public struct VM: Sendable, Equatable {
         self.floppy = nil
         self.boot = BootDevice.defaultOrder
         self.kernel = nil
+        self.seed = nil
         self.ready = nil
         self.dependsOn = []
         self.networks = []

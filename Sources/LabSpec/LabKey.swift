@@ -109,6 +109,19 @@ struct SectionTable<Section: Sendable>: Sendable {
                         .missingCompanion, "'\(key)' in \(scope.place) has no meaning without '\(needed)'",
                         at: spans.key(key))
                 }
+            case .requiresAny(let key, let needed):
+                if entries[key] != nil, needed.allSatisfy({ entries[$0] == nil && !slips.contains($0) }) {
+                    scope.report(
+                        .missingCompanion,
+                        "'\(key)' in \(scope.place) has no meaning without "
+                            + needed.map { "'\($0)'" }.joined(separator: " or "), at: spans.key(key))
+                }
+            case .needs(let key, let companion, let help):
+                if entries[key] != nil, entries[companion] == nil, !slips.contains(companion) {
+                    scope.report(
+                        .missingCompanion, "'\(key)' in \(scope.place) needs '\(companion)' beside it",
+                        at: spans.key(key), help: help)
+                }
             }
         }
     }

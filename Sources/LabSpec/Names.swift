@@ -49,7 +49,7 @@ enum Paths {
         if written.contains("://") {
             scope.report(
                 .wrongType, "'\(scope.key)' in \(scope.place) is a path, not an address of the network", at: span,
-                help: "download the file first, and give its path")
+                help: adviceForAddress(scope.key))
             return nil
         }
         if written == "~" || written.hasPrefix("~/") {
@@ -77,6 +77,16 @@ enum Paths {
             }
         }
         return LabPath(written: written, absolute: absolute(written, in: scope.folder))
+    }
+
+    /// What to do with an address where a path stands.
+    private static func adviceForAddress(_ key: String) -> String {
+        switch key {
+        case "path": "write `url` in place of `path`, and `sha256` beside it"
+        case "base", "image", "from", "cdrom", "fda":
+            "declare it under `images` with `url` and `sha256`, and refer to it by its name"
+        default: "download the file first, and give its path"
+        }
     }
 
     /// `path` seen from `folder`, without `.` and double slashes. `..` stays: a folder before it may be a link.

@@ -21,6 +21,8 @@ public indirect enum ValueShape: Sendable {
     case section(SectionShape)
     /// A mapping from names to sections.
     case named(SectionShape, minimumCount: Int)
+    /// A mapping with any keys, which others than labctl read.
+    case mapping
     /// A mapping with exactly one key, of these.
     case oneOf(SectionShape)
     /// Any of these.
@@ -42,6 +44,7 @@ public indirect enum ValueShape: Sendable {
         case .list(let item, _): "a list, each item " + item.description
         case .section(let section), .oneOf(let section):
             "a mapping with " + section.keys.prefix(3).map { "'\($0.name)'" }.joined(separator: ", ")
+        case .mapping: "a mapping"
         case .anyOf(let shapes): shapes.map(\.description).joined(separator: ", or ")
         case .named(let section, _): "a mapping from names to \(section.plural)"
         }
@@ -85,4 +88,8 @@ public enum SectionRule: Sendable {
     case exclusive(String, String, because: String, help: String)
     /// `key` has no meaning without `needed`.
     case requires(key: String, needed: String)
+    /// `key` has no meaning without one of these.
+    case requiresAny(key: String, of: [String])
+    /// `key` is not whole without `companion`.
+    case needs(key: String, companion: String, help: String)
 }

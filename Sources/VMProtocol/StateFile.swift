@@ -60,6 +60,14 @@ public final class FileLock: Sendable {
         return FileLock(inherited: descriptor)
     }
 
+    /// Whether the locked file is the one that has this name.
+    public func holds(_ path: String) -> Bool {
+        var mine = stat()
+        var named = stat()
+        return fstat(descriptor.raw, &mine) == 0 && stat(path, &named) == 0 && mine.st_ino == named.st_ino
+            && mine.st_dev == named.st_dev
+    }
+
     /// Whether some process holds the lock. Takes it shared for a moment and never makes the file.
     public static func isHeld(_ path: String) -> Bool {
         let raw = open(path, O_RDONLY | O_CLOEXEC)

@@ -97,6 +97,8 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var cdrom: String?
     /// Format of the disc image; nil: raw for `.iso`, else probed.
     public var cdromFormat: String?
+    /// Digest of what is on the disc, where the orchestrator made it; so that another content is another definition.
+    public var cdromContent: String?
     /// A floppy image in drive A.
     public var floppy: String?
     /// QEMU's boot letters: a floppy, c disk, d CD-ROM, n network; the order is the boot order.

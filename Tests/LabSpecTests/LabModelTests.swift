@@ -26,7 +26,7 @@ import Testing
 
         guard case .build(let patched)? = lab.image(named: "patched")?.source else { return #expect(Bool(false)) }
         #expect(patched.start == .image(.named("debian")))
-        #expect(patched.steps.first == .wait("login: ") && patched.steps[1] == .send("root\n"))
+        #expect(patched.steps.first == LabStep(.wait("login: ")) && patched.steps[1] == LabStep(.send("root\n")))
         #expect(patched.timeout == .minutes(20) && patched.memory == .mebibytes(512))
 
         guard case .build(let installed)? = lab.image(named: "installed")?.source else { return #expect(Bool(false)) }

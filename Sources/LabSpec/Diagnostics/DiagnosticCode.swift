@@ -41,6 +41,8 @@ public enum DiagnosticCode: String, Sendable, Hashable, CaseIterable {
     case badRegex = "L033"
     case unsupported = "L034"
     case unusableImage = "L035"
+    case badAddress = "L036"
+    case badKeys = "L037"
 
     /// Not about a place in the text: nothing of it is shown.
     var isAboutWholeFile: Bool { self == .unreadableFile || self == .unusedVariable }
@@ -82,6 +84,8 @@ public enum DiagnosticCode: String, Sendable, Hashable, CaseIterable {
         case .badRegex: "not a regular expression"
         case .unsupported: "something that this version cannot run"
         case .unusableImage: "an image file with another digest or format, or that names files it must not"
+        case .badAddress: "an address that nothing can be downloaded from"
+        case .badKeys: "keys that no keyboard has"
         }
     }
 }

@@ -52,7 +52,7 @@ public enum LabGuide {
         case .size(let range): "size, \(range.lowerBound) to \(range.upperBound)"
         case .duration(let range): "duration, \(range.lowerBound) to \(range.upperBound)"
         case .integer(let range): "number, \(range.lowerBound) to \(range.upperBound)"
-        case .section, .oneOf: "mapping"
+        case .section, .oneOf, .mapping: "mapping"
         case .anyOf(let shapes): shapes.map { takes($0) }.joined(separator: ", or ")
         case .named: "mapping by name"
         case .list(let item, _): "list of " + (inner(item) == nil ? takes(item) + "s" : "mappings")
@@ -70,7 +70,9 @@ public enum LabGuide {
         return switch rule {
         case .exactlyOne(let names): "Exactly one of \(list(names))."
         case .exclusive(let first, let second, let reason, _): "Not both \(list([first, second])): they \(reason)."
-        case .requires(let key, let needed): "`\(key)` needs `\(needed)`."
+        case .requires(let key, let needed), .needs(let key, let needed, _): "`\(key)` needs `\(needed)`."
+        case .requiresAny(let key, let names):
+            "`\(key)` needs one of \(list(names))."
         }
     }
 }

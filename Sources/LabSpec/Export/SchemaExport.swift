@@ -67,7 +67,10 @@ public enum LabSchema {
             case .exactlyOne(let names): result.append(("oneOf", .array(names.map { required([$0]) })))
             case .exclusive(let first, let second, _, _):
                 result.append(("not", .object([("allOf", .array([present(first), present(second)]))])))
-            case .requires(let key, let needed): dependencies.append((key, .array([.string(needed)])))
+            case .requires(let key, let needed), .needs(let key, let needed, _):
+                dependencies.append((key, .array([.string(needed)])))
+            case .requiresAny(let key, let names):
+                dependencies.append((key, .object([("anyOf", .array(names.map { required([$0]) }))])))
             }
         }
         if !dependencies.isEmpty { result.append(("dependencies", .object(dependencies))) }
@@ -114,6 +117,7 @@ public enum LabSchema {
             var pairs: [(String, JSONText)] = [("type", .string("array")), ("items", value(item, &definitions))]
             if isUnique { pairs.append(("uniqueItems", .boolean(true))) }
             return .object(pairs)
+        case .mapping: return .object([("type", .string("object"))])
         case .section(let section), .oneOf(let section): return reference(section, &definitions)
         case .anyOf(let shapes): return .object([("anyOf", .array(shapes.map { value($0, &definitions) }))])
         case .named(let section, let minimum):

@@ -4,17 +4,25 @@ public struct StarterLab: Sendable {
     private let image: String?
     private let imageFormat: String?
     private let cdrom: String?
+    private let url: String?
+    private let sha256: String?
 
     /// - Parameters:
     ///   - name: the lab's name.
     ///   - image: path of a disk image; without one the lab has an empty disk.
     ///   - imageFormat: its format, where the lab file has to say it.
     ///   - cdrom: path of an ISO.
-    public init(name: String, image: String? = nil, imageFormat: String? = nil, cdrom: String? = nil) {
+    ///   - url: address of a disk image, with its digest.
+    public init(
+        name: String, image: String? = nil, imageFormat: String? = nil, cdrom: String? = nil, url: String? = nil,
+        sha256: String? = nil
+    ) {
         self.name = name
         self.image = image
         self.imageFormat = imageFormat
         self.cdrom = cdrom
+        self.url = url
+        self.sha256 = sha256
     }
 
     /// The text of the file.
@@ -33,6 +41,9 @@ public struct StarterLab: Sendable {
           #   path: images/debian-12.qcow2    # relative to this file
           #   format: qcow2                   # needed for raw images, otherwise found out
           #   sha256: ...                     # refuses a file that differs
+          # cloud:
+          #   url: https://example.org/debian-12.qcow2
+          #   sha256: ...                     # sha256sum of what is downloaded; .xz, .gz and .zst are unpacked
           # converted:
           #   convert: { from: server.vmdk, format: qcow2, compress: true }
           # installed:
@@ -42,7 +53,8 @@ public struct StarterLab: Sendable {
           #       - wait: "login: "
           #       - send: "root\\n"
           #       - wait: "# "
-          #       - send: "apt-get -y install gcc && poweroff\\n"
+          #       - run: apt-get -y install gcc
+          #       - run: poweroff
           #     timeout: 20m
 
         vms:
@@ -62,6 +74,11 @@ public struct StarterLab: Sendable {
     }
 
     private var imageEntry: String {
+        if let url {
+            let isRaw = ImageAddress(url).format == nil
+            return "  disk:\n    url: \(StarterLab.quoted(url))\n    sha256: \(sha256 ?? "")"
+                + (isRaw ? "\n    format: raw                       # or what it is" : "")
+        }
         guard let image else {
             return """
                   disk:
@@ -78,6 +95,9 @@ public struct StarterLab: Sendable {
         guard let cdrom else { return "    # cdrom: debian-12-netinst.iso      # read-only" }
         return "    cdrom: \(StarterLab.quoted(cdrom.contains("/") || cdrom.contains(".") ? cdrom : "./" + cdrom))"
     }
+
+    /// A lab's name as the file has it.
+    static func quotedName(_ name: String) -> String { quoted(name) }
 
     /// Text that YAML reads back as this text: plain where that is plain to see, else in double quotes.
     private static func quoted(_ text: String) -> String {

@@ -4,6 +4,7 @@
 struct ImageDraft: Sendable {
     var name: String
     var path: LabPath?
+    var url: String?
     var format: DiskFormat?
     var sha256: String?
     var create: CreateRecipe?
@@ -16,6 +17,9 @@ struct ImageDraft: Sendable {
         let source: ImageSource
         if let path {
             source = .file(FileSource(path: path, format: format, sha256: sha256))
+        } else if let url {
+            guard let format, let sha256 else { return nil }
+            source = .download(DownloadSource(address: ImageAddress(url), format: format, sha256: sha256))
         } else if let create {
             source = .create(create)
         } else if let convert {
@@ -30,6 +34,7 @@ struct ImageDraft: Sendable {
 
     /// Fills in what the file's name says, and reports what it hides.
     mutating func finish(_ scope: DecodingScope) {
+        if let url { finish(ImageAddress(url), scope) }
         guard let path, spans.entries["format"] == nil else { return }
         let ending = path.written.lowercased().split(separator: ".").last.map(String.init) ?? ""
         switch ending {
@@ -49,28 +54,50 @@ struct ImageDraft: Sendable {
         }
     }
 
+    /// What is downloaded is never probed: its format is written, or its name says it.
+    private mutating func finish(_ address: ImageAddress, _ scope: DecodingScope) {
+        guard spans.entries["format"] == nil else { return }
+        format = address.format
+        guard format == nil else { return }
+        scope.report(
+            .rawFormat, "the name '\(address.fileName.clippedForMessage)' in \(scope.place) does not say its format",
+            at: spans.value("url"), help: "add `format`, such as `format: qcow2` or `format: raw`")
+    }
+
     /// Words of other programs for formats.
     static let formatSlips = ["vhd": "vpc", "img": "raw", "iso": "raw", "qcow3": "qcow2", "bin": "raw"]
 
     static let table = SectionTable<ImageDraft>(
         id: "image", noun: "image", plural: "images",
-        "A golden image: never written by a VM. It is there (`path`) or it is made (`create`, `convert`, `build`).",
+        "A golden image: never written by a VM. It is there (`path`), it is downloaded (`url`), or it is made (`create`, "
+            + "`convert`, `build`).",
         spans: \.spans,
         rules: [
-            .exactlyOne(["path", "create", "convert", "build"]),
-            .requires(key: "format", needed: "path"), .requires(key: "sha256", needed: "path"),
+            .exactlyOne(["path", "url", "create", "convert", "build"]),
+            .requiresAny(key: "format", of: ["path", "url"]), .requiresAny(key: "sha256", of: ["path", "url"]),
+            .needs(
+                key: "url", companion: "sha256",
+                help: "`sha256sum` of the file, or a line of the SHA256SUMS that its publisher signs"),
         ],
         keys: [
             LabKey(
                 "path", .path, \.path, "The image file, relative to the lab file's folder.",
                 synonyms: ["file", "source", "image"]),
             LabKey(
+                "url", .url, \.url,
+                "An address (`https`, `http`, `file`) that the image is downloaded from, once for all labs; `.xz`, `.gz` and "
+                    + "`.zst` are unpacked.",
+                synonyms: ["uri", "href", "download", "box_url"]),
+            LabKey(
                 "format", .choice(DiskFormat.allCases, slips: formatSlips), \.format,
                 "The format of `path`. Needed for raw images (`.iso` files are raw without saying so); others are "
-                    + "probed and pinned without it.",
+                    + "probed and pinned without it. Of `url`, it is the format of what is unpacked, and needed where "
+                    + "the name does not say it.",
                 synonyms: ["type", "fmt"]),
             LabKey(
-                "sha256", .sha256, \.sha256, "The SHA-256 digest of `path`; a file that differs is refused.",
+                "sha256", .sha256, \.sha256,
+                "The SHA-256 digest of the file at `path`, or of what `url` gives before it is unpacked; a file that differs "
+                    + "is refused.",
                 synonyms: ["checksum", "digest", "hash", "sha256sum"]),
             LabKey("create", create, \.create, "An empty image.", synonyms: ["new", "empty"]),
             LabKey("convert", convert, \.convert, "Another image, in another format.", synonyms: ["copy"]),
@@ -161,6 +188,9 @@ struct BuildDraft: Sendable {
     var from: ImageReference?
     var disk: ByteSize?
     var recipe = BuildRecipe()
+    var kernel: LabPath?
+    var initrd: LabPath?
+    var append: String?
     var spans = SectionSpans()
 
     func finish(_ scope: DecodingScope) -> BuildRecipe? {
@@ -169,7 +199,7 @@ struct BuildDraft: Sendable {
             recipe.start = .image(from)
         } else if let disk {
             recipe.start = .emptyDisk(disk)
-            if recipe.cdrom == nil, spans.entries["cdrom"] == nil {
+            if recipe.cdrom == nil, ["cdrom", "kernel"].allSatisfy({ spans.entries[$0] == nil }) {
                 scope.report(
                     .missingCompanion, "\(scope.place) starts from an empty disk and has nothing to boot from",
                     at: spans.key("disk"), help: "add `cdrom` with an installer's ISO")
@@ -179,6 +209,7 @@ struct BuildDraft: Sendable {
         } else {
             return nil
         }
+        if let kernel { recipe.kernel = KernelBoot(kernel: kernel, initrd: initrd, append: append ?? "") }
         recipe.spans = spans
         return recipe
     }
@@ -186,7 +217,11 @@ struct BuildDraft: Sendable {
     static let table = SectionTable<BuildDraft>(
         id: "build", noun: "build", plural: "builds",
         "A VM runs on an overlay of `from`, or on an empty disk; what it leaves when it powers off is the image.",
-        spans: \.spans, rules: [.exactlyOne(["from", "disk"])],
+        spans: \.spans,
+        rules: [
+            .exactlyOne(["from", "disk"]), .requires(key: "initrd", needed: "kernel"),
+            .requires(key: "append", needed: "kernel"),
+        ],
         keys: [
             LabKey(
                 "from", .imageReference, \.from,
@@ -203,10 +238,17 @@ struct BuildDraft: Sendable {
                 "memory", .size(VMDraft.memorySizes, granule: .kibibytes(4)), \.recipe.memory, defaultOf: BuildDraft(),
                 "Memory of the building VM.", synonyms: ["mem", "ram", "m"]),
             LabKey(
+                "kernel", .path, \.kernel, "A Linux kernel to boot directly, such as an installer's.",
+                synonyms: ["vmlinuz", "linux"]),
+            LabKey("initrd", .path, \.initrd, "The initial RAM disk of `kernel`.", synonyms: ["initramfs", "ramdisk"]),
+            LabKey("append", .line, \.append, "The command line of `kernel`.", synonyms: ["cmdline", "args"]),
+            LabKey(
                 "steps", .list(of: StepDraft.type), \.recipe.steps, defaultOf: BuildDraft(),
-                "What is done on the serial console, in order.", synonyms: ["script", "commands", "run"]),
+                "What is done with the VM, in order. Behind the last one the build waits until the guest powers off.",
+                synonyms: ["script", "commands", "run"]),
             LabKey(
                 "timeout", .duration(.seconds(1)...(.minutes(60 * 24))), \.recipe.timeout, defaultOf: BuildDraft(),
                 "How long the whole build may take."),
+            LabKey("compress", .boolean, \.recipe.compress, defaultOf: BuildDraft(), "Compresses the result."),
         ])
 }

@@ -8,6 +8,9 @@ struct VMDraft: Sendable {
     var append: String?
     var slots = DiskSlots()
     var cpu = CPUDraft()
+    var cloudInit: CloudInitDraft?
+    var files: [CloudSeed.File] = []
+    var sshKeys: [CloudSeed.PublicKey] = []
 
     init(name: String = "") { vm = VM(name: name) }
 
@@ -24,12 +27,29 @@ struct VMDraft: Sendable {
     mutating func finish() {
         vm.disks = slots.disks
         vm.accelerator = cpu.accelerator
+        if cloudInit != nil || !files.isEmpty || !sshKeys.isEmpty {
+            var seed = cloudInit?.seed ?? CloudSeed()
+            seed.files = files
+            seed.sshKeys = sshKeys
+            vm.seed = seed
+        }
         if let kernel { vm.kernel = KernelBoot(kernel: kernel, initrd: initrd, append: append ?? "") }
+    }
+
+    /// What cloud-init reads is a CD in the one drive that there is.
+    private static let seedRules = ["cloud_init", "files", "ssh_keys"].flatMap { key in
+        ["cdrom", "disks.hdc"].map { other in
+            SectionRule.exclusive(
+                key, other, because: "are both in the secondary master's place",
+                help: other == "cdrom"
+                    ? "give the CD as a read-only disk: hdd: { image: NAME, mode: read-only }"
+                    : "move the disk to `hdb` or `hdd`")
+        }
     }
 
     static let table = SectionTable<VMDraft>(
         id: "vm", noun: "VM", plural: "VMs", "A virtual PC, or a group of equal ones.", spans: \.vm.spans,
-        rules: [
+        rules: seedRules + [
             .exclusive(
                 "disks.hdc", "cdrom", because: "are both the secondary master", help: "move the disk to `hdb` or `hdd`"),
             .requires(key: "initrd", needed: "kernel"), .requires(key: "append", needed: "kernel"),
@@ -70,6 +90,17 @@ struct VMDraft: Sendable {
                 synonyms: ["vmlinuz", "linux"]),
             LabKey("initrd", .path, \.initrd, "The initial RAM disk of `kernel`.", synonyms: ["initramfs", "ramdisk"]),
             LabKey("append", .line, \.append, "The command line of `kernel`.", synonyms: ["cmdline", "args"]),
+            LabKey(
+                "cloud_init",
+                .section(CloudInitDraft.table, fresh: CloudInitDraft(), finish: { draft, _ in draft }), \.cloudInit,
+                "What cloud-init does in the guest.", synonyms: ["cloud-init", "cloudinit", "user_data"]),
+            LabKey(
+                "files", .list(of: GuestFileDraft.type), \.files, defaultOf: VMDraft(),
+                "Files that cloud-init writes in the guest.", synonyms: ["write_files"]),
+            LabKey(
+                "ssh_keys", .list(of: .publicKey), \.sshKeys, defaultOf: VMDraft(),
+                "Public keys, or paths of their files, that cloud-init lets log in as its default user.",
+                synonyms: ["ssh_authorized_keys", "authorized_keys", "ssh_key"]),
             LabKey(
                 "ready",
                 .section(

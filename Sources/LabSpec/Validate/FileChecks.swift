@@ -13,6 +13,12 @@ struct FileChecks {
     func check() {
         let uses = ImageUse.all(in: lab)
         for image in lab.images {
+            if case .build(let recipe) = image.source { check(recipe, of: image) }
+            if case .download(let source) = image.source, let path = source.address.localPath {
+                check(
+                    LabPath(written: source.address.text, absolute: path), "'url' of image '\(image.name)'",
+                    at: image.spans.value("url"))
+            }
             guard case .file(let source) = image.source else { continue }
             let users = uses.filter { $0.reference == .named(image.name) }.prefix(3)
             check(
@@ -23,13 +29,47 @@ struct FileChecks {
             if case .path(let path) = use.reference { check(path, use.place, at: use.span) }
         }
         for vm in lab.vms {
+            if let seed = vm.seed { check(seed, of: vm) }
             guard let boot = vm.kernel else { continue }
             check(boot.kernel, "'kernel' of VM '\(vm.name)'", at: vm.spans.value("kernel"))
             if let initrd = boot.initrd { check(initrd, "'initrd' of VM '\(vm.name)'", at: vm.spans.value("initrd")) }
         }
     }
 
-    private func check(_ path: LabPath, _ place: String, at span: SourceSpan, notes: [Diagnostic.Note] = []) {
+    /// Files that cloud-init gets.
+    private func check(_ seed: CloudSeed, of vm: VM) {
+        let sources = [
+            ("user-data", seed.userData), ("meta-data", seed.metaData), ("network-config", seed.networkConfig),
+        ]
+        for (key, source) in sources {
+            guard case .file(let path)? = source else { continue }
+            check(path, "'\(key)' of 'cloud_init' of VM '\(vm.name)'", at: seed.spans.value(key))
+        }
+        for file in seed.files {
+            guard case .file(let path) = file.content else { continue }
+            check(path, "'from' of 'files' of VM '\(vm.name)'", at: file.spans.value("from"))
+        }
+        for case .file(let path) in seed.sshKeys {
+            check(path, "'ssh_keys' of VM '\(vm.name)'", at: vm.spans.item(path.written, of: "ssh_keys"))
+        }
+    }
+
+    /// Kernel and copied files of a build.
+    private func check(_ recipe: BuildRecipe, of image: Image) {
+        let place = "'build' of image '\(image.name)'"
+        if let boot = recipe.kernel {
+            check(boot.kernel, "'kernel' of \(place)", at: recipe.spans.value("kernel"))
+            if let initrd = boot.initrd { check(initrd, "'initrd' of \(place)", at: recipe.spans.value("initrd")) }
+        }
+        for step in recipe.steps {
+            guard case .copy(let copy) = step.action else { continue }
+            check(copy.from, "'copy' of \(place)", at: copy.spans.value("from"), mayBeFolder: true)
+        }
+    }
+
+    private func check(
+        _ path: LabPath, _ place: String, at span: SourceSpan, notes: [Diagnostic.Note] = [], mayBeFolder: Bool = false
+    ) {
         var status = stat()
         let written = path.written.clippedForMessage
         if stat(path.absolute, &status) != 0 {
@@ -44,7 +84,7 @@ struct FileChecks {
                 Diagnostic(
                     .missingFile, message, at: span, label: label, notes: notes,
                     help: "looked for \(path.absolute.clippedPath)"))
-        } else if status.st_mode & S_IFMT == S_IFDIR {
+        } else if status.st_mode & S_IFMT == S_IFDIR, !mayBeFolder {
             sink.report(Diagnostic(.missingFile, "\(place): '\(written)' is a folder", at: span, notes: notes))
         }
     }

@@ -33,7 +33,7 @@ struct ImageUse {
                 span: spans.value(key))
         }
         switch image.source {
-        case .file, .create: return []
+        case .file, .download, .create: return []
         case .convert(let recipe): return [use("from", recipe.from, "convert", recipe.spans)]
         case .build(let recipe):
             var uses: [ImageUse] = []

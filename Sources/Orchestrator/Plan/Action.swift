@@ -75,9 +75,15 @@ extension ImageNode {
     var summary: String {
         switch recipe {
         case .file(let path, _, _): path
+        case .download(let address, _, _): "downloaded from \(address.text)"
         case .create(let format, let sizeBytes): "empty \(format.rawValue), \(ByteSize(bytes: sizeBytes))"
         case .convert(let from, let format, let compress):
             "\(from.label) as \(compress ? "compressed " : "")\(format.rawValue)"
+        case .build(let recipe):
+            switch recipe.start {
+            case .image(let from): "built on \(from.label)"
+            case .emptyDisk(let size): "built on an empty disk of \(size)"
+            }
         }
     }
 }

@@ -5,10 +5,14 @@ public struct ImageNode: Sendable, Equatable {
     public enum Recipe: Sendable, Equatable {
         /// A file that is there.
         case file(path: String, format: DiskFormat?, sha256: String?)
+        /// A file that is downloaded.
+        case download(address: ImageAddress, format: DiskFormat, sha256: String)
         /// An empty image.
         case create(format: DiskFormat, sizeBytes: UInt64)
         /// Another image in another format.
         case convert(from: ImageReference, format: DiskFormat, compress: Bool)
+        /// What a VM makes of an image, or of an empty disk.
+        case build(BuildRecipe)
     }
 
     /// How VMs refer to it.
@@ -19,7 +23,24 @@ public struct ImageNode: Sendable, Equatable {
 
     /// Images that must be there first.
     public var inputs: [ImageReference] {
-        if case .convert(let from, _, _) = recipe { [from] } else { [] }
+        switch recipe {
+        case .file, .download, .create: return []
+        case .convert(let from, _, _): return [from]
+        case .build(let recipe):
+            var inputs: [ImageReference] = []
+            if case .image(let from) = recipe.start { inputs.append(from) }
+            if let cdrom = recipe.cdrom, !inputs.contains(cdrom) { inputs.append(cdrom) }
+            return inputs
+        }
+    }
+
+    /// Files and folders of the host, other than images, that decide what it becomes.
+    public var files: [LabPath] {
+        guard case .build(let recipe) = recipe else { return [] }
+        let copied = recipe.steps.compactMap { step in
+            if case .copy(let copy) = step.action { copy.from } else { nil }
+        }
+        return [recipe.kernel?.kernel, recipe.kernel?.initrd].compactMap { $0 } + copied
     }
 }
 
@@ -28,7 +49,7 @@ public struct ImageGraph: Sendable, Equatable {
     /// Inputs stand before what is made from them.
     public private(set) var nodes: [ImageNode] = []
 
-    /// - Throws: `.unsupported` for an image that is built by running a VM.
+    /// - Throws: `.image` for a name that the lab file does not have.
     public init(lab: Lab, needing references: [ImageReference]) throws(OrchestratorError) {
         var done: Set<ImageReference> = []
         for reference in references { try visit(reference, of: lab, done: &done) }
@@ -57,21 +78,18 @@ public struct ImageGraph: Sendable, Equatable {
             guard let image = lab.image(named: name) else {
                 throw OrchestratorError(.image, "the lab file has no image '\(name)'")
             }
-            return ImageNode(reference: reference, label: name, recipe: try recipe(of: image))
+            return ImageNode(reference: reference, label: name, recipe: recipe(of: image))
         }
     }
 
-    private static func recipe(of image: LabSpec.Image) throws(OrchestratorError) -> ImageNode.Recipe {
+    private static func recipe(of image: LabSpec.Image) -> ImageNode.Recipe {
         switch image.source {
-        case .file(let file): return .file(path: file.path.absolute, format: file.format, sha256: file.sha256)
-        case .create(let recipe): return .create(format: recipe.format, sizeBytes: recipe.size.bytes)
-        case .convert(let recipe):
-            return .convert(from: recipe.from, format: recipe.format, compress: recipe.compress)
-        case .build:
-            throw OrchestratorError(
-                .unsupported,
-                "image '\(image.name)' is made by 'build', which this version cannot do yet; "
-                    + "build it once by hand and name the file with 'path'")
+        case .file(let file): .file(path: file.path.absolute, format: file.format, sha256: file.sha256)
+        case .download(let source):
+            .download(address: source.address, format: source.format, sha256: source.sha256)
+        case .create(let recipe): .create(format: recipe.format, sizeBytes: recipe.size.bytes)
+        case .convert(let recipe): .convert(from: recipe.from, format: recipe.format, compress: recipe.compress)
+        case .build(let recipe): .build(recipe)
         }
     }
 }
@@ -79,18 +97,24 @@ public struct ImageGraph: Sendable, Equatable {
 extension ImageNode {
     /// The name of the file that a recipe makes, from everything that decides its content: equal inputs and recipes
     /// give one file, whichever lab asks.
-    /// - Parameter inputDigests: what stands for the content of each of `inputs`.
+    /// - Parameter inputDigests: what stands for the content of each of `inputs`, then of each of `files`.
     /// - Returns: nil for a file that is not made.
     public func contentName(inputDigests: [String]) -> String? {
         let text: String
         let format: DiskFormat
         switch recipe {
         case .file: return nil
+        case .download(let address, let unpacked, let sha256):
+            // Where it comes from does not decide what it is.
+            (text, format) = ("download 1 \(sha256) \(address.packing.rawValue)", unpacked)
         case .create(let created, let sizeBytes):
             (text, format) = ("create 1 \(created.rawValue) \(sizeBytes)", created)
         case .convert(_, let target, let compress):
             format = target
             text = "convert 1 \(target.rawValue) \(compress) \(inputDigests.joined(separator: " "))"
+        case .build(let recipe):
+            format = .qcow2
+            text = recipe.digestText + inputDigests.joined(separator: " ")
         }
         return "\(SHA256Digest.of(text)).\(format.rawValue)"
     }

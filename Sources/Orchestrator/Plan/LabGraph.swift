@@ -50,6 +50,7 @@ public struct LabGraph: Sendable, Equatable, Encodable {
     private static func words(_ source: ImageSource) -> String {
         switch source {
         case .file(let file): "file \(file.path.written)"
+        case .download(let source): "downloaded \(source.address.fileName)"
         case .create(let recipe): "empty \(recipe.format.rawValue), \(recipe.size)"
         case .convert(let recipe): "converted to \(recipe.compress ? "compressed " : "")\(recipe.format.rawValue)"
         case .build(let recipe):
@@ -59,7 +60,7 @@ public struct LabGraph: Sendable, Equatable, Encodable {
 
     private static func inputs(_ source: ImageSource) -> [(ImageReference, String)] {
         switch source {
-        case .file, .create: return []
+        case .file, .download, .create: return []
         case .convert(let recipe): return [(recipe.from, "convert")]
         case .build(let recipe):
             var inputs: [(ImageReference, String)] = []

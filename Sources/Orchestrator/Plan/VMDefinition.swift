@@ -34,6 +34,7 @@ public struct VMDefinition: Sendable, Equatable {
             description.cdrom = source.path
             description.cdromFormat = source.format
         }
+        if let seed = spec.seed { description.cdromContent = try SeedDisc(seed, hostName: instance.name).digest() }
         if let floppy = spec.floppy { description.floppy = try image(floppy).path }
         description.boot = spec.boot.map(\.rawValue).joined()
         description.kernel = spec.kernel?.kernel.absolute
@@ -59,6 +60,10 @@ public struct VMDefinition: Sendable, Equatable {
         description.console = .socket
         digest = SHA256Digest.of(String(decoding: JSONCoding.encode(description), as: UTF8.self))
         // Where the files of a VM lie is not part of what it is.
+        if spec.seed != nil {
+            description.cdrom = SeedDisc.path(in: folder)
+            description.cdromFormat = "raw"
+        }
         description.stateFolder = folder.path
         description.runtimeFolder = folder.runtime
         self.description = description
@@ -72,6 +77,9 @@ public struct VMDefinition: Sendable, Equatable {
         }
         if old.disks != new.disks { changes.append("disks") }
         if old.cdrom != new.cdrom || old.cdromFormat != new.cdromFormat { changes.append("cdrom") }
+        if old.cdromContent != new.cdromContent {
+            changes.append("cloud_init (it does its work once; 'reset' has it done again)")
+        }
         if old.floppy != new.floppy { changes.append("fda") }
         if old.boot != new.boot { changes.append("boot \(old.boot) → \(new.boot)") }
         if old.kernel != new.kernel { changes.append("kernel") }

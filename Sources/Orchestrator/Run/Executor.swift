@@ -211,6 +211,12 @@ final class Executor {
         var record = try entry.folder.recordReading.required() ?? VMRecord()
         let overlays = try prepareOverlays(entry, record)
         for overlay in overlays { record.overlays[overlay.slot.rawValue] = overlay.overlay }
+        if !overlays.isEmpty { record.instanceID = nil }
+        if let seed = entry.plan.instance.spec.seed {
+            let id = record.instanceID ?? SeedDisc.freshInstanceID(name)
+            record.instanceID = id
+            try SeedDisc(seed, hostName: name).write(to: SeedDisc.path(in: entry.folder), instanceID: id)
+        }
         let consoleStart = ConsoleLog.length(entry.folder.file(.consoleLog))
         record.run = VMRecord.Run(
             description: definition.description, definition: definition.digest,

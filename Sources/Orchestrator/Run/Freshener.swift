@@ -23,6 +23,7 @@ final class Freshener {
         do throws(OrchestratorError) {
             try removeOverlays(vm)
             record.overlays = [:]
+            record.instanceID = nil
             for overlay in fresh { record.overlays[overlay.slot.rawValue] = overlay.overlay }
             try vm.write(record)
         } catch {

@@ -23,6 +23,10 @@ struct ImageStore: Sendable {
     let progress: ProgressSink
     /// Which files images may name.
     let allowed: ImageFolders
+    /// Where the VMs of builds have their folders.
+    let folder: LabFolder
+    /// Whether the VM of a build that fails is left running.
+    var keepsFailedBuilds = false
 
     /// What was found of the images of a lab.
     struct Finding: Sendable {
@@ -55,7 +59,9 @@ struct ImageStore: Sendable {
                         )
                     }
                     contents[node.reference] = golden.sha256
-                } else if let name = node.contentName(inputDigests: node.inputs.compactMap { contents[$0] }) {
+                } else if let name = node.contentName(
+                    inputDigests: node.inputs.compactMap { contents[$0] } + (try digests(of: node)))
+                {
                     let path = "\(state.imagesFolder)/\(name)"
                     contents[node.reference] = name
                     images[node.reference] = ResolvedImage(
@@ -68,6 +74,18 @@ struct ImageStore: Sendable {
             }
         }
         return Finding(images: images, failures: failures)
+    }
+
+    /// Digests of the files, other than images, that an image is made from.
+    private func digests(of node: ImageNode) throws(OrchestratorError) -> [String] {
+        var digests: [String] = []
+        for file in node.files {
+            digests.append(
+                try FileTree(file).digest { path throws(OrchestratorError) in
+                    try digest(of: path, label: node.label).sha256
+                })
+        }
+        return digests
     }
 
     private func file(_ path: String, _ format: DiskFormat?, of node: ImageNode) throws(OrchestratorError)
@@ -138,7 +156,7 @@ struct ImageStore: Sendable {
         return files
     }
 
-    private func digest(of path: String, label: String) throws(OrchestratorError) -> GoldenFile {
+    func digest(of path: String, label: String) throws(OrchestratorError) -> GoldenFile {
         // Small files are done before anybody could read that they are being looked at.
         var shown: UInt64 = 0
         let golden = try state.digests.digest(of: path) { done, total in
@@ -226,9 +244,15 @@ struct ImageStore: Sendable {
         guard !Folder.exists(target.path) else { return }
         let temporary = "\(target.path).\(getpid()).tmp"
         defer { unlink(temporary) }
-        progress(.image(name: node.label, .making(done: 0, total: 0)))
+        switch node.recipe {
+        case .file, .download, .build: break
+        case .create, .convert: progress(.image(name: node.label, .making(done: 0, total: 0)))
+        }
         switch node.recipe {
         case .file: return
+        case .download(let address, let format, let sha256):
+            try Download(store: self, label: node.label, address: address, sha256: sha256, format: format)
+                .write(to: temporary)
         case .create(let format, let sizeBytes):
             try withImageErrors { () throws(ImageError) in
                 try DiskImage.create(temporary, format: format.rawValue, size: sizeBytes)
@@ -236,6 +260,8 @@ struct ImageStore: Sendable {
         case .convert(let from, let format, let compress):
             guard let source = images[from] else { return }
             try convert(source, to: temporary, format: format, compress: compress, label: node.label)
+        case .build(let recipe):
+            try ImageBuild(store: self, label: node.label, recipe: recipe, images: images).write(to: temporary)
         }
         // Golden from here on.
         chmod(temporary, 0o444)
@@ -244,9 +270,12 @@ struct ImageStore: Sendable {
         }
     }
 
-    private func waitForLock(_ path: String, label: String) throws(OrchestratorError) -> FileLock {
+    func waitForLock(_ path: String, label: String) throws(OrchestratorError) -> FileLock {
         while !interruption.isRequested {
-            if let lock = try withHostErrors({ () throws(HostError) in try FileLock.tryLock(path) }) { return lock }
+            let lock = try withHostErrors { () throws(HostError) in try FileLock.tryLock(path) }
+            // Whoever had it before removed the file: a lock on a file without a name keeps nobody out.
+            if let lock, lock.holds(path) { return lock }
+            if lock != nil { continue }
             usleep(50_000)
         }
         throw OrchestratorError(.interrupted, "interrupted while another labctl makes image '\(label)'")
@@ -255,12 +284,14 @@ struct ImageStore: Sendable {
 
 extension ImageStore {
     /// Copies an image into another format.
-    private func convert(
-        _ source: ResolvedImage, to path: String, format: DiskFormat, compress: Bool, label: String
+    /// - Parameter below: files that the image may name besides those of the lab.
+    func convert(
+        _ source: ResolvedImage, to path: String, format: DiskFormat, compress: Bool, label: String,
+        declaring below: Set<String> = []
     ) throws(OrchestratorError) {
-        let device = try withImageErrors { () throws(ImageError) in
-            try DiskImage.open(source.path, options: options(for: source))
-        }
+        var options = options(for: source)
+        options.declaredFiles.formUnion(below)
+        let device = try withImageErrors { () throws(ImageError) in try DiskImage.open(source.path, options: options) }
         var request = ConvertRequest(sources: [device], targetPath: path, targetFormat: format.rawValue)
         request.isCompressed = compress
         request.progress = { [progress] done, total in

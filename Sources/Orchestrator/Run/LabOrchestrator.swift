@@ -9,7 +9,7 @@ public struct LabOrchestrator: Sendable {
     public let folder: LabFolder
     let interruption: StopSignal
     let progress: ProgressSink
-    let images: ImageStore
+    var images: ImageStore
     /// The lab file, to be kept when the lab is brought up.
     let kept: KeptLabFile?
     /// Whether verbs wait for another labctl that changes the lab.
@@ -26,10 +26,11 @@ public struct LabOrchestrator: Sendable {
         self.state = state
         self.interruption = interruption
         self.progress = progress
-        self.folder = folder ?? state.folder(of: lab)
+        let place = folder ?? state.folder(of: lab)
+        self.folder = place
         self.kept = kept
         images = ImageStore(
-            state: state, interruption: interruption, progress: progress, allowed: ImageFolders(lab))
+            state: state, interruption: interruption, progress: progress, allowed: ImageFolders(lab), folder: place)
     }
 
     /// The VMs that names on the command line mean; all of them when there are none.

@@ -91,7 +91,7 @@ extension LabOrchestrator {
     }
 
     /// Locks the lab for a verb that changes it; refuses one that a newer labctl keeps.
-    private func lock(_ verb: String) throws(OrchestratorError) -> LabLock {
+    func lock(_ verb: String) throws(OrchestratorError) -> LabLock {
         let lock = try takeLock(verb)
         if let fault = folder.recordReading.fault, fault.kind == .newer {
             throw OrchestratorError(.state, "\(fault.sentence); use the newer labctl for this lab")
@@ -100,7 +100,7 @@ extension LabOrchestrator {
         return lock
     }
 
-    private func recordLab(builtImages: [String]) throws(OrchestratorError) {
+    func recordLab(builtImages: [String]) throws(OrchestratorError) {
         let reading = folder.recordReading
         if let fault = reading.fault {
             // All that is in it stands in the lab file and the VMs' records too.

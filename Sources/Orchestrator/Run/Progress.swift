@@ -12,6 +12,10 @@ public enum ImageProgress: Sendable, Equatable {
     case verifying(done: UInt64, total: UInt64)
     /// It is made; bytes.
     case making(done: UInt64, total: UInt64)
+    /// It is downloaded; bytes, 0 in all where the server does not say it.
+    case downloading(done: UInt64, total: UInt64)
+    /// A VM makes it; the step in words.
+    case building(step: String)
     case ready
     case failed(String)
 }

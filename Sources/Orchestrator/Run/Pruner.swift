@@ -11,7 +11,7 @@ public struct Prunable: Sendable, Equatable, Encodable {
         case lab
         /// A remembered digest of a file that is gone or has changed.
         case digest
-        /// What a killed labctl left half made.
+        /// What a killed labctl left half made, what has come of a download, what is kept of a build that failed.
         case leftover
     }
 
@@ -39,9 +39,13 @@ extension StateDirectory {
                 add(.lab, folder.path)
                 continue
             }
-            used.formUnion(record.builtImages)
+            used.formUnion(imagesInUse(by: folder) ?? Set(record.builtImages))
             for vm in vms {
-                used.formUnion((vm.recordReading.known?.overlays.values).map { $0.map(\.basePath) } ?? [])
+                let known = vm.recordReading.known
+                used.formUnion(
+                    (known?.overlays.values).map { $0.flatMap { [$0.basePath] + $0.golden.map(\.stamp.path) } } ?? [])
+                guard vm.isRunning, let run = known?.run?.description else { continue }
+                used.formUnion(run.disks.map(\.path) + [run.cdrom, run.floppy].compactMap { $0 })
             }
         }
         for name in Folder.names(in: imagesFolder) {
@@ -52,6 +56,11 @@ extension StateDirectory {
                 add(.image, path)
             }
         }
+        for name in Folder.names(in: downloadsFolder) where name.hasSuffix(".part") {
+            let path = "\(downloadsFolder)/\(name)"
+            if !FileLock.isHeld(path + ".lock") { add(.leftover, path) }
+        }
+        for name in Folder.names(in: failedBuildsFolder) { add(.leftover, "\(failedBuildsFolder)/\(name)") }
         for name in Folder.names(in: "\(cache)/digests") {
             let path = "\(cache)/digests/\(name)"
             let record = RecordFile.read(GoldenFile.self, from: path).known
@@ -59,6 +68,39 @@ extension StateDirectory {
             if record == nil || stamp != record?.stamp { add(.digest, path) }
         }
         return found
+    }
+
+    /// Made images that a lab as it was last brought up asks for, also those that no VM of it uses yet. Nothing is read
+    /// for it: nil where a digest is not known without.
+    private func imagesInUse(by folder: LabFolder) -> Set<String>? {
+        guard let lab = folder.keptFile.known?.load(checksFiles: false).lab else { return nil }
+        let references = lab.images.map { ImageReference.named($0.name) } + lab.imageReferences(of: lab.instances())
+        guard let graph = try? ImageGraph(lab: lab, needing: references) else { return nil }
+        func digest(_ path: String) throws(OrchestratorError) -> String {
+            guard let stamp = (try? FileStamp.of(path)) ?? nil, let known = digests.known(stamp) else {
+                throw OrchestratorError(.image, "the digest of \(path) is not known")
+            }
+            return known
+        }
+        let needDigest = Set(graph.nodes.flatMap(\.inputs))
+        var contents: [ImageReference: String] = [:]
+        var paths: Set<String> = []
+        for node in graph.nodes {
+            do throws(OrchestratorError) {
+                if case .file(let path, _, _) = node.recipe {
+                    if needDigest.contains(node.reference) { contents[node.reference] = try digest(path) }
+                    continue
+                }
+                var inputs = node.inputs.compactMap { contents[$0] }
+                for file in node.files { inputs.append(try FileTree(file).digest(digest)) }
+                guard let name = node.contentName(inputDigests: inputs) else { continue }
+                contents[node.reference] = name
+                paths.insert("\(imagesFolder)/\(name)")
+            } catch {
+                return nil
+            }
+        }
+        return paths
     }
 
     /// Why no made image can be removed, in sentences: records that cannot be read, which may need any of them.

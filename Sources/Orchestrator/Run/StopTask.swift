@@ -29,8 +29,12 @@ struct StopTask {
     /// Asks at once.
     /// - Parameter limitMilliseconds: how long the guest gets to power off by itself; 0 does not ask it.
     init(_ vm: VMFolder, _ orchestrator: LabOrchestrator, limitMilliseconds: UInt64) {
+        self.init(vm, orchestrator.progress, limitMilliseconds: limitMilliseconds)
+    }
+
+    init(_ vm: VMFolder, _ progress: @escaping ProgressSink, limitMilliseconds: UInt64) {
         self.vm = vm
-        stopper = Stopper(orchestrator)
+        stopper = Stopper(progress)
         stopper.markStopRequested(vm)
         if limitMilliseconds > 0, stopper.powerDown(vm) {
             stage = .asked(until: StopTask.deadline(limitMilliseconds))

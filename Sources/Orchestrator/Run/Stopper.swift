@@ -4,9 +4,11 @@ import VMProtocol
 
 /// What can be said to a VM that shall end.
 struct Stopper {
-    private let orchestrator: LabOrchestrator
+    private let progress: ProgressSink
 
-    init(_ orchestrator: LabOrchestrator) { self.orchestrator = orchestrator }
+    init(_ orchestrator: LabOrchestrator) { self.init(orchestrator.progress) }
+
+    init(_ progress: @escaping ProgressSink) { self.progress = progress }
 
     /// How long a process may take to answer.
     private static let answerMilliseconds: UInt64 = 2000
@@ -47,14 +49,14 @@ struct Stopper {
         do throws(HostError) {
             _ = try Descriptor.open(vm.file(.stopRequest), O_WRONLY | O_CREAT)
         } catch {
-            orchestrator.progress(.warning(error.description))
+            progress(.warning(error.description))
         }
         guard var record = vm.recordReading.known, record.run != nil else { return }
         record.run?.stopRequested = true
         do {
             try vm.write(record)
         } catch {
-            orchestrator.progress(.warning(error.message))
+            progress(.warning(error.message))
         }
     }
 }

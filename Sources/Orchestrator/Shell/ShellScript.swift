@@ -57,8 +57,10 @@ public struct ShellScript {
     }
 
     /// For `printf %b`: everything but plain characters as `\0ooo`.
-    static func encoded(_ command: String) -> String {
-        command.utf8.map { byte in
+    static func encoded(_ command: String) -> String { encoded(command.utf8) }
+
+    static func encoded(_ bytes: some Sequence<UInt8>) -> String {
+        bytes.map { byte in
             let character = Character(Unicode.Scalar(byte))
             let isPlain = byte < 0x80 && (character.isLetter || character.isNumber || " ./-_=:,+@%".contains(character))
             guard !isPlain else { return String(character) }

@@ -65,6 +65,8 @@ public struct VMRecord: Codable, Sendable, Equatable {
     /// By slot name (`hda`).
     public var overlays: [String: Overlay]
     public var run: Run?
+    /// What tells cloud-init that it runs for the first time: another one for fresh overlays.
+    public var instanceID: String?
 
     public init(overlays: [String: Overlay] = [:], run: Run? = nil) {
         self.overlays = overlays

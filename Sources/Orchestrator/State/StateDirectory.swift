@@ -37,6 +37,10 @@ public struct StateDirectory: Sendable {
     public var labsFolder: String { "\(home)/labs" }
     /// Images that were made, under names made from their recipes.
     public var imagesFolder: String { "\(cache)/images" }
+    /// Downloads that are not whole yet.
+    public var downloadsFolder: String { "\(cache)/downloads" }
+    /// What is kept of builds that failed: the console's text and a picture of the screen.
+    public var failedBuildsFolder: String { "\(cache)/failed-builds" }
     /// Remembered digests.
     public var digests: DigestCache { DigestCache(folder: "\(cache)/digests") }
 

@@ -40,6 +40,8 @@ struct ProgressRecord: Encodable {
             switch progress {
             case .verifying(let done, let total): (state, doneBytes, totalBytes) = ("verifying", done, total)
             case .making(let done, let total): (state, doneBytes, totalBytes) = ("making", done, total)
+            case .downloading(let done, let total): (state, doneBytes, totalBytes) = ("downloading", done, total)
+            case .building(let step): (state, detail) = ("building", step)
             case .ready: state = "ready"
             case .failed(let reason): (state, detail) = ("failed", reason)
             }
@@ -63,6 +65,8 @@ enum ProgressWords {
             case .verifying(let done, let total):
                 return done * 10 / max(total, 1) == 0 ? "image \(name): verifying" : nil
             case .making(let done, _): return done == 0 ? "image \(name): making" : nil
+            case .downloading(let done, _): return done == 0 ? "image \(name): downloading" : nil
+            case .building(let step): return "image \(name): building, \(step)"
             case .ready: return "image \(name): ready"
             case .failed(let reason): return "image \(name): failed: \(reason)"
             }

@@ -80,6 +80,12 @@ final class LiveProgress: ProgressDisplay {
         case .making(let done, let total):
             set(&state, name, isImage: true, "making", detail: rate(done, total), style: .cyan)
             setFraction(&state, name, done, total)
+        case .downloading(let done, let total):
+            let shown = total == 0 && done > 0 ? Humanized.bytes(done) : rate(done, total)
+            set(&state, name, isImage: true, "downloading", detail: shown, style: .cyan)
+            setFraction(&state, name, done, total)
+        case .building(let step):
+            set(&state, name, isImage: true, "building", detail: step, style: .cyan)
         case .ready: set(&state, name, isImage: true, "ready", isEnd: true, style: .green)
         case .failed(let reason): set(&state, name, isImage: true, "failed", detail: reason, isEnd: true, style: .red)
         }

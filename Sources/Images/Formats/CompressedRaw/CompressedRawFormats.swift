@@ -43,6 +43,18 @@ public struct CompressedRawFormat: ImageFormat {
     }
 
     public func open(storage: any Storage, options: OpenOptions) throws(ImageError) -> any BlockDevice {
+        let layer = try layer(storage, options)
+        // Of a damaged stream only the damage is of interest.
+        guard layer.stream.damage == nil else { return layer }
+        // A fixed VHD is known by its end only, and for that a stream may have to be decoded whole: its name has to say it.
+        let decoded = DecodedStorage(layer)
+        let looksAtEnd = storage.path.lowercased().contains(".vhd.")
+        let inner = try options.openInner(decoded, called: "what it holds", in: name, looksAtEnd: looksAtEnd)
+        return inner is RawImage ? layer : CompressedImage(storage, layer: layer, disk: inner)
+    }
+
+    /// What is compressed, as bytes, whatever image they are.
+    func layer(_ storage: any Storage, _ options: OpenOptions) throws(ImageError) -> CompressedRawImage {
         guard codec.matches(try storage.readBytes(at: 0, count: 8)) else {
             throw ImageError(
                 .corrupt, "Image not in \(name) format (the first bytes are not those of a \(name) file)", format: name,
@@ -56,13 +68,6 @@ public struct CompressedRawFormat: ImageFormat {
             case .zstd:
                 try ZstdStream(storage, toleratingDamage: options.forCheck, report: options.measuring)
             }
-        let layer = CompressedRawImage(storage, formatName: name, stream: stream)
-        // Of a damaged stream only the damage is of interest.
-        guard stream.damage == nil else { return layer }
-        // A fixed VHD is known by its end only, and for that a stream may have to be decoded whole: its name has to say it.
-        let decoded = DecodedStorage(layer)
-        let looksAtEnd = storage.path.lowercased().contains(".vhd.")
-        let inner = try options.openInner(decoded, called: "what it holds", in: name, looksAtEnd: looksAtEnd)
-        return inner is RawImage ? layer : CompressedImage(storage, layer: layer, disk: inner)
+        return CompressedRawImage(storage, formatName: name, stream: stream)
     }
 }

@@ -9,7 +9,7 @@ struct ImageCommand: ParsableCommand {
         subcommands: [
             ImageCreate.self, ImageConvert.self, ImageInfo.self, ImageCheck.self, ImageMap.self, ImageSnapshot.self,
             ImageCommit.self, ImageRebase.self, ImageResize.self, ImageCompare.self, ImageMeasure.self, ImageDD.self,
-            ImageBitmap.self, ImageAmend.self, ImageBench.self, ImageFormats.self,
+            ImageBitmap.self, ImageAmend.self, ImageBench.self, ImageISO.self, ImageFormats.self,
         ])
 }
 

@@ -61,6 +61,9 @@ struct LabSession {
         }
     }
 
+    /// Ends what is drawn, so that other things can be printed.
+    func endProgress() { display.finish() }
+
     /// An error of a verb's own, as all errors look.
     func complain(_ message: String) {
         StandardError.line(StyledText("error: ", .red).rendered(usesColor: usesColor) + message)
