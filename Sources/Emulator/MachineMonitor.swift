@@ -29,6 +29,6 @@ extension Machine {
 
     /// Hands what the translator did to `deliver` on the CPU thread; nil where everything is interpreted.
     public func queryTranslator(_ deliver: @escaping @Sendable (TranslatorCounters?) -> Void) {
-        post { deliver($0.cpu.translator?.counters) }
+        post { deliver($0.cpu.translator?.report) }
     }
 }

@@ -107,6 +107,7 @@ final class CPU {
     func flushTLB() {
         tlb.flush()
         jumps.forget()
+        translator?.unlink()
         updateJumpKey()
     }
 
@@ -121,7 +122,7 @@ final class CPU {
     func flushTLB(page linear: UInt64) {
         if tlb.mayBeLarge(linear) { return flushTLB() }
         tlb.flush(page: linear & ~0xFFF)
-        jumps.forget(page: linear)
+        if jumps.forget(page: linear) { translator?.unlink() }
         updateJumpKey()
     }
 

@@ -97,6 +97,8 @@ struct NativeState {
     var jumpKey: UInt64 = 0
     /// Address of the jump that the code was left by, to be patched to its target; 0: none.
     var exitSlot: UInt64 = 0
+    /// Beside `exitSlot`, for a jump to another page: where it leads if it cannot be patched to its target.
+    var exitFallback: UInt64 = 0
     /// Not 0: code was thrown away since translated code was entered.
     var codeChanged: UInt64 = 0
     /// Not 0: XMM registers and MXCSR, or the x87 stack, are in the host's registers; the x87 may also be in its image, to be loaded.
@@ -131,6 +133,8 @@ struct CPUState {
     var writeTLB: UnsafeMutablePointer<TLBEntry>
     /// Instructions left before the loop looks at the clock and at requests; a device that raises an interrupt sets it to 0.
     var budget: Int = 0
+    /// Budgets that were run: a coarse clock.
+    var slices: UInt64 = 0
     /// The budget was ended early.
     var isKicked = false
     /// What translated code keeps beside the guest's state.

@@ -18,7 +18,7 @@ extension CPU {
         while true {
             if let translator {
                 if block.pointee.entry != nil || block.pointee.heat >= translator.hotness {
-                    switch translator.run(&block) {
+                    switch translator.run(self, &block) {
                     case .next: continue
                     case .interpret: break
                     case .stop(let stop): return stop

@@ -104,10 +104,12 @@ struct JumpCache: ~Copyable {
     }
 
     /// After INVLPG.
-    mutating func forget(page linear: UInt64) {
+    /// - Returns: whether supervisor code was forgotten.
+    mutating func forget(page linear: UInt64) -> Bool {
         let marks = pages[Int(truncatingIfNeeded: linear >> 12) & (Self.pageCount - 1)]
         if marks & 1 != 0 { supervisor = next() }
         if marks & 2 != 0 { user = next() }
+        return marks & 1 != 0
     }
 
     mutating func acknowledgeExhaustion() { isExhausted = false }

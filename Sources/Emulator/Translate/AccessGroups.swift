@@ -171,6 +171,10 @@ extension TranslatedInstruction {
         case .cbw, .cwde, .cdqe, .lahf: return register == Register.rax
         case .cwd, .cdq, .cqo: return register == Register.rdx
         case .cmpxchg where register == Register.rax: return true
+        case .cmpxchg8b: return register == Register.rax || register == Register.rdx
+        case .string:
+            return register == Register.rcx || register == Register.rsi || register == Register.rdi
+                || register == Register.rax
         case .x87: return register == Register.rax
         case .sse where register == Register.rcx: return true
         default: break

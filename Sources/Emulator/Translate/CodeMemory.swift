@@ -12,6 +12,8 @@ struct CodeMemory: ~Copyable {
     /// Address of the first byte where it executes.
     let executable: UInt64
     let byteCount: Int
+    /// What runs lies in the first half, what seldom does in the second.
+    var halfBytes: Int { byteCount / 2 }
 
     /// Nil where the host forbids executable memory.
     init?(byteCount: Int = CodeMemory.defaultBytes) {

@@ -1,4 +1,5 @@
-/// Writes a region as host code: the bodies of its blocks, then the slow paths, then the entry of each block.
+/// Writes a region as host code: the bodies of its blocks and the entry of each; and elsewhere, so that what runs lies close together, the
+/// slow paths and the ways out.
 ///
 /// Two facts are tracked from instruction to instruction: whether the host's EFLAGS hold the guest's arithmetic flags, and
 /// whether the state's word does (docs/decisions/0303-translator.md). Flags that nobody reads are in neither.
@@ -12,6 +13,10 @@ final class Emitter {
             case interpret
             /// A direct jump out of the region.
             case chain(target: UInt64, saveFlags: Bool)
+            /// A jump that becomes a link to code in the same page.
+            case link(target: UInt64)
+            /// A jump that becomes a link to code in another page, if that page stays where it is.
+            case linkAcross(target: UInt64)
         }
         /// The jump that leads here.
         var slot: UInt64
@@ -33,6 +38,8 @@ final class Emitter {
     }
 
     var asm: Assembler
+    /// Where the slow paths go.
+    private(set) var far: Assembler
     let thunks: Thunks
     private(set) var region: Region
     unowned(unsafe) let translator: Translator
@@ -52,9 +59,10 @@ final class Emitter {
     /// False for a block whose groups were found in two pages too often.
     var usesGroups = true
 
-    init(_ region: Region, _ asm: Assembler, _ thunks: Thunks, _ translator: Translator) {
+    init(_ region: Region, _ asm: Assembler, far: Assembler, _ thunks: Thunks, _ translator: Translator) {
         self.region = region
         self.asm = asm
+        self.far = far
         self.thunks = thunks
         self.translator = translator
         block = region.order[0]
@@ -77,7 +85,15 @@ final class Emitter {
         for fixup in bodyFixups {
             if let target = region.blocks[fixup.target] { asm.fix(fixup.slot, target.body) }
         }
-        for item in cold { emitCold(item) }
+        swap(&asm, &far)
+        var done = 0
+        // Slow paths may add some of their own.
+        while done < cold.count {
+            emitCold(cold[done])
+            done += 1
+        }
+        for block in region.order { emitWaysOut(block) }
+        swap(&asm, &far)
         for block in region.order { emitEntry(block) }
         for fixup in budgetFixups { asm.fix(fixup.slot, fixup.block.exhausted) }
     }
@@ -221,12 +237,21 @@ final class Emitter {
     }
 
     private func emitCold(_ item: Cold) {
+        if case .linkAcross(let target) = item.work { return linkAcross(item.slot, target) }
         asm.bind(item.slot)
         switch item.work {
         case .chain(let target, let save):
             if save { saveFlags() }
             chain(target)
             return
+        case .link(let target):
+            asm.storeConstant(StateOffset.rip, target)
+            asm.constant(HostRegister.r11, item.slot)
+            asm.store(StateOffset.exitSlot, HostRegister.r11)
+            asm.constant(HostRegister.r11, UInt64(TranslatedExit.lookup.rawValue))
+            asm.jump(to: thunks.exit)
+            return
+        case .linkAcross: return
         case .interpret:
             jumpToHelper(item.path)
         case .fill(let again, let access):
@@ -252,24 +277,35 @@ final class Emitter {
 
     /// Leaves for a linear address. Flags are in the state's word.
     func chain(_ target: UInt64) {
-        // What starts within the last 15 bytes of a page may be an instruction that goes on in the next: it is found anew each time,
-        // as that page may have changed.
-        if target & ~0xFFF == region.page, target & 0xFFF <= 4096 - 15 {
-            let slot = asm.jump()
-            asm.fix(slot, slot + 4)
-            asm.storeConstant(StateOffset.rip, target)
-            asm.constant(HostRegister.r11, slot)
-            asm.store(StateOffset.exitSlot, HostRegister.r11)
-            asm.constant(HostRegister.r11, UInt64(TranslatedExit.lookup.rawValue))
-            asm.jump(to: thunks.exit)
-            return
-        }
+        // What starts within the last 15 bytes of a page may be an instruction that goes on in the next: it is not linked to, as that
+        // page may be mapped elsewhere. Other pages of a kernel stay where they are until it says otherwise.
+        let isInPage = target & ~0xFFF == region.page && target & 0xFFF <= 4096 - 15
+        guard isInPage || !isUser else { return dispatch(target) }
+        _ = addCold(asm.jump(), isInPage ? .link(target: target) : .linkAcross(target: target), path: 0)
+    }
+
+    /// By way of the jump cache.
+    private func dispatch(_ target: UInt64) {
         let entry = StateOffset.jump(target)
         asm.constant(HostRegister.r10, target)
         asm.op(0x33, HostRegister.r10, .state(StateOffset.jumpKey), wide: true)
         asm.op(0x3B, HostRegister.r10, .state(entry), wide: true)
         asm.jump(HostCondition.notEqual, to: thunks.find)
         asm.op(0xFF, 4, .state(entry + 8))
+    }
+
+    /// The translator decides when the jump is first made: it becomes a link, or goes by way of the jump cache from then on.
+    private func linkAcross(_ slot: UInt64, _ target: UInt64) {
+        let fallback = asm.here
+        dispatch(target)
+        asm.bind(slot)
+        asm.constant(HostRegister.r11, slot)
+        asm.store(StateOffset.exitSlot, HostRegister.r11)
+        asm.constant(HostRegister.r11, fallback)
+        asm.store(StateOffset.exitFallback, HostRegister.r11)
+        asm.constant(HostRegister.r10, target)
+        asm.op(0x33, HostRegister.r10, .state(StateOffset.jumpKey), wide: true)
+        asm.jump(to: thunks.find)
     }
 
     /// An unconditional transfer to a linear address.
@@ -310,13 +346,18 @@ final class Emitter {
 
     // MARK: Entries
 
-    private func emitEntry(_ block: RegionBlock) {
+    private func emitWaysOut(_ block: RegionBlock) {
         block.exhausted = asm.here
         asm.arithmetic(0, .state(StateOffset.budget), block.count)
-        block.dead = asm.here
         asm.storeConstant(StateOffset.rip, block.linear)
         asm.constant(HostRegister.r11, UInt64(TranslatedExit.lookup.rawValue))
         asm.jump(to: thunks.exit)
+        // Links lead to an entry for as long as there is code memory: those of code that is gone go on to what took its place.
+        block.dead = asm.here
+        dispatch(block.linear)
+    }
+
+    private func emitEntry(_ block: RegionBlock) {
         asm.align(16)
         block.entry = asm.here
         asm.arithmetic(5, .state(StateOffset.budget), block.count)

@@ -188,7 +188,7 @@ extension Emitter {
     }
 
     /// FS and GS outside of 64-bit mode: only while they are flat but for their base.
-    private func requirePlainSegment(_ op: DecodedOp, _ path: Int) {
+    func requirePlainSegment(_ op: DecodedOp, _ path: Int) {
         guard op.segment != SegmentIndex.flat, op.segment & SegmentIndex.baseOnly == 0 else { return }
         asm.compareByte(Int(op.segment) == SegmentIndex.fs ? StateOffset.plainFS : StateOffset.plainGS, 0)
         interpretIf(HostCondition.equal, path)

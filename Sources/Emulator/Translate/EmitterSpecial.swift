@@ -15,6 +15,8 @@ extension Emitter {
         case .pushGeneral: pushMemory()
         case .popR64, .popR32, .leave64, .leaveGeneral: pop()
         case .divide, .idivide: divide()
+        case .string: string()
+        case .bitTestGeneral: bitTestMemory()
         case .cld: changeFlags(4, Int32(bitPattern: ~RFLAGS.df))
         case .x87: loadX87Control()
         case .std: changeFlags(1, Int32(bitPattern: RFLAGS.df))

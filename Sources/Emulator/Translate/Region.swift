@@ -13,8 +13,9 @@ final class RegionBlock {
     /// Where code begins: 0 until it is written.
     var body: UInt64 = 0
     var entry: UInt64 = 0
-    /// Leaves with `rip` at the block; the second form gives the budget back.
+    /// Where the entry leads when its code is no longer good: to whatever code the address has then.
     var dead: UInt64 = 0
+    /// Leaves with `rip` at the block, which the budget did not suffice for.
     var exhausted: UInt64 = 0
 
     init(_ linear: UInt64, _ block: UnsafeMutablePointer<Block>, _ instructions: [TranslatedInstruction], is64: Bool) {

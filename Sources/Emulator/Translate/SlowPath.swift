@@ -23,7 +23,9 @@ struct SlowPath {
     /// Block to translate without groups when that goes wrong too often; nil: no group.
     var groupBlock: UnsafeMutablePointer<Block>?
     var groupMisses: Int32 = 0
+    /// When it last did.
+    var groupSlice: UInt64 = 0
 
-    /// How often a group may be interpreted before its block is translated without groups.
-    static let groupPatience: Int32 = 256
+    /// How often a group may be interpreted, each slice counting half of the one before, until its block is translated without groups.
+    static let groupPatience: Int32 = 64
 }

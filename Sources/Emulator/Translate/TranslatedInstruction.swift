@@ -236,7 +236,22 @@ struct TranslatedInstruction {
         let attributes = row.pointee.attributes
         guard let mnemonic = Mnemonic(rawValue: row.pointee.code) else { return }
         if op.isBlockBranch { return planBranch(mode) }
-        if attributes.contains(.called) { return setHelper(readsAll: false) }
+        switch mnemonic {
+        case .movs, .stos, .lods:
+            guard Emitter.isNativeString(op, is64: mode & ModeKey.code64 != 0) else {
+                return setHelper(readsAll: false)
+            }
+            kind = .special
+            return
+        case .cmpxchg8b:
+            kind = .copy
+            regIsExtension = true
+            memoryBytes = encoding.isWide ? 16 : 8
+            writesMemory = true
+            isAligned = encoding.isWide
+            return
+        default: if attributes.contains(.called) { return setHelper(readsAll: false) }
+        }
         let isNative = mode & ModeKey.code64 != 0 ? op.size == 3 : op.size == 2
         switch mnemonic {
         case .nop, .pause:
@@ -274,7 +289,12 @@ struct TranslatedInstruction {
             return
         case .bt, .bts, .btr, .btc:
             // A register offset reaches beyond the operand.
-            if isMemory, row.pointee.slots[1].method == .register { return setHelper(readsAll: false) }
+            if isMemory, row.pointee.slots[1].method == .register {
+                // Its operand is not where its address is.
+                if op.size < 2 { return setHelper(readsAll: false) }
+                kind = .special
+                return
+            }
             rmMayBeMemory = false
         case .rol, .ror, .rcl, .rcr, .shl, .shr, .salAlias, .sar, .shld, .shrd:
             // A 16-bit double shift by more than 16 is undefined, and the interpreter has its own mind.

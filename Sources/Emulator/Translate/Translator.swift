@@ -10,6 +10,8 @@ final class Translator {
     private static let regionRoom = 1 << 18
     private static let blockRoom = 1 << 20
     private static let pathLimit = 1 << 20
+    /// What no linear address XOR a key is: an empty place of the jump cache.
+    private static let noJump = ~UInt64(0)
 
     enum Result {
         case next
@@ -43,9 +45,14 @@ final class Translator {
     private(set) var verifier: Verifier?
     private let memory: CodeMemory
     private var asm: Assembler
+    /// Writes slow paths.
+    private var far: Assembler
     private let thunks: Thunks
-    /// Where regions begin, behind the thunks.
+    /// Where regions begin, behind the thunks, and where their slow paths do.
     private let start: UInt64
+    private let farStart: UInt64
+    /// Jumps to other pages that were patched, and where they led before.
+    private var links: [(slot: UInt64, stub: UInt64)] = []
     private let enter: @convention(c) (UnsafeMutableRawPointer, UInt64) -> UInt64
     private let paths: UnsafeMutablePointer<SlowPath>
     private var pathCount = 0
@@ -55,7 +62,10 @@ final class Translator {
     private var withoutGroups: Set<UnsafeMutablePointer<Block>> = []
     /// While verifying: flags that code at an entry may read.
     private var liveIns: [UInt64: FlagMask] = [:]
-    private(set) var counters = TranslatorCounters()
+    private var counters = TranslatorCounters()
+    private let helperCounts = HelperCounts()
+    /// How many kinds of helper calls are told of.
+    private static let toldHelpers = 12
     /// Told of each region when it is made.
     var translated: ((TranslatedCode) -> Void)?
 
@@ -74,9 +84,13 @@ final class Translator {
             paths = table.assumingMemoryBound(to: SlowPath.self)
             var asm = Assembler(writable: memory.writable, executable: memory.executable)
             thunks = Thunks(&asm, Self.targets)
-            self.memory = memory
             start = asm.here
             self.asm = asm
+            farStart = memory.executable + UInt64(memory.halfBytes)
+            var far = asm
+            far.here = farStart
+            self.far = far
+            self.memory = memory
             // SAFETY: the thunk is a function of this signature.
             enter = unsafeBitCast(
                 UnsafeRawPointer(bitPattern: UInt(thunks.enter)),
@@ -92,6 +106,13 @@ final class Translator {
         #endif
     }
 
+    /// What happened so far.
+    var report: TranslatorCounters {
+        var report = counters
+        report.operations = helperCounts.most(Self.toldHelpers)
+        return report
+    }
+
     /// The flags that code at an entry depends on; all when that is not known. For the verifier.
     func liveFlags(at entry: UInt64) -> FlagMask { liveIns[entry] ?? .all }
 
@@ -102,7 +123,7 @@ final class Translator {
             let block = cpu.blocks.find(
                 page.pointee.physical & ~0xFFF | linear & 0xFFF, mode: cpu.state.pointee.modeKey)
         else { return nil }
-        return entry(of: block)
+        return entry(cpu, of: block)
     }
 
     /// Host code around an entry, for reports: where the bytes begin, and the bytes.
@@ -121,9 +142,9 @@ final class Translator {
     /// Runs a hot block's code, which is made first if there is none.
     ///
     /// - Parameter block: where `rip` is; afterwards, unless the run stopped, again.
-    @inline(never) func run(_ block: inout BlockCache.Pointer) -> Result {
+    @inline(never) func run(_ cpu: CPU, _ block: inout BlockCache.Pointer) -> Result {
         let s = cpu.state
-        guard let entry = entry(of: block) ?? translate(block) else { return .interpret }
+        guard let entry = entry(cpu, of: block) ?? translate(block) else { return .interpret }
         if let verifier { return verifier.run(block, entry) }
         if s.pointee.budget < Int(block.pointee.count) {
             return s.pointee.budget <= 0 ? .stop(.budget) : .interpret
@@ -138,15 +159,15 @@ final class Translator {
         case .lookup: break
         }
         if s.pointee.budget <= 0 { return .stop(.budget) }
-        if !canGoOn { return .stop(.boundary) }
+        if !canGoOn(cpu) { return .stop(.boundary) }
         let slot = s.pointee.native.exitSlot
         let epoch = counters.flushes
         guard let found = cpu.jump() else { return .stop(.fault) }
         block = found
         if slot != 0, epoch == counters.flushes, !cpu.blocks.flushRequested, !found.pointee.crossesPage,
-            let target = found.pointee.entry, found.pointee.entryLinear == cpu.linearPointer
+            let target = self.entry(cpu, of: found)
         {
-            asm.fix(slot, UInt64(UInt(bitPattern: target)))
+            asm.fix(slot, target)
         }
         return .next
     }
@@ -156,9 +177,9 @@ final class Translator {
         let s = cpu.state
         s.pointee.native.exitSlot = 0
         s.pointee.native.codeChanged = 0
-        storeFlags()
+        storeFlags(cpu)
         let code = enter(UnsafeMutableRawPointer(s), entry)
-        loadFlags()
+        loadFlags(cpu)
         let exit = TranslatedExit(rawValue: code) ?? .lookup
         switch exit {
         case .lookup: counters.lookups += 1
@@ -170,7 +191,7 @@ final class Translator {
     }
 
     /// The code of a block at `rip`.
-    @inline(__always) private func entry(of block: BlockCache.Pointer) -> UInt64? {
+    @inline(__always) private func entry(_ cpu: CPU, of block: BlockCache.Pointer) -> UInt64? {
         guard let entry = block.pointee.entry else { return nil }
         let linear = cpu.linearPointer
         if block.pointee.entryLinear == linear { return UInt64(UInt(bitPattern: entry)) }
@@ -178,7 +199,7 @@ final class Translator {
     }
 
     /// Nothing wants to be looked at between two instructions.
-    private var canGoOn: Bool {
+    @inline(__always) private func canGoOn(_ cpu: CPU) -> Bool {
         let s = cpu.state
         return !s.pointee.fault.isPending && !s.pointee.halted && s.pointee.interruptShadow == 0 && !cpu.needsService
             && !cpu.needsStepping
@@ -186,11 +207,11 @@ final class Translator {
 
     // MARK: Flags at the border: the state's word of LAHF and SETO, and the interpreter's lazy pair
 
-    @inline(__always) private func loadFlags() {
+    @inline(__always) private func loadFlags(_ cpu: CPU) {
         let word = UInt32(truncatingIfNeeded: cpu.state.pointee.native.flags)
         cpu.state.setArithmeticFlags(word >> 8 & 0xD5 | (word & 1) << 11)
     }
-    @inline(__always) private func storeFlags() {
+    @inline(__always) private func storeFlags(_ cpu: CPU) {
         let flags = cpu.state.arithmeticFlags
         cpu.state.pointee.native.flags = UInt64((flags & 0xD5 | RFLAGS.fixed1) << 8 | flags >> 11 & 1)
     }
@@ -216,30 +237,36 @@ final class Translator {
             cpu.blocks.requestFlush()
             return nil
         }
-        let used = Int(asm.here - memory.executable)
-        if used + Self.regionRoom > memory.byteCount || pathCount + 4 * Region.instructionLimit > Self.pathLimit {
+        let used = max(asm.here - memory.executable, far.here - farStart)
+        if Int(used) + Self.regionRoom > memory.halfBytes || pathCount + 4 * Region.instructionLimit > Self.pathLimit {
             flushKeepingBlocks()
         }
         let source = InstructionSource(cpu, block)
         let region = Region(
             block, at: cpu.linearPointer, decode: source.block(at:), bytes: source.bytes(of:offset:length:))
-        let before = asm.here
+        let before = asm.here, farBefore = far.here
         asm.align(16)
-        let emitter = Emitter(region, asm, thunks, self)
+        let emitter = Emitter(region, asm, far: far, thunks, self)
         emitter.emit()
         asm = emitter.asm
+        far = emitter.far
         counters.regions += 1
-        counters.hostBytes += asm.here - before
+        counters.hostBytes += asm.here - before + far.here - farBefore
         record(region)
-        if let translated {
-            let bytes = UnsafeRawBufferPointer(start: asm.pointer(before), count: Int(asm.here - before))
-            translated(
-                TranslatedCode(
-                    linear: cpu.linearPointer, isUser: region.isUser,
-                    instructions: region.order.reduce(0) { $0 + Int($1.count) }, host: before,
-                    bytes: bytes.bindMemory(to: UInt8.self)))
+        if translated != nil {
+            tell(region, from: before, to: asm.here)
+            tell(region, from: farBefore, to: far.here)
         }
         return block.pointee.entry.map { UInt64(UInt(bitPattern: $0)) }
+    }
+
+    private func tell(_ region: Region, from start: UInt64, to end: UInt64) {
+        let bytes = UnsafeRawBufferPointer(start: asm.pointer(start), count: Int(end - start))
+        translated?(
+            TranslatedCode(
+                linear: cpu.linearPointer, isUser: region.isUser,
+                instructions: region.order.reduce(0) { $0 + Int($1.count) }, host: start,
+                bytes: bytes.bindMemory(to: UInt8.self)))
     }
 
     private func record(_ region: Region) {
@@ -301,6 +328,8 @@ final class Translator {
             let place = asm.pointer(item.entry)
             place.storeBytes(of: 0xE9, as: UInt8.self)
             asm.fix(item.entry + 1, item.dead)
+            let jump = cpu.arena.jumps + 2 * Int(item.linear & UInt64(CPUArena.jumpCount - 1))
+            if jump[1] == item.entry { jump[0] = Self.noJump }
             let block = item.block
             if let entry = block.pointee.entry, UInt64(UInt(bitPattern: entry)) == item.entry {
                 block.pointee.entry = nil
@@ -314,6 +343,8 @@ final class Translator {
     /// The blocks are gone, and with them all code.
     func flush() {
         asm.here = start
+        far.here = farStart
+        links.removeAll(keepingCapacity: true)
         pathCount = 0
         variants.removeAll(keepingCapacity: true)
         records.removeAll(keepingCapacity: true)
@@ -340,36 +371,43 @@ final class Translator {
     // MARK: Calls from translated code
 
     private static let targets = Thunks.Targets(
-        help: { state, number in with(state) { $0.help(Int(number)) } },
-        fill: { state, linear, number in with(state) { $0.fill(linear, Int(number)) } },
-        find: { state in with(state) { $0.find() } },
+        help: { state, number in with(state) { $0.help($1, Int(number)) } },
+        fill: { state, linear, number in with(state) { $0.fill($1, linear, Int(number)) } },
+        find: { state in with(state) { $0.find($1) } },
         loadX87: { X87Image.write($0.assumingMemoryBound(to: CPUState.self)) },
         storeX87: { X87Image.read($0.assumingMemoryBound(to: CPUState.self)) })
 
     /// Without counting references: this happens millions of times a second.
     @inline(__always)
-    private static func with(_ state: UnsafeMutableRawPointer, _ body: (Translator) -> UInt64) -> UInt64 {
+    private static func with(_ state: UnsafeMutableRawPointer, _ body: (Translator, CPU) -> UInt64) -> UInt64 {
         // SAFETY: translated code passes the state that it was entered with, whose CPU keeps its translator.
-        state.assumingMemoryBound(to: CPUState.self).pointee.native.translator.unsafelyUnwrapped
-            ._withUnsafeGuaranteedRef { body($0) }
+        let s = state.assumingMemoryBound(to: CPUState.self)
+        return s.pointee.owner.unsafelyUnwrapped._withUnsafeGuaranteedRef { cpu in
+            s.pointee.native.translator.unsafelyUnwrapped._withUnsafeGuaranteedRef { body($0, cpu) }
+        }
     }
 
     /// An access missed: 1 if its page is in the TLB now.
-    private func fill(_ linear: UInt64, _ number: Int) -> UInt64 {
+    private func fill(_ cpu: CPU, _ linear: UInt64, _ number: Int) -> UInt64 {
         counters.fills += 1
         let path = paths + number
-        return cpu.fillTLB(linear, size: Int(path.pointee.bytes), write: path.pointee.writes) ? 1 : 0
+        let size = Int(path.pointee.bytes)
+        if cpu.fillTLB(linear, size: size, write: path.pointee.writes) { return 1 }
+        if linear & 0xFFF + UInt64(size) > 4096 { counters.crossings += 1 } else { counters.refusals += 1 }
+        return 0
     }
 
     /// Code for `rip` that the jump cache did not know; 0: there is none, or something is to be done first.
-    private func find() -> UInt64 {
+    private func find(_ cpu: CPU) -> UInt64 {
         counters.finds += 1
         let s = cpu.state
         if cpu.blocks.flushRequested || s.pointee.budget <= 0 { return 0 }
         let linear = cpu.linearPointer, mode = s.pointee.modeKey
         let slot = cpu.arena.jumps + 2 * Int(linear & UInt64(CPUArena.jumpCount - 1))
+        let exitSlot = s.pointee.native.exitSlot
+        s.pointee.native.exitSlot = 0
         // Helpers that lead elsewhere come without having looked.
-        if slot[0] == linear ^ s.pointee.native.jumpKey { return slot[1] }
+        if exitSlot == 0, slot[0] == linear ^ s.pointee.native.jumpKey { return slot[1] }
         let faultAddress = s.pointee.cr2
         guard let block = cpu.decoded(at: linear, mode) else {
             // A fault is found again, and delivered, by whoever looks next.
@@ -377,73 +415,93 @@ final class Translator {
             s.pointee.cr2 = faultAddress
             return 0
         }
-        guard let entry = entry(of: block) else {
+        guard let entry = entry(cpu, of: block) else {
             counters.strangers += 1
             return 0
         }
         slot[0] = linear ^ s.pointee.native.jumpKey
         slot[1] = entry
-        cpu.jumps.note(linear, mode: mode, isGlobal: cpu.isGlobalFetch(linear, block), block)
+        let isGlobal = cpu.isGlobalFetch(linear, block)
+        cpu.jumps.note(linear, mode: mode, isGlobal: isGlobal, block)
+        if exitSlot != 0 { link(exitSlot, to: entry, mayLink: isGlobal && mode & ModeKey.user == 0) }
         return entry
     }
 
+    /// A jump to another page was made for the first time.
+    ///
+    /// - Parameter mayLink: the target stays where it is until `unlink` is called.
+    private func link(_ slot: UInt64, to entry: UInt64, mayLink: Bool) {
+        guard mayLink, !isVerifying else { return asm.fix(slot, cpu.state.pointee.native.exitFallback) }
+        let distance = asm.pointer(slot).loadUnaligned(as: Int32.self)
+        links.append((slot, slot &+ 4 &+ UInt64(bitPattern: Int64(distance))))
+        asm.fix(slot, entry)
+    }
+
+    /// Translations of supervisor code may have changed: what was linked to is looked for anew.
+    func unlink() {
+        for link in links { asm.fix(link.slot, link.stub) }
+        links.removeAll(keepingCapacity: true)
+    }
+
     /// Runs what translated code leaves to the interpreter.
-    private func help(_ number: Int) -> UInt64 {
+    private func help(_ cpu: CPU, _ number: Int) -> UInt64 {
         counters.helps += 1
         let s = cpu.state
         let path = paths + number
         let start = path.pointee.start
         let converts = path.pointee.touchesFlags
-        if converts { loadFlags() }
-        if path.pointee.seesX87, s.pointee.native.x87Live != 0 { takeX87() }
+        if converts { loadFlags(cpu) }
+        if path.pointee.seesX87, s.pointee.native.x87Live != 0 { takeX87(s) }
+        // First, as a group may end with a call or a return.
+        if let block = path.pointee.groupBlock { missed(cpu, path, block) }
         var op = path.pointee.first
         for done in 0..<path.pointee.count {
+            helperCounts.count(op)
             let step = cpu.performOne(op, start)
             switch step {
             case .done:
                 if s.pointee.native.codeChanged != 0 {
                     s.pointee.rip = start &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)
                     cpu.giveBack(Int(path.pointee.remaining - done - 1))
-                    return leave(.lookup, converts)
+                    return leave(cpu, .lookup, converts)
                 }
             case .next, .taken, .indirect:
                 cpu.maskPointer()
-                return goOn(converts)
+                return goOn(cpu, converts)
             case .leave:
                 s.pointee.flagsRest &= ~RFLAGS.rf
                 cpu.giveBack(Int(path.pointee.remaining - done - 1))
-                return goOn(converts)
+                return goOn(cpu, converts)
             case .fault:
                 s.pointee.rip = start &+ UInt64(op.pointee.offset)
                 cpu.giveBack(Int(path.pointee.remaining - done))
-                if !converts { loadFlags() }
-                if !deliversFaults || cpu.needsStepping { return leave(.fault, true) }
+                if !converts { loadFlags(cpu) }
+                if !deliversFaults || cpu.needsStepping { return leave(cpu, .fault, true) }
                 cpu.deliverPendingFault()
-                return goOn(true)
+                return goOn(cpu, true)
             case .stale:
                 s.pointee.rip = start &+ UInt64(op.pointee.offset)
                 cpu.giveBack(Int(path.pointee.remaining - done))
-                return leave(.lookup, converts)
+                return leave(cpu, .lookup, converts)
             }
             op += 1
         }
-        if let block = path.pointee.groupBlock { missed(path, block) }
-        return resume(path, converts)
+        return resume(cpu, path, converts)
     }
 
     /// Back into the middle of the region.
-    private func resume(_ path: UnsafeMutablePointer<SlowPath>, _ converts: Bool) -> UInt64 {
+    private func resume(_ cpu: CPU, _ path: UnsafeMutablePointer<SlowPath>, _ converts: Bool) -> UInt64 {
         let s = cpu.state
         let last = path.pointee.first + Int(path.pointee.count - 1)
         let isPlain =
-            (!path.pointee.needsXMM || mayUseXMM)
-            && (!path.pointee.needsX87 || s.pointee.native.x87Live != 0 || mayUseX87)
+            (!path.pointee.needsXMM || mayUseXMM(s))
+            && (!path.pointee.needsX87 || s.pointee.native.x87Live != 0 || mayUseX87(s))
         guard path.pointee.resume != 0, isPlain else {
             s.pointee.rip = path.pointee.start &+ UInt64(last.pointee.offset) &+ UInt64(last.pointee.length)
             cpu.giveBack(Int(path.pointee.remaining - path.pointee.count))
-            return leave(.lookup, converts)
+            return leave(cpu, .lookup, converts)
         }
-        if converts { storeFlags() }
+        if converts { storeFlags(cpu) }
         if !path.pointee.needsXMM { s.pointee.native.xmmLive = 0 }
         if path.pointee.needsX87, s.pointee.native.x87Live == 0 {
             X87Image.write(s)
@@ -453,44 +511,46 @@ final class Translator {
     }
 
     /// The x87 from its image, which the thunk wrote, to the state.
-    private func takeX87() {
-        X87Image.read(cpu.state)
-        cpu.state.pointee.native.x87Live = 0
+    private func takeX87(_ s: CPUPointer) {
+        X87Image.read(s)
+        s.pointee.native.x87Live = 0
     }
 
-    private var mayUseXMM: Bool {
-        let s = cpu.state
+    private func mayUseXMM(_ s: CPUPointer) -> Bool {
         return !s.pointee.fpuTrapped && s.pointee.cr4 & CR4.osfxsr != 0 && s.pointee.fpu.mxcsr & 0x1F80 == 0x1F80
     }
-    private var mayUseX87: Bool {
-        let s = cpu.state
+    private func mayUseX87(_ s: CPUPointer) -> Bool {
         return !s.pointee.fpuTrapped && s.pointee.fpu.control & 0x3F == 0x3F && s.pointee.fpu.status & 0x80 == 0
     }
 
     /// Elsewhere: in translated code at `rip` if there is some and nothing is to be done first, else out.
-    private func goOn(_ converts: Bool) -> UInt64 {
+    private func goOn(_ cpu: CPU, _ converts: Bool) -> UInt64 {
         let s = cpu.state
-        if s.pointee.native.codeChanged != 0 { return leave(.lookup, converts) }
-        if !canGoOn { return leave(.boundary, converts) }
-        guard s.pointee.budget > 0, Self.canTranslate(s.pointee.modeKey) else { return leave(.lookup, converts) }
-        let entry = find()
-        if entry == 0 { return leave(.lookup, converts) }
-        if converts { storeFlags() }
+        if s.pointee.native.codeChanged != 0 { return leave(cpu, .lookup, converts) }
+        if !canGoOn(cpu) { return leave(cpu, .boundary, converts) }
+        guard s.pointee.budget > 0, Self.canTranslate(s.pointee.modeKey) else { return leave(cpu, .lookup, converts) }
+        let entry = find(cpu)
+        if entry == 0 { return leave(cpu, .lookup, converts) }
+        if converts { storeFlags(cpu) }
         // A fault that was delivered by a task switch: the new task's x87 is not there yet.
-        if s.pointee.fpuTrapped, s.pointee.native.x87Live != 0 { return leave(.boundary, false) }
+        if s.pointee.fpuTrapped, s.pointee.native.x87Live != 0 { return leave(cpu, .boundary, false) }
         s.pointee.native.xmmLive = 0
         return entry
     }
 
-    private func leave(_ exit: TranslatedExit, _ converts: Bool) -> UInt64 {
-        if converts { storeFlags() }
+    private func leave(_ cpu: CPU, _ exit: TranslatedExit, _ converts: Bool) -> UInt64 {
+        if converts { storeFlags(cpu) }
         cpu.state.pointee.native.xmmLive = 0
         cpu.state.pointee.native.exitSlot = 0
         return exit.rawValue
     }
 
     /// A group lay across two pages once more.
-    private func missed(_ path: UnsafeMutablePointer<SlowPath>, _ block: UnsafeMutablePointer<Block>) {
+    private func missed(_ cpu: CPU, _ path: UnsafeMutablePointer<SlowPath>, _ block: UnsafeMutablePointer<Block>) {
+        // Any stack crosses a page at times: what counts is how often within a slice or a few.
+        let slice = cpu.state.pointee.slices
+        if path.pointee.groupSlice != slice { path.pointee.groupMisses /= 2 }
+        path.pointee.groupSlice = slice
         path.pointee.groupMisses += 1
         // A verifier asks what it knows about the code that it runs.
         guard path.pointee.groupMisses == SlowPath.groupPatience, !isVerifying else { return }

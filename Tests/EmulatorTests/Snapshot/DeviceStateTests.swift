@@ -128,7 +128,7 @@ struct DeviceStateTests {
     @Test("no register of the processor is neither saved nor known to follow from others")
     func everyRegisterIsSaved() throws {
         let derived: Set<String> = [
-            "flagResult", "flagAux", "flagsRest", "readTLB", "writeTLB", "budget", "isKicked", "native", "cpl",
+            "flagResult", "flagAux", "flagsRest", "readTLB", "writeTLB", "budget", "isKicked", "slices", "native", "cpl",
             "modeKey",
             "codeBreakpoints", "dataBreakpoints", "portBreakpoints", "fpuTrapped", "owner", "operand",
         ]
