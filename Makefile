@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 PREFIX ?= $(HOME)/.local
 BUILD := .build/release
+COMPLETIONS := $(addprefix $(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 
 # Fully static programs start in 1 ms instead of 10 and run where no Swift is installed (docs/decisions/0302).
 STATIC := --static-swift-stdlib -Xswiftc -static-executable -Xswiftc -use-ld=lld
@@ -59,10 +60,14 @@ sanitize: deps ## tests under the address and the thread sanitizer (half an hour
 	./scripts/sanitize address
 	./scripts/sanitize thread
 
-install: build ## labctl and labvm into PREFIX/bin, a qemu-img link into PREFIX/lib/labctl
-	install -d $(PREFIX)/bin $(PREFIX)/lib/labctl
+install: build ## labctl and labvm into PREFIX/bin, a qemu-img link into PREFIX/lib/labctl, manual pages and completion
+	install -d $(PREFIX)/bin $(PREFIX)/lib/labctl $(COMPLETIONS)
 	install -m 755 $(BUILD)/labctl $(BUILD)/labvm $(PREFIX)/bin/
 	ln -sf ../../bin/labctl $(PREFIX)/lib/labctl/qemu-img
+	$(BUILD)/labctl manual $(PREFIX)/share/man/man1
+	$(BUILD)/labctl --generate-completion-script bash > $(PREFIX)/share/bash-completion/completions/labctl
+	$(BUILD)/labctl --generate-completion-script zsh > $(PREFIX)/share/zsh/site-functions/_labctl
+	$(BUILD)/labctl --generate-completion-script fish > $(PREFIX)/share/fish/vendor_completions.d/labctl.fish
 
 clean: ## build folders (downloaded guests stay; scripts/guests clean)
 	rm -rf .build .build-*

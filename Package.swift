@@ -69,7 +69,8 @@ let package = Package(
             name: "EmulatorTests", dependencies: ["Emulator", "Seeded"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "OrchestratorTests", dependencies: ["Orchestrator"], swiftSettings: strict),
         .testTarget(
-            name: "labctlTests", dependencies: ["labctl", "Orchestrator", "VMProtocol", "Images", "Seeded"],
+            name: "labctlTests",
+            dependencies: ["labctl", "Orchestrator", "LabSpec", "VMProtocol", "Images", "Seeded"],
             swiftSettings: strict),
         .testTarget(
             name: "labvmTests", dependencies: ["labvm", "Orchestrator", "VMProtocol", "Images", "Seeded"],

@@ -22,6 +22,11 @@ extension Machine {
         post { deliver($0.board.vga.snapshot()) }
     }
 
+    /// Looks at what can be read on the screen and hands it to `deliver` on the CPU thread.
+    public func takeScreenContents(_ deliver: @escaping @Sendable (ScreenContents) -> Void) {
+        post { deliver($0.board.vga.contents()) }
+    }
+
     /// Hands what the translator did to `deliver` on the CPU thread; nil where everything is interpreted.
     public func queryTranslator(_ deliver: @escaping @Sendable (TranslatorCounters?) -> Void) {
         post { deliver($0.cpu.translator?.report) }

@@ -34,6 +34,17 @@ public enum ConsolePattern: Sendable, Hashable, ExpressibleByStringLiteral, Cust
     }
 }
 
+extension ConsolePattern {
+    /// The pattern; nil where its regular expression is none, which is reported.
+    func checked(at span: SourceSpan, _ scope: DecodingScope) -> ConsolePattern? {
+        guard let fault, case .regex(let expression) = self else { return self }
+        scope.report(
+            .badRegex, "'\(expression.clippedForMessage)' is not a regular expression: \(fault)", at: span,
+            help: "POSIX extended regular expressions; `man 7 regex` describes them")
+        return nil
+    }
+}
+
 /// `{ regex: … }` in place of a text.
 struct RegexDraft: Sendable {
     var regex: String?
@@ -68,14 +79,7 @@ extension ValueType where Value == ConsolePattern {
                 guard let expression = RegexDraft.table.decode(node, into: RegexDraft(), inner)?.regex else {
                     return nil
                 }
-                let pattern = ConsolePattern.regex(expression)
-                if let fault = pattern.fault {
-                    scope.report(
-                        .badRegex, "'\(expression.clippedForMessage)' is not a regular expression: \(fault)",
-                        at: node.span, help: "POSIX extended regular expressions; `man 7 regex` describes them")
-                    return nil
-                }
-                return pattern
+                return ConsolePattern.regex(expression).checked(at: node.span, scope)
             default: return ValueType<String>.string(node, shape, scope).map { ConsolePattern($0) }
             }
         }

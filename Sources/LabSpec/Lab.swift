@@ -238,6 +238,12 @@ public struct VM: Sendable, Equatable {
     /// Names of networks, one network card each, in order.
     public var networks: [String]
     public var restart: RestartPolicy
+    /// How long the guest gets to power off before it is stopped.
+    public var stopGracePeriod: LabDuration
+    /// How commands get a shell on its console.
+    public var login: Login?
+    /// What has to be true of it.
+    public var checks: [Check]
     /// Places of the name and of the keys.
     public var spans: SectionSpans
 
@@ -260,6 +266,9 @@ public struct VM: Sendable, Equatable {
         self.dependsOn = []
         self.networks = []
         self.restart = .no
+        self.stopGracePeriod = .seconds(30)
+        self.login = nil
+        self.checks = []
         self.spans = SectionSpans()
     }
 }
@@ -353,14 +362,17 @@ public struct KernelBoot: Sendable, Equatable {
 
 /// `ready`: when a VM counts as up.
 public struct Readiness: Sendable, Equatable {
-    /// What the serial console says then.
+    /// What the serial console says then; nothing where `screen` is asked for.
     public var console: ConsolePattern
+    /// What the screen shows then.
+    public var screen: ConsolePattern?
     /// How long it may take from the start of the VM.
     public var timeout: LabDuration
     public var spans: SectionSpans
 
-    public init(console: ConsolePattern = "", timeout: LabDuration = .minutes(2)) {
+    public init(console: ConsolePattern = "", screen: ConsolePattern? = nil, timeout: LabDuration = .minutes(2)) {
         self.console = console
+        self.screen = screen
         self.timeout = timeout
         self.spans = SectionSpans()
     }

@@ -85,6 +85,14 @@ public struct VMDescription: Codable, Sendable, Equatable {
         case off
     }
 
+    /// When a VM is started again that ended without being asked to.
+    public enum Restart: String, Codable, Sendable, CaseIterable {
+        /// When it failed, crashed or was killed.
+        case onFailure = "on-failure"
+        /// Also when its guest powered off.
+        case always
+    }
+
     public var name: String
     public var memoryBytes: UInt64
     public var disks: [Disk]
@@ -136,6 +144,10 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var perfMap: Bool?
     /// Nil: `auto`.
     public var sandbox: Sandbox?
+    /// Nil: never.
+    public var restart: Restart?
+    /// Whether the VM ends in order with the thread that started it; nil: only one on its terminal does.
+    public var endsWithParent: Bool?
     /// The snapshot that the VM begins as (-loadvm); nil: it is switched on.
     public var loadSnapshot: String?
     /// For tests of the sandbox: what is tried from inside in the guest's place, as `NAME PATH`.

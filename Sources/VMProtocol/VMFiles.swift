@@ -10,6 +10,8 @@
 /// | state | `vm.log` | labvm | what the process says on stderr: warnings, host I/O errors |
 /// | state | `events.jsonl` | labvm | lifecycle, one JSON object a line |
 /// | state | `exit.json` | labvm | `ExitRecord`, the last act |
+/// | state | `restarts.json` | labvm's watcher | `RestartRecord` |
+/// | state | `stop-requested` | labctl | nothing; there while the VM shall not be started again |
 /// | runtime | `console.sock` | labvm | serial port 0 |
 /// | runtime | `qmp.sock` | labvm | QEMU's machine protocol |
 public enum VMFile: String, Sendable, CaseIterable {
@@ -21,6 +23,8 @@ public enum VMFile: String, Sendable, CaseIterable {
     case processLog = "vm.log"
     case events = "events.jsonl"
     case exitRecord = "exit.json"
+    case restarts = "restarts.json"
+    case stopRequest = "stop-requested"
     case consoleSocket = "console.sock"
     case qmpSocket = "qmp.sock"
 
@@ -47,7 +51,7 @@ public struct LifecycleEvent: Codable, Sendable, Equatable {
     /// The VM, or nil for the lab as a whole.
     public var vm: String?
     /// What happened: `started`, `reset`, `powerdown`, `paused`, `resumed`, `io-error`, `exited`, `stopped`, `killed`,
-    /// `ready`, `down` …
+    /// `ready`, `down`, `restarted` …
     public var event: String
     /// More about it, in words.
     public var detail: String?

@@ -6,6 +6,7 @@ import LabSpec
 struct Labctl: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "labctl", abstract: "Brings up labs of virtual PCs from a YAML file.",
+        subcommands: [ManualCommand.self],
         groupedSubcommands: [
             CommandGroup(
                 name: "Lab file",
@@ -14,14 +15,14 @@ struct Labctl: ParsableCommand {
                 name: "Lab",
                 subcommands: [
                     PlanCommand.self, UpCommand.self, DownCommand.self, ResetCommand.self, DestroyCommand.self,
-                    StatusCommand.self, ListCommand.self, EventsCommand.self, BuildCommand.self, GraphCommand.self,
-                    PruneCommand.self,
+                    StatusCommand.self, TopCommand.self, ListCommand.self, CheckCommand.self, EventsCommand.self,
+                    BuildCommand.self, GraphCommand.self, PruneCommand.self,
                 ]),
             CommandGroup(
                 name: "One VM",
                 subcommands: [
                     ConsoleCommand.self, LogsCommand.self, SendCommand.self, WaitCommand.self, ExecCommand.self,
-                    ScreenshotCommand.self, CommitCommand.self, RunCommand.self,
+                    CopyCommand.self, ScreenCommand.self, ScreenshotCommand.self, CommitCommand.self, RunCommand.self,
                 ]),
             CommandGroup(name: "Images", subcommands: [ImageCommand.self]),
         ])
@@ -61,7 +62,7 @@ struct Labctl: ParsableCommand {
 
     /// What is wrong with a verb that does not exist; nil for everything else.
     static func complaint(about arguments: [String]) -> String? {
-        let verbs = configuration.groupedSubcommands.flatMap(\.subcommands).flatMap { command in
+        let verbs = configuration.subcommands.flatMap { command in
             [command.configuration.commandName].compactMap { $0 } + command.configuration.aliases
         }
         let asked = arguments.first == "help" ? arguments.dropFirst().first : arguments.first

@@ -15,6 +15,8 @@ protocol GuestMachine: AnyObject, Sendable {
     func serialInput(_ bytes: [UInt8])
     /// The screen as the monitor would show it; nil without a display.
     func screenshot() -> ScreenImage?
+    /// What a person could read on the screen; nil without a display.
+    func screenText() -> ScreenText?
     /// What the translator did; nil where everything is interpreted, and from a machine that has ended.
     func translatorCounters() -> TranslatorCounters?
     /// Presses keys (QEMU's names: `ctrl`, `a`, `ret`) in order and lets them go in reverse.

@@ -30,6 +30,7 @@ enum LabVM {
             reporter.say(.failed("the description on descriptor \(arguments.description) is incomplete"))
             exit(1)
         }
+        if let watcher = Watcher(description, lock: arguments.lock, reporter: reporter) { exit(watcher.run()) }
         // All paths are absolute; a process that stays for days must not keep somebody's folder busy.
         if description.stateFolder != nil { _ = chdir("/") }
         let record = FinalRecord(description)
@@ -77,15 +78,28 @@ struct LabVMArguments {
 final class StartReporter {
     private let descriptor: Descriptor?
     private var isDone = false
+    /// Whether the VM was said to run.
+    private(set) var hasSaidStarted = false
 
     init(_ descriptor: Descriptor?) {
         self.descriptor = descriptor
         if let descriptor { _ = fcntl(descriptor.raw, F_SETFD, FD_CLOEXEC) }
     }
 
+    /// Says what another process has said, a line or nothing.
+    func pass(_ line: [UInt8]) {
+        guard !isDone, !line.isEmpty else { return }
+        isDone = true
+        if case .started? = JSONCoding.decode(StartReport.self, from: line.filter { $0 != UInt8(ascii: "\n") }) {
+            hasSaidStarted = true
+        }
+        descriptor?.writeAll(line)
+    }
+
     func say(_ report: StartReport) {
         guard !isDone else { return }
         isDone = true
+        if case .started = report { hasSaidStarted = true }
         if let descriptor {
             descriptor.writeAll(JSONCoding.encode(report) + [UInt8(ascii: "\n")])
         }

@@ -29,7 +29,8 @@ enum Launch {
             holder.session = session
             // Everything is open. Nothing of the guest runs before the sandbox is closed.
             var sandbox = Confinement.begin(
-                description.sandbox ?? .auto, endsWithParent: description.console == .stdio)
+                description.sandbox ?? .auto,
+                endsWithParent: description.endsWithParent ?? (description.console == .stdio))
             let flusher = DiskFlusher(drives)
             try flusher.start()
             let gate = try session.startMachine()

@@ -134,6 +134,12 @@ final class MachineControl {
         }
     }
 
+    /// The answer to `x-query-screen-text`.
+    func screenText() throws(QMPError) -> JSONValue {
+        guard let text = machine.screenText() else { throw .generic("there is no console to read") }
+        return ["graphics": .bool(text.isGraphics), "rows": .array(text.rows.map { .string($0) })]
+    }
+
     /// Puts a disc into a drive.
     func insert(path: String, format: String?, into name: String) throws(QMPError) {
         let (index, removable) = try removableDrive(name)

@@ -7,7 +7,7 @@ import VMProtocol
 
 /// A real shell on a terminal in place of a guest: what is typed at the console's socket goes to the terminal, what the
 /// terminal says goes to the console's log.
-private final class ShellGuest {
+final class ShellGuest {
     let folder: VMFolder
     private let lock: FileLock
     private let listener: Descriptor

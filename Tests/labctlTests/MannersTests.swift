@@ -66,10 +66,11 @@ import Testing
     @Test func validateRefusesWhatUpRefuses() throws {
         let digest = String(repeating: "0", count: 64)
         for (change, message) in [
-            ("restart: always\n    memory:", "'restart: always' is not supported"),
+            ("networks: [ lan ]\n    memory:", "'networks' is not supported"),
             ("cpus: 2\n    memory:", "2 CPUs are not supported"),
         ] {
-            let lab = try LabFixture(Self.file.replacingOccurrences(of: "memory:", with: change))
+            let text = Self.file.replacingOccurrences(of: "memory:", with: change)
+            let lab = try LabFixture(text.replacingOccurrences(of: "vms:", with: "networks: { lan: {} }\nvms:"))
             for verb in ["validate", "up", "plan"] {
                 let result = try lab.run([verb])
                 #expect(result.status == 4, "\(verb): \(result.errors)")

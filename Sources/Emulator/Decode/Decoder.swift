@@ -134,7 +134,8 @@ struct Decoder {
                 opcode = next8()
             }
         }
-        if hasVEXPrefix(opcode) {
+        // C4h and C5h of the other maps are PINSRW and PEXTRW.
+        if map == .one, hasVEXPrefix(opcode) {
             guard let known = readVEX(opcode) else {
                 op = DecodedOp(.undefined)
                 return

@@ -118,7 +118,23 @@ struct VMDraft: Sendable {
                 "Names of entries of `networks`; one network card each.", synonyms: ["nics", "net"]),
             LabKey(
                 "restart", .choice(RestartPolicy.allCases, slips: restartSlips), \.vm.restart, defaultOf: VMDraft(),
-                "Whether a VM is started again when its process ends by itself."),
+                "Whether a VM is started again, after a pause that doubles, when it ends without being asked to: `on-failure` "
+                    + "when it failed, crashed or was killed, `always` also when its guest powered off."),
+            LabKey(
+                "stop_grace_period", .duration(.seconds(0)...(.minutes(60))), \.vm.stopGracePeriod,
+                defaultOf: VMDraft(),
+                "How long the guest gets to power off before it is stopped; `0s` does not ask it.",
+                synonyms: ["grace", "stop_timeout", "shutdown_timeout"]),
+            LabKey(
+                "login",
+                .section(
+                    LoginDraft.table, fresh: LoginDraft(), help: { "write { user: \($0) }" },
+                    finish: { draft, _ in draft.whole }),
+                \.vm.login, "How `exec`, `cp` and `check` log in on the console by themselves.",
+                synonyms: ["credentials", "auth", "user"]),
+            LabKey(
+                "checks", CheckDraft.listType, \.vm.checks, defaultOf: VMDraft(),
+                "What has to be true of the VM: `labctl check` grades it.", synonyms: ["tests", "grading", "asserts"]),
             LabKey(
                 "clock", .choice(ClockSource.allCases, slips: ["vm": "guest", "rt": "host"]), \.vm.clock,
                 defaultOf: VMDraft(),
@@ -161,24 +177,31 @@ struct CPUDraft: Sendable {
 /// `ready`.
 struct ReadyDraft: Sendable {
     var console: ConsolePattern?
+    var screen: ConsolePattern?
     var timeout = Readiness().timeout
     var spans = SectionSpans()
 
     var readiness: Readiness? {
-        guard let console else { return nil }
-        var readiness = Readiness(console: console, timeout: timeout)
+        guard console != nil || screen != nil else { return nil }
+        var readiness = Readiness(console: console ?? "", screen: screen, timeout: timeout)
         readiness.spans = spans
         return readiness
     }
 
     static let table = SectionTable<ReadyDraft>(
         id: "ready", noun: "ready", plural: "readies", "What says that a VM is up.", spans: \.spans,
+        rules: [.exactlyOne(["console", "screen"])],
         keys: [
             LabKey(
-                "console", .consolePattern, \.console, required: true,
+                "console", .consolePattern, \.console,
                 "The VM is ready when its serial console has said this text, one of these texts, or something that "
                     + "`{ regex: … }` matches. Colours and other escape sequences do not count.",
                 synonyms: ["serial", "text", "wait"]),
+            LabKey(
+                "screen", .consolePattern, \.screen,
+                "The VM is ready when its screen shows this: for guests without a serial console. In graphics modes, text "
+                    + "in the font of the VGA BIOS can be read.",
+                synonyms: ["display", "vga", "video"]),
             LabKey(
                 "timeout", .duration(.seconds(1)...(.minutes(60 * 24))), \.timeout, defaultOf: ReadyDraft(),
                 "How long that may take from the start of the VM."),

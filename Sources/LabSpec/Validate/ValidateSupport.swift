@@ -8,11 +8,6 @@ extension Validator {
                     at: (spans ?? vm.spans).value(key), help: help)
             }
             if !vm.networks.isEmpty { refuse("networks", "'networks' is", "remove the key") }
-            if vm.restart != .no {
-                refuse(
-                    "restart", "'restart: \(vm.restart.rawValue)' is",
-                    "use 'no', and `labctl up` to start what has stopped")
-            }
             if vm.cpus > 1 { refuse("cpus", "\(vm.cpus) CPUs are", "use 1") }
         }
     }

@@ -12,6 +12,8 @@ public struct VMObservation: Sendable, Equatable {
     public var exit: ExitRecord?
     /// How it is while it runs, by its own account.
     public var condition: VMCondition?
+    /// What its watcher did for it since it was started.
+    public var restarts: RestartRecord?
     /// Slots whose overlay file exists.
     public var overlays: Set<DiskSlot>
     /// Slots whose golden image is no longer the one below the overlay, with a sentence each.
@@ -35,9 +37,14 @@ public struct VMObservation: Sendable, Equatable {
     /// What it comes down to.
     public var phase: VMPhase {
         if fault != nil, !isRunning { return .unknown }
+        if isRunning, restarts?.nextAt != nil { return .restarting }
         if isRunning, condition?.paused != nil { return .paused }
         guard let run = record?.run else { return isRunning ? .running : record == nil ? .absent : .stopped }
-        if isRunning { return run.readyAt == nil ? .running : .ready }
+        if isRunning {
+            // One that was started again has not been seen ready since.
+            guard let readyAt = run.readyAt, readyAt >= restarts?.startedAt ?? 0 else { return .running }
+            return .ready
+        }
         guard let exit, exit.endedAt >= run.startedAt else {
             return run.stopRequested ? .stopped : .killed
         }
@@ -58,6 +65,8 @@ public enum VMPhase: String, Sendable, Codable, CaseIterable {
     case running
     /// Its process lives and the guest is held: it was paused, or the host cannot write.
     case paused
+    /// It ended, and its watcher starts it again in a moment.
+    case restarting
     /// Ended in order.
     case stopped
     /// Ended with an error of its own account.

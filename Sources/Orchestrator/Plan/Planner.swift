@@ -76,7 +76,7 @@ public enum Planner {
         case .absent: return plan(.start(reason: "new"))
         case .killed: return plan(.start(reason: "its process was killed or the host went down"))
         case .failed: return plan(.start(reason: "failed: \(observation.exit?.message ?? "no reason given")"))
-        case .stopped, .running, .ready, .paused, .unknown: return plan(.start(reason: "stopped"))
+        case .stopped, .running, .ready, .paused, .restarting, .unknown: return plan(.start(reason: "stopped"))
         }
     }
 

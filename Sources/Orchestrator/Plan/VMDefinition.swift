@@ -54,6 +54,11 @@ public struct VMDefinition: Sendable, Equatable {
         case .required: description.sandbox = .required
         case .off: description.sandbox = .off
         }
+        switch spec.restart {
+        case .no: break
+        case .onFailure: description.restart = .onFailure
+        case .always: description.restart = .always
+        }
         description.console = .socket
         digest = SHA256Digest.of(String(decoding: JSONCoding.encode(description), as: UTF8.self))
         // Where the files of a VM lie is not part of what it is.
@@ -85,6 +90,7 @@ public struct VMDefinition: Sendable, Equatable {
         if old.accelerator != new.accelerator { changes.append("accel") }
         if old.cpu != new.cpu { changes.append("cpu model") }
         if old.clock != new.clock { changes.append("clock") }
+        if old.restart != new.restart { changes.append("restart") }
         if old.sandbox != new.sandbox { changes.append("sandbox") }
         return changes.isEmpty ? "definition changed" : changes.joined(separator: ", ") + " changed"
     }

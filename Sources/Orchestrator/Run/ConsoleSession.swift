@@ -8,8 +8,16 @@ import VMProtocol
 /// start of the run. `send` does not move it. So `send` then `wait` misses nothing, however slow the script is.
 public struct ConsoleSession: Sendable {
     let vm: VMFolder
+    /// How commands get a shell; nil: somebody is logged in.
+    let login: Login?
 
-    public init(_ vm: VMFolder) { self.vm = vm }
+    public init(_ vm: VMFolder, login: Login? = nil) {
+        self.vm = vm
+        self.login = login
+    }
+
+    /// The VM's name.
+    public var name: String { vm.name }
 
     /// Types bytes.
     public func send(_ bytes: [UInt8]) throws(OrchestratorError) {

@@ -22,8 +22,8 @@ final class Executor {
         case stopping(StopTask)
         /// The process was started and has not said that it runs.
         case starting(VMProcess)
-        /// Runs; its `ready` text is looked for until the deadline (monotonic nanoseconds).
-        case booting(VMProcess?, ConsoleFollower, deadline: UInt64)
+        /// Runs; what `ready` asks for is looked for until the deadline (monotonic nanoseconds).
+        case booting(VMProcess?, ReadinessProbe, deadline: UInt64)
         case done(VMOutcome)
     }
 
@@ -47,9 +47,6 @@ final class Executor {
     private var told: Set<String> = []
     private var overlayBases: [ImageReference: VMRecord.Overlay] = [:]
     private let freshener: Freshener
-
-    /// How long a guest whose definition changed gets to power off.
-    private static let powerDownMilliseconds: UInt64 = 10_000
 
     /// How often logs are looked at while VMs boot.
     private static let pollMilliseconds: Int32 = 20
@@ -105,9 +102,9 @@ final class Executor {
             case .failed(let reason): fail(index, reason)
             }
         case .starting(let process): listen(index, process)
-        case .booting(let process, var follower, let deadline):
-            let isReady = follower.find()
-            entries[index].stage = .booting(process, follower, deadline: deadline)
+        case .booting(let process, var probe, let deadline):
+            let isReady = probe.find()
+            entries[index].stage = .booting(process, probe, deadline: deadline)
             if isReady { ready(index) } else { checkBoot(index, process, deadline) }
         }
     }
@@ -135,7 +132,7 @@ final class Executor {
         guard entry.folder.isRunning else {
             return attempt(index) { () throws(OrchestratorError) in try start(index) }
         }
-        var limit = Self.powerDownMilliseconds
+        var limit = entry.plan.instance.spec.stopGracePeriod.milliseconds
         // What is about to be thrown away needs no orderly shutdown.
         if case .reset = entry.plan.decision { limit = 0 }
         report(index, .stopping)
@@ -231,7 +228,7 @@ final class Executor {
             throw error
         }
         for overlay in overlays { try overlay.commit() }
-        HostCall.unlink(entry.folder.file(.exitRecord))
+        for file in [VMFile.exitRecord, .restarts, .stopRequest] { HostCall.unlink(entry.folder.file(file)) }
         HostCall.unlink(entry.folder.file(.condition))
         HostCall.unlink(entry.folder.cursorPath)
         let process = try withHostErrors { () throws(HostError) in
@@ -302,10 +299,9 @@ final class Executor {
         guard options.waitsForReady else { return runs(index) }
         report(index, .booting)
         if entries[index].startedAt == 0 { entries[index].startedAt = WallClock.monotonicNanoseconds }
-        let follower = ConsoleFollower(
-            path: entries[index].folder.file(.consoleLog), from: start, lookingFor: ready.console)
+        let probe = ReadinessProbe(ready, entries[index].folder, from: start)
         entries[index].stage = .booting(
-            process, follower, deadline: entries[index].startedAt + ready.timeout.milliseconds * 1_000_000)
+            process, probe, deadline: entries[index].startedAt + ready.timeout.milliseconds * 1_000_000)
         advance(index)
     }
 
@@ -324,7 +320,7 @@ final class Executor {
         }
         guard WallClock.monotonicNanoseconds > deadline, let ready = entry.plan.instance.spec.ready else { return }
         let condition = VMCondition.read(in: entry.folder.path)?.sentences(isReady: false) ?? []
-        let reason = (["\(ready.console) did not appear on its console within \(ready.timeout)"] + condition)
+        let reason = ([ReadinessProbe.missed(ready)] + condition)
             .joined(separator: "; ")
         report(index, .failed(reason))
         orchestrator.folder.record("not-ready", vm: entry.plan.instance.name, detail: reason)
@@ -412,19 +408,5 @@ final class Executor {
 
     private func report(_ index: Int, _ progress: VMProgress) {
         orchestrator.progress(.vm(name: entries[index].plan.instance.name, progress))
-    }
-}
-
-extension ExitRecord.Reason {
-    /// For sentences and tables.
-    public var words: String {
-        switch self {
-        case .guestPowerOff: "the guest powered off"
-        case .guestReset: "the guest reset"
-        case .debugExit: "the guest ended through the debug port"
-        case .quit: "told to quit"
-        case .failed: "failed"
-        case .crashed: "labvm crashed"
-        }
     }
 }

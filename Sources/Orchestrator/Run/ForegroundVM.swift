@@ -16,7 +16,7 @@ public enum ForegroundVM {
         // Ctrl-C belongs to the VM process, which shares our terminal; SIGTERM is passed on.
         signal(SIGINT, SIG_IGN)
         let processID = try withHostErrors { () throws(HostError) in
-            let input = try VMProcess.descriptionPipe(description)
+            let input = try description.pipe()
             return try SpawnRequest(
                 executable: executable, arguments: ["labvm", "--description-fd", "3"], descriptors: [(input, 3)],
                 flags: 0

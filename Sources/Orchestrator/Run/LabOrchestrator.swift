@@ -73,7 +73,10 @@ public struct LabOrchestrator: Sendable {
         let reading = vm.recordReading
         var observation = VMObservation(
             isRunning: vm.isRunning, record: reading.known, fault: reading.fault, exit: vm.readExitRecord())
-        if observation.isRunning { observation.condition = VMCondition.read(in: vm.path) }
+        if observation.isRunning {
+            observation.condition = VMCondition.read(in: vm.path)
+            observation.restarts = RestartRecord.read(in: vm.path)
+        }
         for slot in DiskSlot.allCases where Folder.exists(vm.overlay(slot)) { observation.overlays.insert(slot) }
         for (name, overlay) in observation.record?.overlays ?? [:] {
             guard let slot = DiskSlot(rawValue: name) else { continue }
@@ -149,7 +152,9 @@ public struct LabOrchestrator: Sendable {
     /// Images of the lab that cannot be used, with a sentence each: what `up` would say.
     public func unusableImages() throws(OrchestratorError) -> [ImageReference: String] {
         let graph = try ImageGraph(lab: lab, needing: lab.imageReferences(of: lab.instances()))
-        return try images.survey(graph).failures
+        return try images.survey(graph).failures.merging(FormatLimits(lab).failures(in: state.cache)) { first, _ in
+            first
+        }
     }
 
     /// What the images of each VM may lead to; refuses VMs that would write to a file of a golden image.

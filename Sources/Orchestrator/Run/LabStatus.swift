@@ -27,6 +27,8 @@ public struct VMStatus: Sendable, Equatable, Encodable {
     public var disks: [Disk]
     /// How often the guest has restarted since the VM started.
     public var resets: Int
+    /// How often it was started again by itself since it was brought up (`restart`).
+    public var restarts: Int
     public var stateFolder: String
     public var consoleSocket: String?
     public var monitorSocket: String?
@@ -34,6 +36,8 @@ public struct VMStatus: Sendable, Equatable, Encodable {
     public var isInLabFile: Bool
     /// What of the sandbox holds for a running VM, in words; only where statistics were asked for.
     public var sandbox: String?
+    /// What it takes of the host; only where that was measured.
+    public var usage: VMUsage?
 }
 
 /// A lab as `ls` shows it.
@@ -90,7 +94,7 @@ extension LabOrchestrator {
             name: vm.name, state: phase, memoryBytes: memoryBytes ?? run?.description.memoryBytes ?? 0, since: since,
             readyAfterSeconds: run.flatMap { run in run.readyAt.map { $0 - run.startedAt } },
             processID: found.isRunning ? run?.processID : nil, note: note(found, phase, isInFile), disks: disks,
-            resets: found.condition?.resets ?? 0, stateFolder: vm.path,
+            resets: found.condition?.resets ?? 0, restarts: found.restarts?.count ?? 0, stateFolder: vm.path,
             consoleSocket: found.isRunning ? vm.consoleSocket : nil,
             monitorSocket: found.isRunning ? vm.qmpSocket : nil, isInLabFile: isInFile)
     }
@@ -106,7 +110,13 @@ extension LabOrchestrator {
         case .killed: notes.append("its process was killed or the host went down; 'up' starts it again")
         case .failed: notes.append(found.exit?.message ?? "no reason given")
         case .stopped: if let exit = found.exit { notes.append(exit.reason.words) }
-        case .absent, .ready, .running, .paused, .unknown: break
+        case .absent, .ready, .running, .paused, .restarting, .unknown: break
+        }
+        if let restarts = found.restarts {
+            if restarts.count > 0 {
+                notes.append("started again \(restarts.count) time\(restarts.count == 1 ? "" : "s")")
+            }
+            notes.append("\(restarts.nextAt == nil ? "before that" : "it ended"): \(restarts.reason)")
         }
         if let condition = found.condition {
             notes += condition.sentences(isReady: found.record?.run?.readyAt != nil)

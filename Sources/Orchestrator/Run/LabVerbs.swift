@@ -10,6 +10,8 @@ public struct StartOptions: Sendable {
     public var waitsForReady: Bool
     /// Whether overlays whose record is lost or damaged are taken as they are.
     public var adoptsOverlays = false
+    /// Whether VMs that the host has no room for are refused.
+    public var isStrict = false
 
     public init(parallelBoots: Int? = nil, waitsForReady: Bool = true) {
         self.parallelBoots = parallelBoots ?? max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
@@ -35,6 +37,11 @@ extension LabOrchestrator {
     ) throws(OrchestratorError) -> [VMOutcome] {
         var survey = found
         for warning in survey.plan.warnings { progress(.warning(warning)) }
+        let findings = Admission(host: .current(folder.path)).findings(survey.plan)
+        if options.isStrict, !findings.isEmpty {
+            throw OrchestratorError(.host, findings.joined(separator: "; ") + "; nothing was started (--strict)")
+        }
+        for finding in findings { progress(.warning(finding)) }
         noteKilled(survey.plan.vms.map(\.instance))
         try recordLab(
             builtImages: survey.images.values.map(\.path).filter { $0.hasPrefix(state.imagesFolder) }.sorted())
@@ -113,8 +120,8 @@ extension LabOrchestrator {
     /// Stops VMs: asks the guests to power off, then ends what has not done so in time. VMs that others depend on go
     /// down after those.
     /// - Parameters:
-    ///   - limitMilliseconds: how long guests get; 0 does not ask them.
-    public func down(_ names: [String], limitMilliseconds: UInt64) throws(OrchestratorError) -> [VMOutcome] {
+    ///   - limitMilliseconds: how long guests get; 0 does not ask them; nil: as the lab file says.
+    public func down(_ names: [String], limitMilliseconds: UInt64?) throws(OrchestratorError) -> [VMOutcome] {
         let chosen = try instances(names).map(\.name)
         let lock = try takeLock("down")
         defer { withExtendedLifetime(lock) {} }

@@ -12,22 +12,27 @@ final class PowerOff {
 
     private struct Entry {
         var folder: VMFolder
+        var limitMilliseconds: UInt64
         /// VMs of this call that must be down first.
         var dependents: [String]
         var stage: Stage = .waiting
     }
 
     private let orchestrator: LabOrchestrator
-    private let limitMilliseconds: UInt64
+    /// How long guests get; nil: as the lab file says.
+    private let limitMilliseconds: UInt64?
     private var entries: [Entry]
 
-    init(_ orchestrator: LabOrchestrator, _ names: [String], limitMilliseconds: UInt64) {
+    init(_ orchestrator: LabOrchestrator, _ names: [String], limitMilliseconds: UInt64?) {
         self.orchestrator = orchestrator
         self.limitMilliseconds = limitMilliseconds
         let instances = orchestrator.lab.instances()
         entries = names.map { name in
             let dependents = instances.filter { $0.dependsOn.contains(name) && names.contains($0.name) }.map(\.name)
-            return Entry(folder: orchestrator.folder.vm(name), dependents: dependents)
+            let grace = (instances.first { $0.name == name }?.spec ?? VM()).stopGracePeriod
+            return Entry(
+                folder: orchestrator.folder.vm(name), limitMilliseconds: limitMilliseconds ?? grace.milliseconds,
+                dependents: dependents)
         }
     }
 
@@ -51,7 +56,7 @@ final class PowerOff {
             guard entry.dependents.allSatisfy(isDown) else { return }
             orchestrator.progress(.vm(name: entry.folder.name, .stopping))
             entries[index].stage = .stopping(
-                StopTask(entry.folder, orchestrator, limitMilliseconds: limitMilliseconds))
+                StopTask(entry.folder, orchestrator, limitMilliseconds: entry.limitMilliseconds))
         case .stopping(var task):
             let outcome = task.advance()
             entries[index].stage = .stopping(task)
@@ -85,7 +90,8 @@ final class PowerOff {
         }
         orchestrator.progress(.vm(name: name, .stopped(forced: forced)))
         orchestrator.folder.record("stopped", vm: name, detail: forced ? "by force" : nil)
-        let message = forced && limitMilliseconds > 0 ? "by force: the guest did not power off in time" : nil
+        let message =
+            forced && entries[index].limitMilliseconds > 0 ? "by force: the guest did not power off in time" : nil
         entries[index].stage = .done(VMOutcome(name, .stopped, message: message))
     }
 }

@@ -45,6 +45,12 @@ struct Stopper {
 
     /// So that the end of the process is not taken for an accident.
     func markStopRequested(_ vm: VMFolder) {
+        // The VM's watcher looks for this file.
+        do throws(HostError) {
+            _ = try Descriptor.open(vm.file(.stopRequest), O_WRONLY | O_CREAT)
+        } catch {
+            progress(.warning(error.description))
+        }
         guard var record = vm.recordReading.known, record.run != nil else { return }
         record.run?.stopRequested = true
         do {

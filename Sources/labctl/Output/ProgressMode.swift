@@ -47,4 +47,7 @@ extension StandardError {
         var stream = StandardError()
         stream.write(text + "\n")
     }
+
+    /// Writes bytes as they are.
+    static func bytes(_ bytes: [UInt8]) { FileHandle.standardError.write(Data(bytes)) }
 }

@@ -138,6 +138,12 @@ final class EmulatedPC: GuestMachine {
         machine.queryTranslator { counters.put($0) }
         return counters.take(withinSeconds: Self.answerLimitSeconds) ?? nil
     }
+
+    func screenText() -> ScreenText? {
+        let contents = Handover<ScreenContents>()
+        machine.takeScreenContents { contents.put($0) }
+        return contents.take(withinSeconds: Self.answerLimitSeconds)?.text()
+    }
 }
 
 /// Serial port 0 of the PC, joined to the console.

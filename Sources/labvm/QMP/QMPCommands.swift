@@ -100,6 +100,10 @@ enum QMPCommands {
             return [:]
         },
         QMPCommand(name: "query-fdsets", arguments: []) { control, _ in control.files.list },
+        // Ours: what a person could read on the screen; `graphics` where characters were recognised by their shapes.
+        QMPCommand(name: "x-query-screen-text", arguments: []) { control, _ throws(QMPError) in
+            try control.screenText()
+        },
         // Ours: what of the sandbox holds, and what the translator did.
         QMPCommand(name: "x-query-sandbox", arguments: []) { control, _ in control.sandbox.json },
         QMPCommand(name: "x-query-jit", arguments: []) { control, _ in

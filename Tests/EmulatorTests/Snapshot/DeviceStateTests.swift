@@ -86,7 +86,9 @@ struct DeviceStateTests {
         "outputChanged", "interruptLineChanged", "nmi", "initReceived", "startupReceived", "endOfInterrupt", "tscNow",
         "resetRequested", "powerOff", "suspend", "debugOutput", "postCodeWritten", "hasData", "interruptRouter",
         "started",
-        "isAllowed", "expired", "longWork", "clock",
+        "isAllowed", "expired", "longWork", "clock", "mappingChanged",
+        // What the CPU model offers.
+        "offersX2APIC", "physicalAddressBits",
         // Worked out again by `stateRestored`.
         "current", "mapped", "mappedPM", "mappedSMBus", "segments", "smramRegion", "applied", "functions",
         "isInterruptConnected", "isInterruptEnabled", "nextDeadline", "timers",

@@ -33,4 +33,9 @@ public struct ScreenImage: Sendable, Equatable {
     mutating func withPixels(_ body: (UnsafeMutableBufferPointer<UInt32>) -> Void) {
         rgba.withUnsafeMutableBytes { body($0.bindMemory(to: UInt32.self)) }
     }
+
+    /// Calls `body` with the pixels as such words, to be read.
+    func withWords<Result>(_ body: (UnsafeBufferPointer<UInt32>) -> Result) -> Result {
+        rgba.withUnsafeBytes { body($0.bindMemory(to: UInt32.self)) }
+    }
 }

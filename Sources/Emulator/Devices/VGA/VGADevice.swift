@@ -19,6 +19,8 @@ final class VGADevice: PCIDevice, PortDevice, MMIODevice, BoardDevice {
     private let memory: PhysicalMap
     let rom: UnsafeMutableRawBufferPointer
     private let edid: [UInt8]
+    /// Character sets of the VGA BIOS.
+    private(set) lazy var fonts = VGAFont.all(in: Array(rom))
     /// Region of each BAR in the physical map.
     private var mapped: [Int: PhysicalMap.RegionID] = [:]
 

@@ -13,7 +13,8 @@ struct ImageAmend: ParsableCommand {
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
     @Flag(help: "Allow changes that can lose data: overwriting or erasing the last key.") var force = false
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
     @Option(name: .customShort("t"), help: ArgumentHelp("Cache mode.", valueName: "MODE")) var cache: String?
     @Option(name: .customShort("o"), help: ArgumentHelp("Options, name=value,….", valueName: "LIST")) var options:

@@ -15,7 +15,8 @@ struct ImageBench: ParsableCommand {
     @Option(name: .customShort("d"), help: ArgumentHelp("Requests at a time (64).", valueName: "N")) var depthText:
         String?
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
     @Option(name: .customLong("flush-interval"), help: ArgumentHelp("Flush after so many writes.", valueName: "N"))
     var flushText: String?

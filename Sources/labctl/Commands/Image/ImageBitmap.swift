@@ -22,9 +22,11 @@ struct ImageBitmap: ParsableCommand {
     var sourceFile: String?
     @Option(
         name: [.customShort("F"), .customLong("source-format")],
-        help: ArgumentHelp("Format of that image.", valueName: "FORMAT")) var sourceFormat: String?
+        help: ArgumentHelp("Format of that image.", valueName: "FORMAT"), completion: ImageCompletion.formats)
+    var sourceFormat: String?
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
     @Option(
         name: [.customShort("g"), .customLong("granularity")],

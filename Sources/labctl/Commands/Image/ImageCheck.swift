@@ -12,7 +12,8 @@ struct ImageCheck: ParsableCommand {
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
     @Option(help: ArgumentHelp("human or json.", valueName: "human|json")) var output: String?
     @Option(

@@ -13,7 +13,8 @@ struct ImageCommit: ParsableCommand {
     @Flag(name: .customShort("p"), help: "Show progress.") var progress = false
     @Flag(name: .customShort("d"), help: "Do not empty the overlay.") var drop = false
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
     @Option(name: .customShort("b"), help: ArgumentHelp("Commit down to this layer of the chain.", valueName: "FILE"))
     var base: String?

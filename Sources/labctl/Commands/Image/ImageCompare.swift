@@ -9,9 +9,12 @@ struct ImageCompare: ParsableCommand {
             "compare -f raw -F qcow2 disk.raw disk.qcow2"))
 
     @OptionGroup var source: ImageSourceOptions
-    @Option(name: .customShort("f"), help: ArgumentHelp("Format of the first image.", valueName: "FORMAT")) var format:
-        String?
-    @Option(name: .customShort("F"), help: ArgumentHelp("Format of the second image.", valueName: "FORMAT"))
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the first image.", valueName: "FORMAT"),
+        completion: ImageCompletion.formats) var format: String?
+    @Option(
+        name: .customShort("F"), help: ArgumentHelp("Format of the second image.", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var secondFormat: String?
     @Option(name: .customShort("T"), help: ArgumentHelp("Cache mode (accepted, no effect).", valueName: "MODE"))
     var cache: String?

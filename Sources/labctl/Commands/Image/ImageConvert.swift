@@ -13,9 +13,13 @@ struct ImageConvert: ParsableCommand {
 
     @OptionGroup var source: ImageSourceOptions
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the sources (default: recognised).", valueName: "FORMAT")
+        name: .customShort("f"),
+        help: ArgumentHelp("Format of the sources (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats
     ) var format: String?
-    @Option(name: .customShort("O"), help: ArgumentHelp("Format of the target (raw).", valueName: "FORMAT"))
+    @Option(
+        name: .customShort("O"), help: ArgumentHelp("Format of the target (raw).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var outputFormat: String?
     @Option(
         name: .customShort("o"),
@@ -23,7 +27,9 @@ struct ImageConvert: ParsableCommand {
         [String] = []
     @Option(name: .customShort("B"), help: ArgumentHelp("Backing file of the target.", valueName: "FILE"))
     var backingFile: String?
-    @Option(name: .customShort("F"), help: ArgumentHelp("Format of that backing file.", valueName: "FORMAT"))
+    @Option(
+        name: .customShort("F"), help: ArgumentHelp("Format of that backing file.", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var backingFormat: String?
     @Flag(name: .customShort("c"), help: "Compress.") var compress = false
     @Flag(name: .customShort("e"), help: "Encrypt (AES).") var encrypt = false

@@ -12,13 +12,17 @@ struct ImageCreate: ParsableCommand {
 
     @OptionGroup var source: ImageSourceOptions
     @Flag(name: .customShort("q"), help: "Print nothing but errors.") var quiet = false
-    @Option(name: .customShort("f"), help: ArgumentHelp("Format of the new image.", valueName: "FORMAT")) var format =
+    @Option(
+        name: .customShort("f"), help: ArgumentHelp("Format of the new image.", valueName: "FORMAT"),
+        completion: ImageCompletion.formats) var format =
         "raw"
     @Option(
         name: .customShort("b"),
         help: ArgumentHelp("Backing file: the new image holds only what differs.", valueName: "FILE")) var backingFile:
         String?
-    @Option(name: .customShort("F"), help: ArgumentHelp("Format of the backing file.", valueName: "FORMAT"))
+    @Option(
+        name: .customShort("F"), help: ArgumentHelp("Format of the backing file.", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var backingFormat: String?
     @Flag(name: .customShort("u"), help: "Do not open the backing file.") var unsafeBacking = false
     @Flag(name: .customShort("e"), help: "Encrypt (AES).") var encrypt = false

@@ -9,9 +9,12 @@ struct ImageDD: ParsableCommand {
 
     @OptionGroup var source: ImageSourceOptions
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the input (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the input (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
-    @Option(name: .customShort("O"), help: ArgumentHelp("Format of the output.", valueName: "FORMAT"))
+    @Option(
+        name: .customShort("O"), help: ArgumentHelp("Format of the output.", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var outputFormat = "raw"
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the input is in use.")
     var forceShare = false

@@ -8,3 +8,9 @@ struct ImageFormats: ParsableCommand {
 
     func run() throws { print(FormatRegistry.capabilityTable(), terminator: "") }
 }
+
+/// Words that a shell offers for images.
+enum ImageCompletion {
+    /// For options that take a format.
+    static let formats = CompletionKind.list(FormatRegistry.formats.map(\.name))
+}

@@ -11,7 +11,8 @@ struct ImageInfo: ParsableCommand {
 
     @OptionGroup var source: ImageSourceOptions
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
     @Option(help: ArgumentHelp("human or json.", valueName: "human|json")) var output: String?
     @Flag(name: .customLong("backing-chain"), help: "Show the backing files too.") var backingChain = false

@@ -9,7 +9,8 @@ struct ImageMap: ParsableCommand {
 
     @OptionGroup var source: ImageSourceOptions
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
     @Option(help: ArgumentHelp("human or json.", valueName: "human|json")) var output: String?
     @Option(

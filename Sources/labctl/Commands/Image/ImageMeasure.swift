@@ -10,13 +10,16 @@ struct ImageMeasure: ParsableCommand {
 
     @OptionGroup var source: ImageSourceOptions
     @Option(help: ArgumentHelp("human or json.", valueName: "human|json")) var output: String?
-    @Option(name: .customShort("O"), help: ArgumentHelp("Format of the image to be.", valueName: "FORMAT"))
+    @Option(
+        name: .customShort("O"), help: ArgumentHelp("Format of the image to be.", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var outputFormat = "raw"
     @Option(name: .customShort("o"), help: ArgumentHelp("Its options, name=value,….", valueName: "LIST")) var options:
         [String] = []
     @Option(help: ArgumentHelp("Size of an empty disk to measure.", valueName: "SIZE")) var size: String?
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the source (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the source (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
     @Option(name: .customShort("l"), help: ArgumentHelp("Snapshot of the source.", valueName: "SNAPSHOT")) var snapshot:
         String?

@@ -14,11 +14,14 @@ struct ImageRebase: ParsableCommand {
     @Flag(name: .customShort("u"), help: "Unsafe: only change the name, whatever the new file holds.") var unsafeMode =
         false
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
     @Option(name: .customShort("b"), help: ArgumentHelp("New backing file; empty for none.", valueName: "FILE"))
     var backingFile: String?
-    @Option(name: .customShort("F"), help: ArgumentHelp("Format of the new backing file.", valueName: "FORMAT"))
+    @Option(
+        name: .customShort("F"), help: ArgumentHelp("Format of the new backing file.", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var backingFormat: String?
     @Option(
         name: .customShort("t"),

@@ -13,7 +13,8 @@ struct ImageResize: ParsableCommand {
     @Flag(help: "Allow the disk to become smaller.") var shrink = false
     @Option(help: ArgumentHelp("off, metadata, falloc or full.", valueName: "MODE")) var preallocation: String?
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
     @Argument(parsing: .allUnrecognized, help: "The image, then the size.") var arguments: [String] = []
 

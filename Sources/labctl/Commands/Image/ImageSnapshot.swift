@@ -20,7 +20,8 @@ struct ImageSnapshot: ParsableCommand {
     @Option(name: .customShort("d"), help: ArgumentHelp("Delete this snapshot.", valueName: "SNAPSHOT")) var deleted:
         [String] = []
     @Option(
-        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"))
+        name: .customShort("f"), help: ArgumentHelp("Format of the image (default: recognised).", valueName: "FORMAT"),
+        completion: ImageCompletion.formats)
     var format: String?
     @Flag(name: [.customShort("U"), .customLong("force-share")], help: "Open although the image is in use.")
     var forceShare = false

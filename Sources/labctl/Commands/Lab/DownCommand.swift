@@ -11,9 +11,9 @@ struct DownCommand: ParsableCommand {
     @OptionGroup var progress: ProgressOptions
 
     @Option(
-        help: "How long guests get to power off (30s, 2m); 0s does not ask them (default: 30s).",
+        help: "How long guests get to power off (30s, 2m); 0s does not ask them (default: 'stop_grace_period', 30s).",
         transform: TimeLimit.parse)
-    var timeout: TimeLimit = TimeLimit(milliseconds: 30_000)
+    var timeout: TimeLimit?
 
     @Option(help: "How the result is printed on standard output: text (nothing) or json.")
     var format: TableFormat = .text
@@ -21,7 +21,7 @@ struct DownCommand: ParsableCommand {
     func run() throws {
         try LabSession.run(lab, progress: progress.progress, waits: progress.wait) { session in
             let outcomes = try session.orchestrator.down(
-                lab.vmNames, limitMilliseconds: timeout.milliseconds)
+                lab.vmNames, limitMilliseconds: timeout?.milliseconds)
             let stopped = outcomes.filter { $0.result == .stopped }.count
             try session.conclude(outcomes, format: format) { good in
                 guard stopped > 0 else { return "nothing to do: no VM ran" }

@@ -69,6 +69,11 @@ struct LabSession {
         StandardError.line(StyledText("error: ", .red).rendered(usesColor: usesColor) + message)
     }
 
+    /// The console of a VM, with what the lab file says about logging in.
+    func console(_ vm: VMFolder) -> ConsoleSession {
+        ConsoleSession(vm, login: orchestrator.lab.instances(named: vm.name).first { $0.name == vm.name }?.spec.login)
+    }
+
     /// The VMs that a name means: one, or all of a group.
     func vms(_ name: String) throws -> [VMFolder] {
         let found = orchestrator.lab.instances(named: name)

@@ -6,44 +6,62 @@ import VMProtocol
 /// `labctl status`.
 struct StatusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "Shows the VMs of a lab and how they are.")
+        commandName: "status", abstract: "Shows the VMs of a lab and how they are.",
+        discussion: """
+            FOR is since when a VM runs, or has ended. --stats adds what it takes of the host: CPU, of one processor, and USED, \
+            its share of memory (PSS where the kernel tells, else what is resident).
+
+              labctl status student
+              labctl status --watch
+            """)
 
     @OptionGroup var lab: LabArguments
 
     @Option(help: "text or json.")
     var format: TableFormat = .text
 
-    @Flag(help: "Also asks each running VM what of its sandbox holds.")
+    @Flag(help: "Also measures for a moment what each running VM takes, and asks what of its sandbox holds.")
     var stats = false
 
+    @Flag(name: .shortAndLong, help: "Shows it again every two seconds, until Ctrl-C.")
+    var watch = false
+
+    /// How long CPU use is measured.
+    private static let measureMicroseconds: UInt32 = 300_000
+
     func run() throws {
+        if watch, format == .json {
+            throw ValidationError("--watch shows a table; for programs there is 'labctl events'")
+        }
         try LabSession.run(lab, progress: .quiet) { session in
-            let statuses = try session.orchestrator.status(lab.vmNames, withStatistics: stats)
-            guard format == .text else { return JSONOutput.write(statuses) }
-            var table = Table(["VM", "STATE", "FOR", "MEMORY", "DISKS"] + (stats ? ["SANDBOX"] : []) + ["NOTE"])
-            for vm in statuses {
-                let time = vm.since.map { Humanized.seconds(max(0, WallClock.now - $0)) } ?? ""
-                let disks = vm.disks.map { "\($0.slot) \(Humanized.bytes($0.allocatedBytes))" }.joined(separator: ", ")
-                var cells = [
-                    StyledText(vm.name), StyledText(vm.state.rawValue, vm.state.style), StyledText(time),
-                    StyledText(Humanized.bytes(vm.memoryBytes)), StyledText(disks),
-                ]
-                if stats { cells.append(StyledText(vm.sandbox ?? "")) }
-                table.add(cells + [StyledText(vm.note ?? "")])
+            if watch { return try WatchedTable(session: session, names: lab.vmNames).run() }
+            var statuses = try session.orchestrator.status(lab.vmNames, withStatistics: stats)
+            var usage: [String: VMUsage]?
+            if stats {
+                let meter = UsageMeter()
+                let vms = statuses.map { session.orchestrator.folder.vm($0.name) }
+                _ = meter.measure(vms)
+                usleep(Self.measureMicroseconds)
+                usage = meter.measure(vms)
             }
+            for index in statuses.indices { statuses[index].usage = usage?[statuses[index].name] }
+            guard format == .text else { return JSONOutput.write(statuses) }
+            let table = StatusTable(statuses: statuses, usage: usage, showsSandbox: stats)
             print(table.rendered(usesColor: session.usesColor), terminator: "")
         }
     }
 }
 
-extension VMPhase {
-    fileprivate var style: StyledText.Style {
-        switch self {
-        case .ready: .green
-        case .running: .cyan
-        case .paused: .yellow
-        case .absent, .stopped: .dim
-        case .failed, .killed, .unknown: .red
+/// `labctl top`.
+struct TopCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "top", abstract: "Shows what VMs take of the host, the busiest first, until Ctrl-C.")
+
+    @OptionGroup var lab: LabArguments
+
+    func run() throws {
+        try LabSession.run(lab, progress: .quiet) { session in
+            try WatchedTable(session: session, names: lab.vmNames, sortsByCPU: true).run()
         }
     }
 }

@@ -44,8 +44,13 @@ struct StartArguments: ParsableArguments {
     @Flag(help: "Returns when the VMs run, without waiting until they are ready.")
     var noWait = false
 
+    @Flag(help: "Starts nothing where the host may lack memory, disk or open files; without it, that is a warning.")
+    var strict = false
+
     func options() throws -> StartOptions {
         if let parallel, parallel < 1 { throw ValidationError("--parallel takes a number from 1 up, not \(parallel)") }
-        return StartOptions(parallelBoots: parallel, waitsForReady: !noWait)
+        var options = StartOptions(parallelBoots: parallel, waitsForReady: !noWait)
+        options.isStrict = strict
+        return options
     }
 }

@@ -14,11 +14,19 @@ public enum CommandFailure: Error, Sendable {
     case timedOut(String)
     /// It could not be run.
     case notRun(OrchestratorError)
+
+    /// For people.
+    public var message: String {
+        switch self {
+        case .timedOut(let message): message
+        case .notRun(let error): error.message
+        }
+    }
 }
 
 extension ConsoleSession {
     /// How long a shell may take to answer a line, where the command itself may take longer.
-    private static let answerMilliseconds: UInt64 = 15_000
+    static let answerMilliseconds: UInt64 = 15_000
     /// How long a command that is interrupted may take to end.
     private static let interruptMilliseconds: UInt64 = 3000
 
@@ -27,14 +35,24 @@ extension ConsoleSession {
     public func execute(
         _ command: String, milliseconds: UInt64, interruption: StopSignal
     ) throws(CommandFailure) -> CommandResult {
+        try withShell(milliseconds, interruption) { nonce throws(OrchestratorError) in
+            let script = ShellScript(command, nonce: nonce)
+            let begun = try begin(script, Self.answerMilliseconds, interruption)
+            return try finish(script, from: begun, milliseconds, interruption)
+        }
+    }
+
+    /// Does something with the shell on the console, which nobody else uses meanwhile. Logs in where that is asked for.
+    /// - Parameter body: gets a word that has not stood on the console yet.
+    func withShell<Result>(
+        _ milliseconds: UInt64, _ interruption: StopSignal, _ body: (String) throws(OrchestratorError) -> Result
+    ) throws(CommandFailure) -> Result {
         let deadline = WallClock.monotonicNanoseconds + milliseconds * 1_000_000
         do throws(OrchestratorError) {
             let turn = try takeTurn(until: deadline, interruption)
             defer { withExtendedLifetime(turn) {} }
-            let nonce = String(WallClock.monotonicNanoseconds, radix: 36)
-            let script = ShellScript(command, nonce: nonce)
-            let begun = try begin(script, Self.answerMilliseconds, interruption)
-            return try finish(script, from: begun, milliseconds, interruption)
+            try logIn(interruption)
+            return try body(String(WallClock.monotonicNanoseconds, radix: 36))
         } catch {
             guard error.kind == .timeout else { throw .notRun(error) }
             throw .timedOut(error.message)
@@ -58,23 +76,46 @@ extension ConsoleSession {
     private func begin(
         _ script: ShellScript, _ milliseconds: UInt64, _ interruption: StopSignal
     ) throws(OrchestratorError) -> UInt64 {
+        let place = try prepare(script, milliseconds, interruption)
+        return try withoutAnswer { () throws(OrchestratorError) in
+            try send(Array((script.run + "\n").utf8))
+            return try look(for: ConsolePattern(script.begin), from: place, milliseconds, interruption).end
+        }
+    }
+
+    /// Hands the command over.
+    /// - Returns: the offset behind the shell's latest answer.
+    func prepare(
+        _ script: ShellScript, _ milliseconds: UInt64, _ interruption: StopSignal
+    ) throws(OrchestratorError) -> UInt64 {
         var place = ConsoleLog.length(vm.file(.consoleLog))
-        do throws(OrchestratorError) {
+        return try withoutAnswer { () throws(OrchestratorError) in
             for (line, answer) in script.preparation {
                 try send(Array((line + "\n").utf8))
                 place = try look(for: ConsolePattern(answer), from: place, milliseconds, interruption).end
             }
-            try send(Array((script.run + "\n").utf8))
-            return try look(for: ConsolePattern(script.begin), from: place, milliseconds, interruption).end
+            return place
+        }
+    }
+
+    /// What does not come in time means that nobody is there to answer.
+    private func withoutAnswer(
+        _ body: () throws(OrchestratorError) -> UInt64
+    ) throws(OrchestratorError) -> UInt64 {
+        do throws(OrchestratorError) {
+            return try body()
         } catch {
             guard error.kind == .timeout else { throw error }
             // Whatever has the console shall not get the rest of a line.
             try? send([0x03])
-            throw OrchestratorError(
-                .vm,
-                "no shell answers on the console of \(vm.name): somebody must be logged in there, with a POSIX shell at "
-                    + "its prompt; 'labctl console \(vm.name)' shows it")
+            throw OrchestratorError(.vm, noShell)
         }
+    }
+
+    private var noShell: String {
+        var way = "somebody must be logged in there, with a POSIX shell at its prompt"
+        if login == nil { way += ", or the lab file must say how to log in (`login: { user: … }`)" }
+        return "no shell answers on the console of \(vm.name): \(way); 'labctl console \(vm.name)' shows it"
     }
 
     private func finish(
@@ -91,7 +132,7 @@ extension ConsoleSession {
             return CommandResult(output: output, status: status)
         } catch {
             guard error.kind == .timeout || error.kind == .interrupted else { throw error }
-            let isBack = recover(script)
+            let isBack = recover(script.recovery, answer: script.back)
             guard error.kind == .timeout else { throw error }
             throw OrchestratorError(
                 .timeout,
@@ -103,16 +144,17 @@ extension ConsoleSession {
     }
 
     /// Interrupts what runs and brings the shell back to its prompt.
-    private func recover(_ script: ShellScript) -> Bool {
+    /// - Parameter line: what to type then; it says `answer`.
+    func recover(_ line: String, answer: String) -> Bool {
         guard let signal = try? StopSignal.none() else { return false }
         let place = ConsoleLog.length(vm.file(.consoleLog))
         // Ctrl-C, then Ctrl-\, which fewer programs catch.
         for key in [0x03, 0x1C] as [UInt8] {
             guard (try? send([key])) != nil else { return false }
             usleep(200_000)
-            guard (try? send(Array((script.recovery + "\n").utf8))) != nil else { return false }
+            guard (try? send(Array((line + "\n").utf8))) != nil else { return false }
             if let found = try? look(
-                for: ConsolePattern(script.back), from: place, Self.interruptMilliseconds, signal)
+                for: ConsolePattern(answer), from: place, Self.interruptMilliseconds, signal)
             {
                 try? moveCursor(to: found.end)
                 return true

@@ -23,28 +23,29 @@ public struct ShellScript {
     /// What the shell says when it is back at its prompt after an interruption.
     var back: String { "L\(nonce)S." }
 
-    private func typed(_ word: String) -> String { "\(word.prefix(1))\"\"\(word.dropFirst())" }
+    /// A word as it is typed, so that its echo does not look like it.
+    static func typed(_ word: String) -> String { "\(word.prefix(1))\"\"\(word.dropFirst())" }
 
     /// Lines to type one by one, with what to wait for behind each.
     var preparation: [(line: String, answer: String)] {
-        var lines = [("stty -echo 2>/dev/null; LC=; echo \(typed(acknowledgement(0)))", acknowledgement(0))]
+        var lines = [("stty -echo 2>/dev/null; LC=; echo \(ShellScript.typed(acknowledgement(0)))", acknowledgement(0))]
         var rest = ShellScript.encoded(command)[...]
         while !rest.isEmpty {
             let piece = ShellScript.piece(of: &rest)
             let word = acknowledgement(lines.count)
-            lines.append(("LC=\"$LC\"'\(piece)'; echo \(typed(word))", word))
+            lines.append(("LC=\"$LC\"'\(piece)'; echo \(ShellScript.typed(word))", word))
         }
         return lines
     }
 
     /// The line that runs the command.
     var run: String {
-        "LC=$(printf '%b' \"$LC\"); echo \(typed(begin)); ( eval \"$LC\" ) </dev/null; "
-            + "echo \(typed(end))$?.; stty echo 2>/dev/null; LC="
+        "LC=$(printf '%b' \"$LC\"); echo \(ShellScript.typed(begin)); ( eval \"$LC\" ) </dev/null; "
+            + "echo \(ShellScript.typed(end))$?.; stty echo 2>/dev/null; LC="
     }
 
     /// The line that brings the shell back after an interruption.
-    var recovery: String { "stty echo 2>/dev/null; LC=; echo \(typed(back))" }
+    var recovery: String { "stty echo 2>/dev/null; LC=; echo \(ShellScript.typed(back))" }
 
     /// Cuts a piece off, never within an escape.
     private static func piece(of rest: inout Substring) -> Substring {
@@ -63,6 +64,13 @@ public struct ShellScript {
             let character = Character(Unicode.Scalar(byte))
             let isPlain = byte < 0x80 && (character.isLetter || character.isNumber || " ./-_=:,+@%".contains(character))
             guard !isPlain else { return String(character) }
+            return octal([byte])
+        }.joined()
+    }
+
+    /// Bytes for `printf %b`, each as `\0ooo`.
+    static func octal(_ bytes: some Sequence<UInt8>) -> String {
+        bytes.map { byte in
             let octal = String(byte, radix: 8)
             return "\\0" + String(repeating: "0", count: 3 - octal.count) + octal
         }.joined()
