@@ -29,7 +29,8 @@ import Testing
         let info = SnapshotInfo(
             id: "1", name: "n", vmStateSize: .max, dateSeconds: .max, dateNanoseconds: .max, vmClockNanoseconds: .max,
             icount: .max, diskSize: .max)
-        let text = SnapshotTable.text([SnapshotInfo](repeating: info, count: 65536), printable: { ImageOutput.printable($0) })
+        let text = SnapshotTable.text(
+            [SnapshotInfo](repeating: info, count: 65536), printable: { ImageOutput.printable($0) })
         #expect(text.split(separator: "\n").count == 65537)
         #expect(text.utf8.count < 65537 * 120)
     }
