@@ -48,6 +48,8 @@ public final class Machine: @unchecked Sendable {
     private var isPaused = false
     /// Instructions between two looks at the clock: tens of microseconds.
     private static let slice = 32768
+    /// The same while deadlines wait to fire: enough to take an interrupt.
+    private static let lateSlice = 4096
     /// How much slower than the interpreter a CPU that verifies is, about.
     private static let verifierSlowness: UInt64 = 16
     /// A halted CPU with interrupts off sleeps at most this long at a time.
@@ -56,11 +58,12 @@ public final class Machine: @unchecked Sendable {
     /// - Throws: `MachineError` when memory or a file that the machine needs cannot be had.
     public init(_ config: PCConfig, options: Options = Options()) throws(MachineError) {
         self.options = options
-        let clock = GuestClock(slowness: config.engine == .verify ? Self.verifierSlowness : 1)
+        let clock = GuestClock(
+            follows: config.clockSource, slowness: config.engine == .verify ? Self.verifierSlowness : 1)
         self.clock = clock
         let board = try PCBoard(config: config, clock: { clock.now })
         self.board = board
-        let cpu = CPU(memory: board.memory, ports: board.ports, engine: config.engine)
+        let cpu = CPU(memory: board.memory, ports: board.ports, features: config.cpu, engine: config.engine)
         self.cpu = cpu
         let apic = board.localAPIC
         apic.interruptLineChanged = { [unowned cpu] level in
@@ -77,7 +80,8 @@ public final class Machine: @unchecked Sendable {
         cpu.acknowledgeInterrupt = { [unowned apic] in apic.acknowledgeInterrupt() }
         cpu.readTaskPriority = { [unowned apic] in apic.taskPriority }
         cpu.writeTaskPriority = { [unowned apic] in apic.taskPriority = $0 }
-        cpu.tscNow = { clock.now }
+        cpu.tscNow = { [unowned board] in board.scheduler.nowNanoseconds }
+        cpu.floatingPointError = { [unowned board] in board.systemPorts.raiseFloatingPointError() }
         apic.tscNow = { [unowned cpu] in cpu.timeStampCounter }
         connectMSRs()
         cpu.tripleFault = { [unowned self] in
@@ -116,21 +120,26 @@ public final class Machine: @unchecked Sendable {
     private func log(_ line: String) { options.log?(line) }
 
     private func connectMSRs() {
-        let apic = board.localAPIC
+        let apic = board.localAPIC, features = cpu.features
+        apic.offersX2APIC = features.has(.x2APIC)
+        apic.physicalAddressBits = UInt64(features.physicalAddressBits)
         cpu.readDeviceMSR = { [unowned apic] number in
             switch number {
             case 0x1B: apic.baseMSR
-            case 0x6E0: apic.tscDeadlineMSR
+            case 0x6E0 where features.has(.tscDeadline): apic.tscDeadlineMSR
+            case LocalAPIC.x2APICMSRs: apic.readX2APIC(number)
             default: nil
             }
         }
         cpu.writeDeviceMSR = { [unowned apic] number, value in
             switch number {
-            case 0x1B: apic.baseMSR = value
-            case 0x6E0: apic.tscDeadlineMSR = value
-            default: return false
+            case 0x1B: return apic.writeBase(value)
+            case 0x6E0 where features.has(.tscDeadline):
+                apic.tscDeadlineMSR = value
+                return true
+            case LocalAPIC.x2APICMSRs: return apic.writeX2APIC(number, value)
+            default: return nil
             }
-            return true
         }
     }
 
@@ -158,8 +167,10 @@ public final class Machine: @unchecked Sendable {
                 mailbox.sleep(nanoseconds: nil)
                 continue
             }
-            board.scheduler.advance(to: clock.now)
-            if case .halted = cpu.run(budget: Self.slice) { sleepUntilNextEvent() }
+            let now = clock.now
+            board.scheduler.advance(to: now) { cpu.state.pointee.interruptRequest }
+            let isLate = board.scheduler.nextDeadline <= now
+            if case .halted = cpu.run(budget: isLate ? Self.lateSlice : Self.slice) { sleepUntilNextEvent() }
         }
     }
 
@@ -184,7 +195,7 @@ public final class Machine: @unchecked Sendable {
         let now = clock.now
         guard deadline > now else { return }
         clock.isSleeping = true
-        mailbox.sleep(nanoseconds: min((deadline - now) * clock.slowness, Self.longestSleep))
+        mailbox.sleep(nanoseconds: min(clock.hostNanoseconds(for: deadline - now), Self.longestSleep))
         _ = clock.now
         clock.isSleeping = false
     }

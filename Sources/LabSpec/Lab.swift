@@ -213,6 +213,10 @@ public struct VM: Sendable, Equatable {
     public var cpus: Int
     /// `cpu: { accel }`.
     public var accelerator: Accelerator
+    /// `cpu: { model }`, as QEMU's `-cpu`; nil: the usual one.
+    public var processor: String?
+    /// What guest time follows on a busy host.
+    public var clock: ClockSource
     /// Whether its process gives up what a guest that broke out could use.
     public var sandbox: SandboxMode
     /// Disks by IDE slot.
@@ -249,6 +253,8 @@ public struct VM: Sendable, Equatable {
         self.memory = .mebibytes(256)
         self.cpus = 1
         self.accelerator = .jit
+        self.processor = nil
+        self.clock = .guest
         self.sandbox = .auto
         self.disks = [:]
         self.cdrom = nil
@@ -275,6 +281,14 @@ public enum SandboxMode: String, Sendable, Hashable, CaseIterable {
     case required
     /// Nothing but what every VM process does.
     case off
+}
+
+/// What a guest's time follows while the host is busy with others.
+public enum ClockSource: String, Sendable, Hashable, CaseIterable {
+    /// The time that the guest got.
+    case guest
+    /// The host's.
+    case host
 }
 
 /// How guest code runs.

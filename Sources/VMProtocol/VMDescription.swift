@@ -73,6 +73,9 @@ public struct VMDescription: Codable, Sendable, Equatable {
     /// Which engine runs guest code.
     public enum Accelerator: String, Codable, Sendable, CaseIterable { case jit, interp, verify }
 
+    /// What guest time follows while the host runs other programs.
+    public enum ClockSource: String, Codable, Sendable, CaseIterable { case host, guest }
+
     /// Whether the process gives up what a guest that broke out of it could use.
     public enum Sandbox: String, Codable, Sendable, CaseIterable {
         /// The VM does not start where the host cannot give all of it.
@@ -116,6 +119,18 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var runtimeFolder: String?
     /// Where QMP is served too, for `-qmp unix:PATH`; nil for none but the one in `runtimeFolder`.
     public var monitorSocket: String?
+    /// QEMU's `-cpu`: a model and its features; nil: x86-64-v2.
+    public var cpu: String?
+    /// What guest time follows on a busy host; nil: `guest`.
+    public var clock: ClockSource?
+    /// What the real-time clock shows at power-on, seconds since 1970; nil: the host's time.
+    public var clockSeconds: Int64?
+    /// The real-time clock shows local time instead of UTC.
+    public var clockIsLocal: Bool?
+    /// The boot order until the guest resets for the first time; nil: `boot`.
+    public var bootOnce: String?
+    /// The firmware offers its boot menu.
+    public var bootMenu: Bool?
     /// I/O port of QEMU's isa-debug-exit; nil: absent.
     public var debugExitPort: UInt16?
     /// A guest reset ends the VM (-no-reboot).

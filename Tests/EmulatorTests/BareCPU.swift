@@ -16,7 +16,7 @@ final class BareCPU {
     /// - Parameter engine: with another than the interpreter all code is translated at once.
     init(_ width: Width, megabytes: UInt64 = 4, engine: Engine = .interpreter) throws {
         memory = try PhysicalMap(ramSizeBytes: megabytes << 20)
-        cpu = CPU(memory: memory, ports: PortBus(), engine: engine)
+        cpu = CPU(memory: memory, ports: PortBus(), features: try CPUFeatures(model: "max"), engine: engine)
         cpu.translator?.hotness = 0
         cpu.translator?.deliversFaults = false
         let code: UInt16 = width == .flat64 ? 0xA09B : width == .flat32 ? 0xC09B : 0x009B

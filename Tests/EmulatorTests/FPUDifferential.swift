@@ -173,6 +173,8 @@
                 case .two: [0x0F, row.opcode]
                 case .three38: [0x0F, 0x38, row.opcode]
                 case .three3A: [0x0F, 0x3A, row.opcode]
+                // No row of these families has a VEX prefix.
+                case .vex0F, .vex38, .vex3A: []
                 }
             let tail: [UInt8] = row.operands.contains { $0.method == .immediate } ? [immediate] : []
             if let exact = row.exactModRM { return [prefix + opcode + [exact] + tail] }

@@ -24,10 +24,11 @@ final class SystemRig {
     var tripleFaults = 0
     var s: CPUPointer { cpu.state }
 
-    init(_ mode: Mode, features: CPUFeatures = CPUFeatures()) throws {
+    init(_ mode: Mode, features: CPUFeatures = CPUFeatures(), engine: Engine = .interpreter) throws {
         self.mode = mode
         memory = try PhysicalMap(ramSizeBytes: 4 << 20)
-        cpu = CPU(memory: memory, ports: ports, features: features)
+        cpu = CPU(memory: memory, ports: ports, features: features, engine: engine)
+        cpu.translator?.hotness = 0
         cpu.tripleFault = { [unowned self] in
             tripleFaults += 1
             s.pointee.halted = true

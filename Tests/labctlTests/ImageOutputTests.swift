@@ -13,7 +13,7 @@ import Testing
             id: name, name: name, vmStateSize: 0, dateSeconds: 0, dateNanoseconds: 0, vmClockNanoseconds: 0,
             icount: nil,
             diskSize: 0)
-        let text = SnapshotTable.text([info])
+        let text = SnapshotTable.text([info], printable: { ImageOutput.printable($0) })
         #expect(!text.contains(name))
         // A heading and one line.
         #expect(text.split(separator: "\n", omittingEmptySubsequences: false).count == 3)
@@ -29,7 +29,8 @@ import Testing
         let info = SnapshotInfo(
             id: "1", name: "n", vmStateSize: .max, dateSeconds: .max, dateNanoseconds: .max, vmClockNanoseconds: .max,
             icount: .max, diskSize: .max)
-        let text = SnapshotTable.text([SnapshotInfo](repeating: info, count: 65536))
+        let text = SnapshotTable.text(
+            [SnapshotInfo](repeating: info, count: 65536), printable: { ImageOutput.printable($0) })
         #expect(text.split(separator: "\n").count == 65537)
         #expect(text.utf8.count < 65537 * 120)
     }

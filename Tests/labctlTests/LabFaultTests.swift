@@ -61,7 +61,14 @@ import Testing
         func reset() throws { _ = try orchestrator.reset([], options: Self.options) }
 
         private func write(_ text: String) throws {
-            let image = try DiskImage.open(overlay, options: OpenOptions(format: "qcow2", readOnly: false))
+            let options = OpenOptions(format: "qcow2", readOnly: false)
+            // The VM's own lock may live on for a moment in a program that another test is starting.
+            var opened = try? DiskImage.open(overlay, options: options)
+            for _ in 0..<100 where opened == nil {
+                usleep(20_000)
+                opened = try? DiskImage.open(overlay, options: options)
+            }
+            let image = try opened ?? DiskImage.open(overlay, options: options)
             try Array(text.utf8).withUnsafeBytes { try image.write(from: $0, at: 512) }
             try image.close()
         }

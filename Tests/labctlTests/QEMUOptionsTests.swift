@@ -57,6 +57,11 @@ import VMProtocol
         #expect(vm.cdrom == "c.iso")
     }
 
+    @Test func anEmptyDriveIsWhereNoDiskIs() throws {
+        #expect(try parse("-hda a.img").vm.cdrom == "")
+        #expect(try parse("-hdc a.img").vm.cdrom == nil)
+    }
+
     @Test func aDoubledCommaBelongsToTheFileName() throws {
         #expect(try parse("-drive file=a,,b.img,index=1").vm.disks.first?.path == "a,b.img")
     }
@@ -67,14 +72,50 @@ import VMProtocol
     }
 
     @Test(arguments: [
-        "-enable-kvm", "-vnc :0", "-netdev user,id=n", "-smp 4", "-gdb tcp::1234", "-drive if=virtio,file=a",
-        "-device e1000", "-monitor stdio", "-accel kvm", "-boot x", "-m lots", "-initrd a", "-no-such-option",
+        "-rtc clock=sun", "-rtc base=tomorrow", "-boot once=x", "-vnc :0", "-netdev user,id=n", "-smp 4",
+        "-gdb tcp::1234", "-drive if=virtio,file=a",
+        "-device e1000", "-monitor stdio", "-accel warp", "-boot x", "-m lots", "-initrd a", "-no-such-option",
         "-hda a -hda b", "-hda", "-machine q35", "-boot dd", "-drive index=4,file=a", "-qmp tcp:localhost:4444",
     ])
     func whatIsNotSupportedIsRefusedByName(line: String) throws {
         let message = try #require(refusal(line))
         let option = line.split(separator: " ").first.map(String.init) ?? ""
         #expect(message.contains(option.drop { $0 == "-" }), "'\(message)' does not name \(option)")
+    }
+
+    @Test(arguments: [
+        "-enable-kvm", "-accel kvm", "-machine pc,accel=kvm:tcg", "-M accel=kvm", "-cpu host,migratable=no",
+    ])
+    func whatNeedsAnotherHypervisorStartsOnOursWithOneWarning(line: String) throws {
+        let request = try parse(line)
+        #expect(request.warnings.count == 1)
+        #expect(request.vm.accelerator == .jit)
+    }
+
+    @Test func aSecondWordForTheSameIsNoSecondWarning() throws {
+        #expect(try parse("-enable-kvm -accel kvm -machine accel=kvm").warnings.count == 1)
+        #expect(try parse("-accel tcg").warnings.isEmpty)
+    }
+
+    @Test func theFirstBootMayHaveAnOrderOfItsOwn() throws {
+        let vm = try parse("-boot once=d,menu=on,strict=on").vm
+        #expect(vm.boot == "cad" && vm.bootOnce == "d" && vm.bootMenu == true)
+        #expect(try parse("-boot order=dc").vm.boot == "dc")
+    }
+
+    @Test func modulesOfAKernelAreFoundFromEverywhere() throws {
+        let request = try QEMUOptions.parse(["-kernel", "/k", "-initrd", "/no/such a b,/no/other"])
+        #expect(request.description.initrd == "/no/such a b,/no/other")
+        let relative = try QEMUOptions.parse(["-kernel", "/k", "-initrd", "such x,other"]).description.initrd ?? ""
+        #expect(relative.split(separator: ",").allSatisfy { $0.hasPrefix("/") })
+    }
+
+    @Test func theClockIsSetAndDriven() throws {
+        let vm = try parse("-rtc base=2006-06-17T16:01:21,clock=host").vm
+        #expect(vm.clockSeconds == 1_150_560_081 && vm.clock == .host)
+        #expect(try parse("-rtc base=1970-01-02").vm.clockSeconds == 86_400)
+        #expect(try parse("-rtc base=localtime,clock=vm").vm.clockIsLocal == true)
+        #expect(try parse("-rtc base=utc").vm.clockSeconds == nil)
     }
 
     @Test func everyOptionIsThereOnce() {

@@ -11,6 +11,9 @@ struct BootEntry: Equatable {
     var instructionPointer: UInt32
     /// ESI: the boot parameters ("zero page").
     var parameters: UInt32
+    /// What Multiboot hands over.
+    var eax: UInt32 = 0
+    var ebx: UInt32 = 0
     var stackPointer: UInt32
     var codeSelector: UInt16 = 0x10
     /// DS, ES, FS, GS and SS.

@@ -11,11 +11,10 @@ enum FirmwareDescription {
         fwCfg.set(.noGraphic, UInt16(0))
         fwCfg.set(.cpuCount, cpuCount)
         fwCfg.set(.maximumCPUs, cpuCount)
-        fwCfg.set(.bootDevice, UInt16(config.bootOrder.utf8.first ?? 0))
         // No NUMA nodes, but the counts of CPUs' and nodes' entries are expected.
         fwCfg.set(.numa, [UInt8](repeating: 0, count: 8 + 8 * Int(cpuCount)))
-        // No "press ESC" prompt: it would cost every boot 2.5 s.
-        fwCfg.set(.bootMenu, UInt16(0))
+        // No "press ESC" prompt unless asked for: it would cost every boot 2.5 s.
+        fwCfg.set(.bootMenu, UInt16(config.hasBootMenu ? 1 : 0))
         fwCfg.set(.irq0Override, UInt32(1))
         fwCfg.setFile("etc/e820", e820(lowRAMBytes: lowRAMBytes, highRAMBytes: highRAMBytes))
         let tables = ACPITables(

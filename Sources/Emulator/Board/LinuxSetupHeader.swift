@@ -26,6 +26,12 @@ struct LinuxSetupHeader {
     /// The header itself, from 1F1, to be copied into the boot parameters.
     let bytes: [UInt8]
 
+    /// Whether a file has the header, of whatever version.
+    static func isPresent(in path: String) throws(MachineError) -> Bool {
+        let prefix = try HostFile(path).read(0x206, at: 0)
+        return prefix.count == 0x206 && Array(prefix[0x202...]) == Array("HdrS".utf8)
+    }
+
     /// - Parameter prefix: the file's first `prefixBytes` bytes.
     /// - Throws: `badFile` when it is no bzImage, or one from before protocol 2.00.
     init(prefix: [UInt8], path: String) throws(MachineError) {

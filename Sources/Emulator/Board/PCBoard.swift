@@ -31,9 +31,11 @@ final class PCBoard {
     let keyboardController: KBC8042
     let keys: KeyInjector
     let firmware: FirmwareROM
-    private let linuxLoader: LinuxLoader?
+    private let kernelLoader: (any KernelLoader)?
     /// Everything that is attached, reset, saved and restored, in this order.
     private(set) var devices: [any BoardDevice] = []
+    /// The machine was started once: `PCConfig.bootOnce` is over.
+    private var hasBooted = false
 
     // MARK: For the machine
 
@@ -83,7 +85,7 @@ final class PCBoard {
             tscNow: tscNow ?? { ClockRates.ticks(at: clock(), hertz: hertz) })
         ioAPIC = IOAPIC(localAPIC: localAPIC, pic: pic)
         wires = InterruptWires(pic: pic, ioAPIC: ioAPIC)
-        memory.map("local APIC", at: LocalAPIC.defaultBase, length: LocalAPIC.mappedBytes, .device(localAPIC))
+        LocalAPICMapping.install(localAPIC, in: memory)
         memory.map("I/O APIC", at: IOAPIC.base, length: IOAPIC.mappedBytes, .device(ioAPIC))
 
         // ISA devices.
@@ -127,9 +129,13 @@ final class PCBoard {
         pci.plug(vga, slot: 2)
 
         if let linux = config.linux {
-            linuxLoader = try LinuxLoader(linux, memory: memory, serialPortCount: config.serialPorts.count)
+            let ports = config.serialPorts.count
+            kernelLoader =
+                try LinuxSetupHeader.isPresent(in: linux.kernelPath)
+                ? LinuxLoader(linux, memory: memory, serialPortCount: ports)
+                : MultibootLoader(linux, memory: memory, serialPortCount: ports)
         } else {
-            linuxLoader = nil
+            kernelLoader = nil
         }
 
         devices = [
@@ -155,9 +161,14 @@ final class PCBoard {
     /// kernel that starts without firmware is put into memory, and `bootEntry` says where.
     /// - Throws: `badFile` when the host cannot read that kernel any more.
     func reset() throws(MachineError) {
+        let order = hasBooted ? config.bootOrder : config.bootOnce ?? config.bootOrder
+        CMOSContents.setBootOrder(in: rtc, order)
+        fwCfg.set(.bootDevice, UInt16(order.utf8.first ?? 0))
+        hasBooted = true
         for device in devices { device.reset() }
-        guard let linuxLoader else { return }
-        bootEntry = try linuxLoader.load()
+        guard let kernelLoader else { return }
+        bootEntry = try kernelLoader.load()
+        vga.setTextMode()
         PlatformSetup.run(pci: pci, ports: ports, isaBridge: isaBridge, power: power)
     }
 
@@ -166,7 +177,7 @@ final class PCBoard {
         let highRAM = memory.ramSizeBytes - lowRAM
         let drives = floppyController?.drives.map(\.kind.rawValue) ?? [0, 0]
         CMOSContents.install(
-            in: rtc, lowRAMBytes: lowRAM, highRAMBytes: highRAM, bootOrder: config.bootOrder,
+            in: rtc, lowRAMBytes: lowRAM, highRAMBytes: highRAM,
             floppyTypes: (a: drives[0], b: drives[1]))
         CMOSContents.setDiskTranslations(in: rtc, ide.geometries.map { $0?.translation.rawValue })
         FirmwareDescription.install(in: fwCfg, config: config, lowRAMBytes: lowRAM, highRAMBytes: highRAM)
@@ -179,6 +190,21 @@ final class PCBoard {
     /// Bytes for a serial port; ports that the machine does not have swallow them.
     func serialInput(port: Int, _ bytes: some Sequence<UInt8>) {
         if uarts.indices.contains(port) { uarts[port].receive(bytes) }
+    }
+}
+
+/// Keeps the local APIC's registers where IA32_APIC_BASE says, in front of memory.
+enum LocalAPICMapping {
+    static func install(_ apic: LocalAPIC, in memory: PhysicalMap) {
+        var region: PhysicalMap.RegionID?
+        let move: (UInt64?) -> Void = { [unowned apic, unowned memory] base in
+            if let old = region { memory.unmap(old) }
+            region = base.map {
+                memory.map("local APIC", at: $0, length: LocalAPIC.mappedBytes, .device(apic))
+            }
+        }
+        apic.mappingChanged = move
+        move(apic.mappedBase)
     }
 }
 

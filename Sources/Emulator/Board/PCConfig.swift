@@ -37,6 +37,10 @@ public struct PCConfig {
     public var floppies: [(any DiskBackend)?] = []
     /// QEMU's boot letters in order: a floppy, c disk, d CD-ROM, n network.
     public var bootOrder = "cad"
+    /// The order until the guest resets for the first time; nil: `bootOrder`.
+    public var bootOnce: String?
+    /// The firmware offers its boot menu.
+    public var hasBootMenu = false
     public var linux: Linux?
     /// One UART per entry, COM1 first, at most four; nil: nothing is connected.
     public var serialPorts: [(any SerialBackend)?] = [nil]
@@ -44,6 +48,10 @@ public struct PCConfig {
     public var debugExitPort: UInt16?
     /// What the real-time clock shows at power-on, seconds since 1970; nil: the host's time.
     public var clockSeconds: Int64?
+    /// What guest time follows on a busy host.
+    public var clockSource = ClockSource.guest
+    /// What the processor is and can do.
+    public var cpu = CPUFeatures()
     /// Frequency of the time-stamp counter; at 1 GHz it counts guest nanoseconds.
     public var tscHertz: UInt64 = 1_000_000_000
     /// What executes guest instructions.
@@ -52,4 +60,12 @@ public struct PCConfig {
     public var uuid: [UInt8] = [UInt8](repeating: 0, count: 16)
 
     public init() {}
+}
+
+/// What guest time follows while the host runs other programs in the guest's place.
+public enum ClockSource: String, Sendable, CaseIterable {
+    /// Host time: the guest's clock is never behind the host's for long, but timeouts may pass that the guest had no time to meet.
+    case host
+    /// The time that the guest got: what it was kept from is caught up gently.
+    case guest
 }

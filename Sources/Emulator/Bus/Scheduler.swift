@@ -1,7 +1,7 @@
 /// The guest's clock and the ordered queue of everything that will happen at a moment of it.
 ///
-/// Times are guest nanoseconds since power-on. The CPU loop calls `advance(to:)` between blocks; devices read
-/// `nowNanoseconds`, which asks the clock source, so that a register read in the middle of a block is exact.
+/// Times are guest nanoseconds since power-on. The CPU loop calls `advance(to:)` between blocks; devices and the time-stamp
+/// counter read `nowNanoseconds`, which asks the clock source, so that a register read in the middle of a block is exact.
 final class Scheduler {
     /// A device's alarm. It is armed for one moment; periodic devices arm it again when it fires.
     final class Timer {
@@ -22,6 +22,9 @@ final class Scheduler {
     var longWork: () -> Void = {}
 
     private var clock: () -> UInt64
+    /// The latest moment that anybody was told.
+    private var latest: UInt64 = 0
+    private var isFiring = false
     /// Few timers exist (a dozen devices), so an unsorted list with a cached minimum beats a heap.
     private var timers: [Timer] = []
     /// The earliest deadline, `UInt64.max` when none is armed.
@@ -30,7 +33,14 @@ final class Scheduler {
     /// - Parameter clock: guest nanoseconds now; monotonic.
     init(clock: @escaping () -> UInt64) { self.clock = clock }
 
-    var nowNanoseconds: UInt64 { clock() }
+    /// Guest nanoseconds since power-on.
+    ///
+    /// Time stands still at a deadline until that has fired: so whoever counts ticks and whoever reads the time agree, however
+    /// long the host kept the guest from running.
+    var nowNanoseconds: UInt64 {
+        if !isFiring { latest = max(latest, min(clock(), nextDeadline)) }
+        return latest
+    }
 
     /// - Parameter name: unique on the board.
     func makeTimer(_ name: String, _ fire: @escaping (UInt64) -> Void) -> Timer {
@@ -55,9 +65,12 @@ final class Scheduler {
         if deadline == nextDeadline { recomputeNext() }
     }
 
-    /// Fires every timer whose deadline has passed, earliest first. A timer that arms itself again for a
+    /// Fires timers whose deadline has passed, earliest first, each at its own time. A timer that arms itself again for a
     /// moment already past fires again in the same call, at most `limit` times in all.
-    func advance(to now: UInt64, limit: Int = 1000) {
+    ///
+    /// - Parameter pause: asked after each; true leaves the rest for the next call. So an interrupt is taken before the next one
+    ///   comes, and late ticks do not merge.
+    func advance(to now: UInt64, limit: Int = 1000, until pause: () -> Bool = { false }) {
         var fired = 0
         while nextDeadline <= now, fired < limit {
             guard let due = timers.min(by: { ($0.deadline ?? .max) < ($1.deadline ?? .max) }),
@@ -65,9 +78,19 @@ final class Scheduler {
             else { return }
             due.deadline = nil
             recomputeNext()
+            latest = max(latest, deadline)
+            isFiring = true
             due.fire(deadline)
+            isFiring = false
             fired += 1
+            if pause() { return }
         }
+    }
+
+    /// A machine is restored: the clock may have gone back, and old deadlines hold nothing up.
+    func clockMoved() {
+        latest = 0
+        nextDeadline = .max
     }
 
     private func recomputeNext() {
@@ -85,5 +108,8 @@ extension Scheduler: BoardDevice {
 
     func exchange(_ c: StateCoder) { for timer in timers { c.field(timer.name, &timer.deadline) } }
 
-    func stateRestored() { recomputeNext() }
+    func stateRestored() {
+        recomputeNext()
+        latest = 0
+    }
 }

@@ -39,14 +39,15 @@ final class CPU {
 
     /// The interrupt controller's INTA cycle: the vector to take, nil when the request went away.
     var acknowledgeInterrupt: () -> UInt8? = { nil }
-    /// CR8 is the local APIC's task priority (bits 4–7 of TPR).
+    /// The local APIC's task priority register; CR8 is its upper half.
     var readTaskPriority: () -> UInt8 = { 0 }
     var writeTaskPriority: (UInt8) -> Void = { _ in }
     /// Time-stamp counter ticks of the guest clock.
     var tscNow: () -> UInt64 = { 0 }
-    /// MSRs that belong to the local APIC (IA32_APIC_BASE, IA32_TSC_DEADLINE); nil: not one of its.
+    /// MSRs that belong to the local APIC (IA32_APIC_BASE, IA32_TSC_DEADLINE, x2APIC); nil: not one of its, or not now.
     var readDeviceMSR: (UInt32) -> UInt64? = { _ in nil }
-    var writeDeviceMSR: (UInt32, UInt64) -> Bool = { _, _ in false }
+    /// The same; false: the value is not allowed.
+    var writeDeviceMSR: (UInt32, UInt64) -> Bool? = { _, _ in nil }
     /// FERR#: an unmasked x87 exception with CR0.NE clear; the board raises IRQ 13.
     var floatingPointError: () -> Void = {}
     /// A third fault while a double fault was delivered: the board resets (SDM vol. 3, 6.15).

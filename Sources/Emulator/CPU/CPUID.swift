@@ -37,6 +37,10 @@ extension CPU {
         case 4 where features.vendor == .intel: return cacheLeaf(subleaf)
         case 7 where subleaf == 0:
             return CPUIDResult(ebx: features.word(.leaf7EBX), ecx: features.word(.leaf7ECX))
+        case 0xB where features.has(.x2APIC):
+            // Topology: one thread in one core; EDX is the x2APIC ID.
+            return subleaf < 2
+                ? CPUIDResult(ebx: 1, ecx: subleaf | (subleaf + 1) << 8) : CPUIDResult(ecx: subleaf)
         case 0xD where features.has(.xsave): return extendedStateLeaf(subleaf)
         case 0x15:
             // TSC = crystal * EBX / EAX, so that a kernel knows both rates without measuring them. In lowest terms:

@@ -43,6 +43,8 @@ extension CPU {
             selector: entry.codeSelector, attributes: 0xC09B, limit: 0xFFFF_FFFF, base: 0)
         s.pointee.gpr[Register.rdx] = 0
         s.pointee.gpr[Register.rsi] = UInt64(entry.parameters)
+        s.pointee.gpr[Register.rax] = UInt64(entry.eax)
+        s.pointee.gpr[Register.rbx] = UInt64(entry.ebx)
         s.pointee.gpr[Register.rsp] = UInt64(entry.stackPointer)
         s.pointee.rip = UInt64(entry.instructionPointer)
         updateMode()

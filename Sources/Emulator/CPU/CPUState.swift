@@ -85,6 +85,17 @@ struct PendingFault {
     var errorCode: UInt32 = 0
     var hasErrorCode = false
     var isPending = false
+    /// #GP(0) for an address that is not canonical: #SS(0) where the access was to the stack.
+    var isNonCanonical = false
+}
+
+/// What an instruction holds back until the one after it is done (SDM vol. 3, 6.8.3).
+enum InterruptShadow: UInt8 {
+    case none = 0
+    /// STI: INTR.
+    case sti
+    /// MOV SS and POP SS: INTR, NMI and debug exceptions, so that the stack pointer can follow.
+    case stackSegment
 }
 
 /// What translated code needs of its own (Translate/): it survives resets, which may happen under it.
@@ -152,8 +163,8 @@ struct CPUState {
     var cpl: UInt8 = 0
     /// Block key of the current mode: see BlockCache.swift.
     var modeKey: UInt32 = 0
-    /// 1: the next instruction boundary takes no interrupt (STI, MOV SS).
-    var interruptShadow: UInt8 = 0
+    /// What the next instruction boundary does not take.
+    var interruptShadow = InterruptShadow.none
     var fault = PendingFault()
     /// True from HLT until an interrupt.
     var halted = false

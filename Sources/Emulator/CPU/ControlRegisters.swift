@@ -48,16 +48,17 @@ extension CPU {
         return true
     }
 
+    /// Which feature brings which CR4 bits. Performance counters can always be opened to user code: there are none.
+    private static let cr4Features: [(CPUFeature, UInt64)] = [
+        (.fpu, CR4.pce), (.vme, CR4.vme | CR4.pvi), (.tsc, CR4.tsd), (.de, CR4.de), (.pse, CR4.pse), (.pae, CR4.pae),
+        (.mce, CR4.mce), (.pge, CR4.pge), (.fxsr, CR4.osfxsr), (.sse, CR4.osxmmexcpt), (.umip, CR4.umip),
+        (.fsgsbase, CR4.fsgsbase), (.pcid, CR4.pcide), (.xsave, CR4.osxsave), (.smep, CR4.smep), (.smap, CR4.smap),
+    ]
+
     /// CR4 bits that the processor's features bring.
     var cr4Bits: UInt64 {
-        var bits = CR4.vme | CR4.pvi | CR4.tsd | CR4.de | CR4.pse | CR4.pae | CR4.mce | CR4.pge | CR4.pce
-        bits |= CR4.osfxsr | CR4.osxmmexcpt
-        if features.has(.umip) { bits |= CR4.umip }
-        if features.has(.fsgsbase) { bits |= CR4.fsgsbase }
-        if features.has(.pcid) { bits |= CR4.pcide }
-        if features.has(.xsave) { bits |= CR4.osxsave }
-        if features.has(.smep) { bits |= CR4.smep }
-        if features.has(.smap) { bits |= CR4.smap }
+        var bits: UInt64 = 0
+        for (feature, mask) in Self.cr4Features where features.has(feature) { bits |= mask }
         return bits
     }
 
@@ -81,7 +82,7 @@ extension CPU {
 
     func writeCR8(_ value: UInt64) -> Bool {
         guard value <= 15 else { return refuse() }
-        writeTaskPriority(UInt8(value))
+        writeTaskPriority(UInt8(value) << 4)
         return true
     }
 

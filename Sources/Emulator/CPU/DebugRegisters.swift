@@ -11,6 +11,7 @@ enum DR7 {
 
 enum DR6 {
     static let fixed1: UInt64 = 0xFFFF_0FF0
+    static let breakpoints: UInt64 = 0xF
     static let accessDetected: UInt64 = 1 << 13, singleStep: UInt64 = 1 << 14, taskSwitch: UInt64 = 1 << 15
 }
 
@@ -93,18 +94,26 @@ extension CPU {
             if let point = breakpoint(n), point.kind == .execute, point.address == linear { hits |= 1 << UInt64(n) }
         }
         guard hits != 0 else { return false }
-        state.pointee.debugRegisters[6] |= hits
+        setDebugCauses(hits)
         // The frame of an instruction breakpoint keeps RF as it is; the handler sets it.
         raise(Vector.db)
         return true
     }
 
+    /// What a debug exception tells in DR6: B0–B3 are its own, the others stay until software clears them.
+    func setDebugCauses(_ causes: UInt64) {
+        state.pointee.debugRegisters[6] = state.pointee.debugRegisters[6] & ~DR6.breakpoints | causes
+    }
+
     /// The loop calls this before and `endStep` after an instruction while TF is set, running one at a time.
     func beginStep() { state.pointee.stepArmed = state.pointee.flagsRest & RFLAGS.tf != 0 }
 
-    /// A completed instruction that began with TF set traps. Events that were delivered meanwhile cancel that.
+    /// A completed instruction that began with TF set traps. Events that were delivered meanwhile cancel that, and so does
+    /// MOV SS.
     func endStep() {
-        if state.pointee.stepArmed { state.pointee.pendingDebug |= DR6.singleStep }
+        if state.pointee.stepArmed, state.pointee.interruptShadow != .stackSegment {
+            state.pointee.pendingDebug |= DR6.singleStep
+        }
         state.pointee.stepArmed = false
     }
 }

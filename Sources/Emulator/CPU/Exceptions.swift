@@ -66,7 +66,7 @@ extension CPU {
     }
 
     /// Takes what is due at an instruction boundary, in the order of SDM vol. 3, table 6-2: debug traps, NMI, INTR.
-    /// Wakes from HLT. Not to be called in the shadow of STI and MOV SS.
+    /// Wakes from HLT. Not to be called in the shadow of MOV SS.
     ///
     /// - Returns: whether something was delivered, so that `rip` has moved.
     @discardableResult
@@ -83,7 +83,7 @@ extension CPU {
             take(Vector.nmi)
             return true
         }
-        if s.pointee.interruptRequest, s.pointee.flagsRest & RFLAGS.interrupt != 0 {
+        if s.pointee.interruptRequest, s.pointee.flagsRest & RFLAGS.interrupt != 0, s.pointee.interruptShadow == .none {
             guard let vector = acknowledgeInterrupt() else { return false }
             s.pointee.halted = false
             take(vector)
@@ -99,7 +99,7 @@ extension CPU {
     private func deliverDebugTrap() {
         let s = state
         s.pointee.halted = false
-        s.pointee.debugRegisters[6] |= s.pointee.pendingDebug
+        setDebugCauses(s.pointee.pendingDebug)
         s.pointee.debugRegisters[7] &= ~DR7.generalDetect
         s.pointee.pendingDebug = 0
         if !deliver(vector: Vector.db, kind: .exception, errorCode: nil) { deliverPendingFault() }

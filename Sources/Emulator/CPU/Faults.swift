@@ -19,6 +19,16 @@ extension CPU {
     @discardableResult
     func generalProtection() -> Outcome { raise(Vector.gp, errorCode: 0) }
 
+    /// An access to the stack failed: #SS(0) where its address is not canonical (SDM vol. 3, 6.15).
+    @inline(never) func stackAccessFaulted() {
+        if state.pointee.fault.isPending, state.pointee.fault.isNonCanonical { raise(Vector.ss, errorCode: 0) }
+    }
+
+    /// An operation faulted: what its memory operand addresses through rSP or rBP is the stack.
+    @inline(never) func operationFaulted(_ op: Op) {
+        if op.pointee.prefixes.isSuperset(of: [.memory, .stackSegment]) { stackAccessFaulted() }
+    }
+
     /// #UD.
     @discardableResult
     func undefinedOpcode() -> Outcome { raise(Vector.ud) }

@@ -14,40 +14,65 @@ extension CPU {
 
     /// Loads 1–8 bytes at any linear address with the privilege of the running code; fills the TLB.
     @inline(never) func loadSlow(_ linear: UInt64, size: Int) -> UInt64? {
-        guard state.pointee.dataBreakpoints else { return load(linear, size: size, user: isUser, fillTLB: true) }
-        guard let value = load(linear, size: size, user: isUser, fillTLB: !isWatched(page: linear)) else { return nil }
+        guard looksAtAccesses else { return load(linear, size: size, user: isUser, fillTLB: true) }
+        guard checkAlignment(linear, size),
+            let value = load(linear, size: size, user: isUser, fillTLB: mayFillTLB(linear))
+        else { return nil }
         checkDataBreakpoints(linear, size: size, write: false)
         return value
     }
 
     /// Stores likewise. All pages are checked before the first byte is written.
     @inline(never) func storeSlow(_ linear: UInt64, _ value: UInt64, size: Int) -> Bool {
-        guard state.pointee.dataBreakpoints else {
-            return store(linear, value, size: size, user: isUser, fillTLB: true)
-        }
-        guard store(linear, value, size: size, user: isUser, fillTLB: !isWatched(page: linear)) else { return false }
+        guard looksAtAccesses else { return store(linear, value, size: size, user: isUser, fillTLB: true) }
+        guard checkAlignment(linear, size),
+            store(linear, value, size: size, user: isUser, fillTLB: mayFillTLB(linear))
+        else { return false }
         checkDataBreakpoints(linear, size: size, write: true)
         return true
     }
 
     /// An implicit supervisor access (descriptor tables, TSS, interrupt stacks of CPL 0–2): load.
-    func loadSystem(_ linear: UInt64, size: Int) -> UInt64? { load(linear, size: size, user: false, fillTLB: false) }
+    func loadSystem(_ linear: UInt64, size: Int) -> UInt64? {
+        load(linear, size: size, user: false, fillTLB: false, isSystem: true)
+    }
 
     /// An implicit supervisor access: store.
     func storeSystem(_ linear: UInt64, _ value: UInt64, size: Int) -> Bool {
-        store(linear, value, size: size, user: false, fillTLB: false)
+        store(linear, value, size: size, user: false, fillTLB: false, isSystem: true)
     }
 
     /// The check that both ends of an access must pass; false: #GP(0) is pending.
-    @inline(__always) private func checkCanonical(_ linear: UInt64, _ size: Int) -> Bool {
+    @inline(__always) private func checkCanonical(_ linear: UInt64, _ size: Int, isSystem: Bool = false) -> Bool {
         if isCanonical(linear), isCanonical(linear &+ UInt64(size &- 1)) { return true }
         generalProtection()
+        state.pointee.fault.isNonCanonical = !isSystem
         return false
     }
 
-    private func load(_ address: UInt64, size: Int, user: Bool, fillTLB: Bool) -> UInt64? {
+    /// EFLAGS.AC with CR0.AM at CPL 3; false: #AC(0) is pending (SDM vol. 3, 6.15). What is wider than 8 bytes comes in pieces.
+    @inline(__always) private func checkAlignment(_ linear: UInt64, _ size: Int) -> Bool {
+        guard state.pointee.modeKey & ModeKey.alignment != 0, linear & UInt64(size &- 1) != 0, size & (size &- 1) == 0
+        else { return true }
+        raise(Vector.ac, errorCode: 0)
+        return false
+    }
+
+    /// Accesses that must be looked at one by one never fill the TLB.
+    @inline(__always) private func mayFillTLB(_ linear: UInt64) -> Bool {
+        state.pointee.modeKey & ModeKey.alignment == 0 && !isWatched(page: linear)
+    }
+
+    /// Whether the slow path has more to do than to translate and fill the TLB.
+    @inline(__always) private var looksAtAccesses: Bool {
+        state.pointee.dataBreakpoints || state.pointee.modeKey & ModeKey.alignment != 0
+    }
+
+    private func load(
+        _ address: UInt64, size: Int, user: Bool, fillTLB: Bool, isSystem: Bool = false
+    ) -> UInt64? {
         let linear = width(address)
-        guard checkCanonical(linear, size) else { return nil }
+        guard checkCanonical(linear, size, isSystem: isSystem) else { return nil }
         if Int(linear & 0xFFF) + size > 4096 { return loadAcross(linear, size: size, user: user) }
         guard let translation = translate(linear, .read, user: user) else { return nil }
         if let host = memory.plainRAM(translation.physical) {
@@ -77,9 +102,11 @@ extension CPU {
         return value
     }
 
-    private func store(_ address: UInt64, _ value: UInt64, size: Int, user: Bool, fillTLB: Bool) -> Bool {
+    private func store(
+        _ address: UInt64, _ value: UInt64, size: Int, user: Bool, fillTLB: Bool, isSystem: Bool = false
+    ) -> Bool {
         let linear = width(address)
-        guard checkCanonical(linear, size) else { return false }
+        guard checkCanonical(linear, size, isSystem: isSystem) else { return false }
         if Int(linear & 0xFFF) + size > 4096 { return storeAcross(linear, value, size: size, user: user) }
         guard let translation = translate(linear, .write, user: user) else { return false }
         let physical = translation.physical & memory.a20Mask
@@ -124,7 +151,7 @@ extension CPU {
     /// First half of a read-modify-write on the slow path: checks that the store will not fault, then loads.
     @inline(never) func loadForStore(_ address: UInt64, size: Int) -> UInt64? {
         let linear = width(address)
-        guard checkCanonical(linear, size) else { return nil }
+        guard checkCanonical(linear, size), checkAlignment(linear, size) else { return nil }
         guard translate(linear, .write, user: isUser) != nil else { return nil }
         let last = width(linear &+ UInt64(size - 1))
         if last >> 12 != linear >> 12, translate(last & ~0xFFF, .write, user: isUser) == nil { return nil }
@@ -138,7 +165,7 @@ extension CPU {
     /// Nothing is raised: false means that the access crosses a page, would fault, or reaches what is not in the TLB, and is the
     /// interpreter's to do.
     func fillTLB(_ linear: UInt64, size: Int, write: Bool) -> Bool {
-        guard linear & 0xFFF &+ UInt64(size) <= 4096, isCanonical(linear), !state.pointee.dataBreakpoints,
+        guard linear & 0xFFF &+ UInt64(size) <= 4096, isCanonical(linear), !looksAtAccesses,
             state.pointee.isLongMode || linear >> 32 == 0
         else { return false }
         let faultAddress = state.pointee.cr2

@@ -9,6 +9,15 @@ struct MSR: Sendable {
     let read: @Sendable (CPU) -> UInt64
     /// False: the value is not allowed.
     let write: @Sendable (CPU, UInt64) -> Bool
+    /// What CPUID must offer; nil: every processor has the register.
+    var feature: CPUFeature?
+
+    /// The same register for processors that offer `feature`.
+    private func with(_ feature: CPUFeature) -> MSR {
+        var row = self
+        row.feature = feature
+        return row
+    }
 
     /// A register that is a field of the state. `check` says which values are allowed.
     private static func field(
@@ -98,27 +107,28 @@ struct MSR: Sendable {
             write: { cpu, value in
                 cpu.state.pointee.tscOffset = value &- cpu.tscNow()
                 return true
-            }),
-        field(0x174, "IA32_SYSENTER_CS", \.sysenterCS),
-        field(0x175, "IA32_SYSENTER_ESP", \.sysenterESP, isCanonicalAddress),
-        field(0x176, "IA32_SYSENTER_EIP", \.sysenterEIP, isCanonicalAddress),
-        constant(0x179, "IA32_MCG_CAP"),
-        constant(0x17A, "IA32_MCG_STATUS"),
+            }
+        ).with(.tsc),
+        field(0x174, "IA32_SYSENTER_CS", \.sysenterCS).with(.sysenter),
+        field(0x175, "IA32_SYSENTER_ESP", \.sysenterESP, isCanonicalAddress).with(.sysenter),
+        field(0x176, "IA32_SYSENTER_EIP", \.sysenterEIP, isCanonicalAddress).with(.sysenter),
+        constant(0x179, "IA32_MCG_CAP").with(.mca),
+        constant(0x17A, "IA32_MCG_STATUS").with(.mca),
         field(0x1A0, "IA32_MISC_ENABLE", \.miscEnable),
         constant(0x1D9, "IA32_DEBUGCTL"),
         constant(0x1DB, "MSR_LASTBRANCH_FROM"), constant(0x1DC, "MSR_LASTBRANCH_TO"),
         constant(0x1DD, "MSR_LASTINT_FROM"), constant(0x1DE, "MSR_LASTINT_TO"),
-        field(0x277, "IA32_PAT", \.pat, isPAT),
+        field(0x277, "IA32_PAT", \.pat, isPAT).with(.pat),
         MSR(
             number: 0xC000_0080, name: "IA32_EFER", read: { $0.state.pointee.efer }, write: { $0.writeEFER($1) }),
-        field(0xC000_0081, "IA32_STAR", \.star),
-        field(0xC000_0082, "IA32_LSTAR", \.lstar, isCanonicalAddress),
-        field(0xC000_0083, "IA32_CSTAR", \.cstar, isCanonicalAddress),
-        field(0xC000_0084, "IA32_FMASK", \.syscallMask) { $0 >> 32 == 0 },
-        segmentBase(0xC000_0100, "IA32_FS_BASE", SegmentIndex.fs),
-        segmentBase(0xC000_0101, "IA32_GS_BASE", SegmentIndex.gs),
-        field(0xC000_0102, "IA32_KERNEL_GS_BASE", \.kernelGSBase, isCanonicalAddress),
-        field(0xC000_0103, "IA32_TSC_AUX", \.tscAux) { $0 >> 32 == 0 },
+        field(0xC000_0081, "IA32_STAR", \.star).with(.syscall),
+        field(0xC000_0082, "IA32_LSTAR", \.lstar, isCanonicalAddress).with(.longMode),
+        field(0xC000_0083, "IA32_CSTAR", \.cstar, isCanonicalAddress).with(.longMode),
+        field(0xC000_0084, "IA32_FMASK", \.syscallMask) { $0 >> 32 == 0 }.with(.syscall),
+        segmentBase(0xC000_0100, "IA32_FS_BASE", SegmentIndex.fs).with(.longMode),
+        segmentBase(0xC000_0101, "IA32_GS_BASE", SegmentIndex.gs).with(.longMode),
+        field(0xC000_0102, "IA32_KERNEL_GS_BASE", \.kernelGSBase, isCanonicalAddress).with(.longMode),
+        field(0xC000_0103, "IA32_TSC_AUX", \.tscAux) { $0 >> 32 == 0 }.with(.rdtscp),
     ]
 
     /// What kernels touch on AMD processors of family 15 and later.
@@ -135,8 +145,8 @@ struct MSR: Sendable {
         constant(0xC001_1023, "BU_CFG"), constant(0xC001_1029, "DE_CFG"), constant(0xC001_102A, "BU_CFG2"),
     ]
 
-    static let common: [UInt32: MSR] = index(architectural + mtrrRows)
-    static let withAMD: [UInt32: MSR] = index(architectural + mtrrRows + amd)
+    static let common: [UInt32: MSR] = index(architectural + mtrrRows.map { $0.with(.mtrr) })
+    static let withAMD: [UInt32: MSR] = index(architectural + mtrrRows.map { $0.with(.mtrr) } + amd)
 
     private static func index(_ rows: [MSR]) -> [UInt32: MSR] {
         Dictionary(rows.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
@@ -147,7 +157,11 @@ extension CPU {
     /// The counter that RDTSC shows.
     var timeStampCounter: UInt64 { tscNow() &+ state.pointee.tscOffset }
 
-    private func msr(_ number: UInt32) -> MSR? { (features.vendor == .amd ? MSR.withAMD : MSR.common)[number] }
+    private func msr(_ number: UInt32) -> MSR? {
+        let row = (features.vendor == .amd ? MSR.withAMD : MSR.common)[number]
+        if let feature = row?.feature, !features.has(feature) { return nil }
+        return row
+    }
 
     /// Nil: #GP(0) is pending.
     func readMSR(_ number: UInt32) -> UInt64? {
@@ -158,7 +172,10 @@ extension CPU {
 
     /// False: #GP(0) is pending.
     func writeMSR(_ number: UInt32, _ value: UInt64) -> Bool {
-        if writeDeviceMSR(number, value) { return true }
+        if let isAllowed = writeDeviceMSR(number, value) {
+            if !isAllowed { generalProtection() }
+            return isAllowed
+        }
         guard let row = msr(number) else { return unknownMSR(number, "write") != nil }
         guard row.write(self, value) else {
             generalProtection()

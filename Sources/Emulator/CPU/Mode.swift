@@ -1,6 +1,6 @@
 extension CPU {
     /// Recomputes what follows from the mode and the segment registers: CPL, TLB tables, block key, FPU trapping.
-    /// To be called after every change of CS, SS, DS, ES, CR0, CR4, EFER and EFLAGS.VM.
+    /// To be called after every change of CS, SS, DS, ES, CR0, CR4, EFER, EFLAGS.VM and EFLAGS.AC.
     func updateMode() {
         let s = state
         let cpl: UInt8
@@ -13,10 +13,14 @@ extension CPU {
             cpl = s.pointee.segments[SegmentIndex.ss].dpl
         }
         s.pointee.cpl = cpl
-        s.pointee.readTLB = tlb.reads(user: cpl == 3)
-        s.pointee.writeTLB = tlb.writes(user: cpl == 3)
+        let checksAlignment = cpl == 3 && s.pointee.cr0 & CR0.am != 0 && s.pointee.flagsRest & RFLAGS.ac != 0
+        s.pointee.readTLB = checksAlignment ? tlb.none : tlb.reads(user: cpl == 3)
+        s.pointee.writeTLB = checksAlignment ? tlb.none : tlb.writes(user: cpl == 3)
+
+        if s.pointee.cr4 & CR4.smap != 0, s.pointee.flagsRest & RFLAGS.ac == 0 { tlb.closeUserPages() }
 
         var key: UInt32 = cpl == 3 ? ModeKey.user : 0
+        if checksAlignment { key |= ModeKey.alignment }
         if s.pointee.is64Bit {
             key |= ModeKey.code64 | ModeKey.stack32 | ModeKey.flat
         } else if !s.pointee.isVirtual8086 {

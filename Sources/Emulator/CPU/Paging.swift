@@ -27,6 +27,8 @@ extension CPU {
         var isGlobal = false
         /// log2 of the bytes of the page when it is larger than 4 KiB, else 0.
         var largeShift: UInt8 = 0
+        /// A user page that SMAP would close to the supervisor but for EFLAGS.AC.
+        var isOpenedByAC = false
     }
 
     // MARK: Translation
@@ -50,6 +52,7 @@ extension CPU {
 
         var table = state.pointee.cr3 & addressMask
         var writable = true, userPage = true, noExecute = false
+        let hasGigabytePages = features.has(.gigabytePages)
         var level = levels
         if levels == 3 {
             // PAE: four pointers, read when CR3 was loaded; only present and address count (SDM vol. 3, 4.4.1).
@@ -73,7 +76,7 @@ extension CPU {
             let isLeaf = level == 1 || level <= 3 && entry & PTE.large != 0 && !(levels == 3 && level == 3)
             var reserved = reservedMask
             if isLeaf && level > 1 { reserved |= ((1 << shift) - 1) & ~0x1FFF }
-            if level == 4 { reserved |= PTE.large }
+            if level == 4 || level == 3 && !hasGigabytePages { reserved |= PTE.large }
             if entry & reserved != 0 { return pageFault(linear, access, user, Code.present | Code.reserved) }
             writable = writable && entry & PTE.writable != 0
             userPage = userPage && entry & PTE.user != 0
@@ -100,7 +103,7 @@ extension CPU {
             return Translation(
                 physical: physical, isWritable: canWrite && entry & PTE.dirty != 0,
                 isGlobal: entry & PTE.global != 0 && state.pointee.cr4 & CR4.pge != 0,
-                largeShift: level > 1 ? UInt8(shift) : 0)
+                largeShift: level > 1 ? UInt8(shift) : 0, isOpenedByAC: isOpenedByAC(user, userPage))
         }
     }
 
@@ -124,7 +127,8 @@ extension CPU {
             let physical = (directory & 0xFFC0_0000) | (directory >> 13 & 0xFF) << 32 | wide & 0x3F_FFFF
             return Translation(
                 physical: physical, isWritable: canWrite && wanted & PTE.dirty != 0,
-                isGlobal: directory & PTE.global != 0 && cr4 & CR4.pge != 0, largeShift: 22)
+                isGlobal: directory & PTE.global != 0 && cr4 & CR4.pge != 0, largeShift: 22,
+                isOpenedByAC: isOpenedByAC(user, directory & PTE.user != 0))
         }
         let tableAddress = (directory & 0xFFFF_F000) + UInt64(linear >> 12 & 0x3FF) * 4
         let entry = memory.read(tableAddress, size: 4)
@@ -137,7 +141,8 @@ extension CPU {
         if wanted != entry { memory.write(tableAddress, size: 4, value: wanted) }
         return Translation(
             physical: entry & 0xFFFF_F000 | wide & 0xFFF, isWritable: canWrite && wanted & PTE.dirty != 0,
-            isGlobal: entry & PTE.global != 0 && cr4 & CR4.pge != 0)
+            isGlobal: entry & PTE.global != 0 && cr4 & CR4.pge != 0,
+            isOpenedByAC: isOpenedByAC(user, both & PTE.user != 0))
     }
 
     /// Access rights (SDM vol. 3, 4.6). Returns whether stores at this privilege are allowed; nil: #PF is pending.
@@ -156,7 +161,10 @@ extension CPU {
                     _ = pageFault(linear, access, user, Code.present)
                     return nil
                 }
-                if access != .fetch && s.pointee.cr4 & CR4.smap != 0 && s.pointee.flagsRest & RFLAGS.ac == 0 {
+                if access != .fetch && s.pointee.cr4 & CR4.smap != 0
+                    && (s.pointee.flagsRest & RFLAGS.ac == 0 || s.pointee.cpl == 3)
+                {
+                    // What the processor does by itself for user code is closed whatever that sets AC to.
                     _ = pageFault(linear, access, user, Code.present)
                     return nil
                 }
@@ -167,6 +175,10 @@ extension CPU {
             return nil
         }
         return canWrite
+    }
+
+    private func isOpenedByAC(_ user: Bool, _ userPage: Bool) -> Bool {
+        userPage && !user && state.pointee.cr4 & CR4.smap != 0
     }
 
     private func pageFault(_ linear: UInt64, _ access: Access, _ user: Bool, _ bits: UInt32) -> Translation? {

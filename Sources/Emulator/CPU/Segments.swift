@@ -101,12 +101,14 @@ extension CPU {
     }
 
     /// A return to less privileged code must not leave it segments that it could not have loaded (SDM vol. 3, 5.8.6).
+    ///
+    /// Such selectors, and null ones of any RPL, become 0. The hidden base stays: FS and GS have one of their own in 64-bit mode.
     func dropPrivilegedSegments() {
         let cpl = state.pointee.cpl
         for index in [SegmentIndex.es, SegmentIndex.ds, SegmentIndex.fs, SegmentIndex.gs] {
             let segment = state.pointee.segments[index]
-            if segment.isPresent, !segment.isConforming, segment.dpl < cpl {
-                state.pointee.segments[index] = Self.nullSegment(0)
+            if !segment.isPresent || !segment.isConforming && segment.dpl < cpl {
+                state.pointee.segments[index] = Segment(base: segment.base)
             }
         }
     }
@@ -129,6 +131,10 @@ extension CPU {
         guard let descriptor = widened(short, selector, orRaise: vector) else { return false }
         guard descriptor.isPresent else {
             fault(vector == Vector.gp ? Vector.np : vector, selector: selector)
+            return false
+        }
+        guard isCanonical(descriptor.base) else {
+            fault(vector, selector: selector)
             return false
         }
         state.pointee.ldtr = descriptor.segment(selector)

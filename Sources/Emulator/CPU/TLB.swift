@@ -53,6 +53,8 @@ struct TLBTables: ~Copyable {
     let data: UnsafeMutablePointer<TLBEntry>
     /// Supervisor fetches, then user fetches.
     let fetch: UnsafeMutablePointer<FetchEntry>
+    /// A table of which no entry ever matches: every access takes the slow path.
+    let none: UnsafeMutablePointer<TLBEntry>
     /// Indices into `data`, or into `fetch` with `fetchMark`.
     private let journal: UnsafeMutablePointer<UInt32>
     private static let fetchMark: UInt32 = 1 << 31
@@ -61,6 +63,10 @@ struct TLBTables: ~Copyable {
     /// One bit for each 2 MiB, by the address's low bits, that holds fragments of a large page.
     private let large: UnsafeMutablePointer<UInt64>
     private static let largeWords = 32
+    /// Entries of user pages that supervisor code reached while EFLAGS.AC let it (SMAP); `openLimit` when some did not fit.
+    private let open: UnsafeMutablePointer<UInt32>
+    private let openCount: UnsafeMutablePointer<Int>
+    private static let openLimit = 64
     private let walks: UnsafeMutablePointer<WalkEntry>
     private let walkGeneration: UnsafeMutablePointer<UInt64>
     private static let walkCount = 64
@@ -69,8 +75,12 @@ struct TLBTables: ~Copyable {
     init(_ memory: UnsafeMutableRawPointer) {
         data = memory.assumingMemoryBound(to: TLBEntry.self)
         fetch = .allocate(capacity: 2 * Self.fetchCount)
+        none = .allocate(capacity: Self.entryCount)
+        none.initialize(repeating: TLBEntry(tag: TLBEntry.invalid, addend: 0), count: Self.entryCount)
         journal = .allocate(capacity: Self.journalLimit)
         journalCount = .allocate(capacity: 1)
+        open = .allocate(capacity: Self.openLimit)
+        openCount = .allocate(capacity: 1)
         large = .allocate(capacity: Self.largeWords)
         walks = .allocate(capacity: Self.walkCount)
         walks.initialize(
@@ -84,8 +94,11 @@ struct TLBTables: ~Copyable {
 
     deinit {
         fetch.deallocate()
+        none.deallocate()
         journal.deallocate()
         journalCount.deallocate()
+        open.deallocate()
+        openCount.deallocate()
         large.deallocate()
         walks.deallocate()
         walkGeneration.deallocate()
@@ -105,7 +118,24 @@ struct TLBTables: ~Copyable {
         let page = linear & ~0xFFF
         let slot = table + Int(truncatingIfNeeded: page >> 12 & Self.mask)
         slot.pointee = TLBEntry(tag: page, addend: UInt64(UInt(bitPattern: host)) &- page)
-        note(UInt32(truncatingIfNeeded: slot - data), linear, translation)
+        let index = UInt32(truncatingIfNeeded: slot - data)
+        note(index, linear, translation)
+        if translation.isOpenedByAC {
+            let count = openCount.pointee
+            if count < Self.openLimit {
+                open[count] = index
+                openCount.pointee = count + 1
+            }
+        }
+    }
+
+    /// EFLAGS.AC closed user pages to supervisor code.
+    func closeUserPages() {
+        let count = openCount.pointee
+        if count == 0 { return }
+        guard count < Self.openLimit else { return flush() }
+        for i in 0..<count { data[Int(open[i])].tag = TLBEntry.invalid }
+        openCount.pointee = 0
     }
 
     func enterFetch(
@@ -159,6 +189,7 @@ struct TLBTables: ~Copyable {
         memset(data, 0xFF, 4 * Self.entryCount * MemoryLayout<TLBEntry>.stride)
         memset(fetch, 0xFF, 2 * Self.fetchCount * MemoryLayout<FetchEntry>.stride)
         journalCount.pointee = 0
+        openCount.pointee = 0
         large.update(repeating: 0, count: Self.largeWords)
         forgetWalks()
     }

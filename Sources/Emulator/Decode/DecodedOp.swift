@@ -45,3 +45,12 @@ struct DecodedOp {
         static let stackSegment = Prefixes(rawValue: 128)
     }
 }
+
+/// What a VEX prefix adds stands above the immediate byte.
+extension DecodedOp {
+    var vexImmediate: UInt8 { UInt8(truncatingIfNeeded: immediate) }
+    /// VEX.vvvv.
+    var vexRegister: UInt8 { UInt8(truncatingIfNeeded: immediate >> 8) & 15 }
+
+    mutating func setVEX(register: UInt8) { immediate = immediate & 0xFF | Int64(register) << 8 }
+}

@@ -17,8 +17,11 @@ struct Decoder {
         var isFlat: Bool
         /// SS.B or 64-bit mode.
         var isStack32: Bool
+        /// What the processor offers: rows of other features do not exist.
+        var features: CPUFeatureSet
 
-        init(key: UInt32) {
+        init(key: UInt32, features: CPUFeatureSet = .all) {
+            self.features = features
             codeSize = key & ModeKey.code32 != 0 ? 2 : 1
             is64 = key & ModeKey.code64 != 0
             isStack32 = key & ModeKey.stack32 != 0
@@ -61,6 +64,7 @@ struct Decoder {
     /// The last of F2 and F3, or 0.
     private var repeatPrefix: UInt8 = 0
     private(set) var segmentOverride: UInt8?
+    private var vex = VEXPrefix()
 
     // ModRM
     private var modRM: UInt8 = 0
@@ -130,6 +134,15 @@ struct Decoder {
                 opcode = next8()
             }
         }
+        // C4h and C5h of the other maps are PINSRW and PEXTRW.
+        if map == .one, hasVEXPrefix(opcode) {
+            guard let known = readVEX(opcode) else {
+                op = DecodedOp(.undefined)
+                return
+            }
+            map = known
+            opcode = next8()
+        }
         if isTruncated { return }
         let opcodeOffset = position - 1
         guard let found = findRow(map, opcode) else {
@@ -147,6 +160,13 @@ struct Decoder {
             repeatPrefix: repeatPrefix, opcodeOffset: opcodeOffset, immediateOffset: position)
         for i in 0..<found.pointee.operandCount { readOperand(found.pointee.slots[i], isSecond: i > 0, opcode) }
         if isTruncated { return }
+        if vex.isPresent {
+            op.setVEX(register: vex.register)
+            if !usesVEXRegister(found), vex.register != 0 {
+                op = DecodedOp(.undefined)
+                return
+            }
+        }
         encoded = op
         if hasLock, !found.pointee.attributes.contains(.lock) || !isMemory { return }
         lower(found)
@@ -180,6 +200,32 @@ struct Decoder {
         return 0
     }
 
+    // MARK: VEX
+
+    private mutating func hasVEXPrefix(_ byte: UInt8) -> Bool {
+        guard byte == 0xC4 || byte == 0xC5 else { return false }
+        if mode.is64 { return true }
+        guard position < available else {
+            isTruncated = true
+            return false
+        }
+        return bytes[position] >= 0xC0
+    }
+
+    /// Nil: undefined, as with prefixes that the VEX prefix stands for itself.
+    private mutating func readVEX(_ byte: UInt8) -> OpcodeRow.Map? {
+        let isRefused = hasLock || has66 || repeatPrefix != 0 || hasREX
+        guard let (prefix, map) = VEXPrefix.read(byte, is64: mode.is64, { next8() }), !isRefused else { return nil }
+        vex = prefix
+        rex = prefix.rex
+        return map
+    }
+
+    private func usesVEXRegister(_ row: UnsafePointer<OpcodeRow>) -> Bool {
+        for i in 0..<row.pointee.operandCount where row.pointee.slots[i].method == .vexGeneral { return true }
+        return false
+    }
+
     private mutating func findRow(_ map: OpcodeRow.Map, _ opcode: UInt8) -> UnsafePointer<OpcodeRow>? {
         let candidates = OpcodeTable.shared.candidates(map, opcode)
         guard let first = candidates.baseAddress else { return nil }
@@ -189,7 +235,14 @@ struct Decoder {
             let form = place.pointee.form
             let attributes = place.pointee.attributes
             if mode.is64 ? attributes.contains(.invalidIn64) : attributes.contains(.onlyIn64) { continue }
+            if let feature = place.pointee.feature, !mode.features[feature] { continue }
+            if vex.isPresent {
+                if place.pointee.prefix != vex.prefix { continue }
+                if let w = place.pointee.vexW, w != (rex & 8 != 0) { continue }
+                if let l = place.pointee.vexL, l != vex.isLong { continue }
+            }
             switch place.pointee.prefix {
+            case _ where vex.isPresent: break
             case .any: break
             case .none: if has66 || repeatPrefix != 0 { continue }
             case .p66: if !has66 || repeatPrefix != 0 { continue }
@@ -223,6 +276,7 @@ struct Decoder {
 
     /// log2 of the operand size in bytes (SDM vol. 1, 3.6.1).
     private func operandSize(_ row: UnsafePointer<OpcodeRow>) -> UInt8 {
+        if vex.isPresent { return mode.is64 && rex & 8 != 0 ? 3 : 2 }
         let attributes = row.pointee.attributes
         let prefixIsSize = has66 && (row.pointee.prefix != .p66 || attributes.contains(.operandSizePrefix))
         if mode.is64 {
@@ -310,8 +364,10 @@ struct Decoder {
     }
 
     /// Resolves the segment of a memory operand: override, else SS for rSP and rBP bases, else DS.
+    /// 64-bit mode ignores all overrides but FS and GS (SDM vol. 2, 2.2.1.3).
     private mutating func setSegment(usesStack: Bool) {
-        let segment = segmentOverride ?? UInt8(usesStack ? SegmentIndex.ss : SegmentIndex.ds)
+        var segment = UInt8(usesStack ? SegmentIndex.ss : SegmentIndex.ds)
+        if let override = segmentOverride, !mode.is64 || override >= SegmentIndex.fs { segment = override }
         if segment == SegmentIndex.ss { op.prefixes.insert(.stackSegment) }
         op.segment = resolved(segment)
     }
@@ -321,7 +377,8 @@ struct Decoder {
         if mode.is64 {
             return isFSOrGS ? segment | SegmentIndex.baseOnly : SegmentIndex.flat
         }
-        return mode.isFlat && !isFSOrGS ? SegmentIndex.flat : segment
+        // Code is never written to: CS keeps its checks.
+        return mode.isFlat && !isFSOrGS && segment != SegmentIndex.cs ? SegmentIndex.flat : segment
     }
 
     // MARK: Operands
@@ -375,14 +432,15 @@ struct Decoder {
             isMemory = true
             op.prefixes.insert(.memory)
             setAddress(base: Register.zero, index: Register.zero, usesStack: false)
-        case .source:
+        case .source, .maskedDestination, .translationTable, .monitored:
             op.addressShift = addressShift(addressSize)
             setSegment(usesStack: false)
         case .destination:
             op.addressShift = addressShift(addressSize)
         case .one:
             op.immediate = 1
-        case .control, .debug, .memory, .xmmOnlyRM, .xmmRegister, .xmmRM, .accumulator, .countCL, .portDX, .stackTop,
+        case .vexGeneral, .control, .debug, .memory, .xmmOnlyRM, .xmmRegister, .xmmRM, .accumulator, .countCL, .portDX,
+            .stackTop,
             .segmentName:
             break
         }

@@ -27,7 +27,7 @@ struct Disassembler {
             if op.prefixes.contains(.repne) { text += "repne " }
         }
         let end = address &+ UInt64(length)
-        var operands = row.operands.map { self.text($0, op, decoder, row, end: end) }
+        var operands = row.operands.map { self.text($0, op, decoder, row, end: end) }.filter { !$0.isEmpty }
         var name = row.mnemonic
         if Self.isString(row) {
             name += Self.suffix(decoder.op.size)
@@ -70,6 +70,7 @@ struct Disassembler {
             default: return Self.general(op.rm, size)
             }
         case .register: return Self.general(op.reg, size)
+        case .vexGeneral: return Self.general(op.vexRegister, size)
         case .opcodeRegister: return Self.general(op.rm, size)
         case .mmxRegister: return "mm\(op.reg & 7)"
         case .xmmRegister: return "xmm\(op.reg)"
@@ -97,7 +98,7 @@ struct Disassembler {
             return "0x" + hex(width == 64 ? target : target & ((1 << width) - 1), 1)
         case .far: return "0x" + hex(op.immediate >> 32, 1) + ":0x" + hex(op.immediate & 0xFFFF_FFFF, 1)
         case .offset: return memory(op, decoder, size: operand, row: row)
-        case .source, .destination: return ""
+        case .source, .destination, .maskedDestination, .translationTable, .monitored: return ""
         }
     }
 

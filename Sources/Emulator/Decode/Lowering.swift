@@ -54,6 +54,11 @@ struct Lowering {
         case .bsf, .bsr, .popcnt:
             op.sub = code - Mnemonic.bsf.rawValue
             op.code = .bitScan
+        case .lzcnt, .tzcnt, .adcx, .adox, .andn, .bextr, .blsr, .blsmsk, .blsi, .bzhi, .pdep, .pext, .mulx, .rorx,
+            .sarx,
+            .shlx, .shrx:
+            op.sub = code - Mnemonic.lzcnt.rawValue
+            op.code = .bitManipulation
         case .push, .pop, .pusha, .popa, .enter, .leave: lowerStack(mnemonic)
         case .call, .jmp, .ret, .loop, .loope, .loopne, .jcxz: lowerBranch(mnemonic)
         case .cmpxchg: op.code = .cmpxchg
@@ -75,9 +80,7 @@ struct Lowering {
         case .cld: op.code = .cld
         case .std: op.code = .std
         case .salc: op.code = .salc
-        case .xlat:
-            op.code = .xlat
-            op.addressShift = 64 - (8 << addressSize)
+        case .xlat: op.code = .xlat
         case .daa, .das, .aaa, .aas, .aam, .aad:
             op.sub = code - Mnemonic.daa.rawValue
             op.code = .decimal

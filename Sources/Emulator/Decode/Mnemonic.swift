@@ -11,6 +11,7 @@ enum Mnemonic: UInt16, CaseIterable {
     case cmovs, cmovns, cmovp, cmovnp, cmovl, cmovge, cmovle, cmovg
     case bt, bts, btr, btc
     case bsf, bsr, popcnt
+    case lzcnt, tzcnt, adcx, adox, andn, bextr, blsr, blsmsk, blsi, bzhi, pdep, pext, mulx, rorx, sarx, shlx, shrx
     case movs, cmps, stos, lods, scas, ins, outs
     case mov, movzx, movsx, movsxd, lea, xchg, test, inc, dec, not, neg
     case mul, imul, div, idiv

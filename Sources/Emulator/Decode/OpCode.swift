@@ -111,7 +111,7 @@ enum OpCode: UInt16 {
     case callRelativeGeneral, callIndirectGeneral, retGeneral, loopFamily
 
     // MARK: Bits
-    case bitTestRR32, bitTestRR64, bitTestRI32, bitTestRI64, bitTestGeneral, bitScan
+    case bitTestRR32, bitTestRR64, bitTestRI32, bitTestRI64, bitTestGeneral, bitScan, bitManipulation
 
     // MARK: Rarer
     case cmpxchg, xadd, cmpxchg8b, movbe, string, xlat, decimal

@@ -4,6 +4,7 @@
 ///
 ///     [prefix] bytes [ext]   mnemonic   operands   attributes
 ///
+/// - `VEX.p.MAP[.W0|.W1][.L0|.L1]` in front: a VEX prefix with that mandatory prefix (NP, 66, F3, F2), map, W and L (SDM vol. 2, 2.3).
 /// - prefix: `NP`, `66`, `F3`, `F2`: a mandatory prefix (SDM vol. 2, 2.1.2). Absent: any.
 /// - bytes: `00`, `0F A2`, `0F 38 17`, `0F 3A 0F`; `50+r`: the low three bits of the last byte are a register.
 /// - ext: `/r` ModRM follows, `/0`–`/7` ModRM.reg selects; suffix `m` or `r`: memory or register form only; `=F8`: exactly that ModRM.
@@ -12,10 +13,11 @@
 ///   `d64` 64-bit operands by default there, `f64` always there, `osize` a mandatory 66 that also means 16-bit operands,
 ///   `ro` the first operand is only read, `una` 16 bytes of memory need no alignment, `mb` `mw` `mq` memory is a byte, word or
 ///   quadword whatever the column says, `call` the translator calls the interpreter for it,
-///   `r:` `w:` `c:` `u:` flags read, written, written on a condition (a count of 0 writes none), undefined, and the family:
-///   `x87`, `sse`, `sys`.
+///   `r:` `w:` `c:` `u:` flags read, written, written on a condition (a count of 0 writes none), undefined, `f:` the CPUID
+///   feature that it comes with (`CPUFeature.names`), and the family: `x87`, `sse`, `sys`.
 struct OpcodeRow {
-    enum Map: Int { case one = 0, two, three38, three3A }
+    /// Opcode maps; behind a VEX prefix they are maps of their own.
+    enum Map: Int, CaseIterable { case one = 0, two, three38, three3A, vex0F, vex38, vex3A }
     enum MandatoryPrefix: UInt8 { case any, none, p66, pF3, pF2 }
     enum Form: UInt8 { case any, memory, register }
     enum Family: UInt8 { case integer, x87, sse, system }
@@ -52,6 +54,9 @@ struct OpcodeRow {
     var extension_: UInt8?
     /// The whole ModRM byte that selects the row, or nil.
     var exactModRM: UInt8?
+    /// VEX.W and VEX.L that select the row, or nil.
+    var vexW: Bool?
+    var vexL: Bool?
     var mnemonic = ""
     /// The operands in place, so that reading them counts no references; `operands` is the list of those that there are.
     private(set) var slots = InlineArray<3, Operand>(repeating: Operand(method: .one, size: .none))
@@ -63,9 +68,12 @@ struct OpcodeRow {
     var flagsConditional: UInt32 = 0
     var flagsUndefined: UInt32 = 0
     var family = Family.integer
+    /// What CPUID must offer; otherwise the row does not exist. Nil: every processor has it.
+    var feature: CPUFeature?
     /// Raw value in the family's enum: `Mnemonic`, `X87Code`, `SSECode` or `SystemCode`.
     var code: UInt16 = 0
 
+    var isVEX: Bool { map.rawValue >= Map.vex0F.rawValue }
     var operands: [Operand] { (0..<operandCount).map { slots[$0] } }
     /// The last operand; the first slot's filler where there is none.
     var lastOperand: Operand { slots[max(operandCount - 1, 0)] }
@@ -113,10 +121,13 @@ struct Operand: Equatable {
         case segment  // S
         case xmmOnlyRM, xmmRegister, xmmRM  // U, V, W
         case source, destination  // X: DS:rSI, Y: ES:rDI
+        // DI: DS:rDI of MASKMOVQ, BX: DS:rBX of XLAT, AX: DS:rAX of MONITOR
+        case maskedDestination, translationTable, monitored
         case opcodeRegister  // Z
         case accumulator  // AL, eAX
         case countCL, portDX, one
         case stackTop, stackIndex  // ST, STi
+        case vexGeneral  // B: VEX.vvvv GPR
         case segmentName  // ES, CS, SS, DS, FS, GS in the opcode
     }
     var method: Method
@@ -134,7 +145,27 @@ extension OpcodeRow {
         func fail(_ why: String) -> OpcodeTableError { .row(String(line), why) }
         func hex(_ text: some StringProtocol) -> UInt8? { UInt8(text, radix: 16) }
 
+        var vexMap: Map?
+        if let word = words.first, word.hasPrefix("VEX.") {
+            for part in word.split(separator: ".").dropFirst() {
+                switch part {
+                case "NP": prefix = .none
+                case "66": prefix = .p66
+                case "F3": prefix = .pF3
+                case "F2": prefix = .pF2
+                case "0F": vexMap = .vex0F
+                case "0F38": vexMap = .vex38
+                case "0F3A": vexMap = .vex3A
+                case "W0", "W1": vexW = part == "W1"
+                case "L0", "L1": vexL = part == "L1"
+                default: throw fail("VEX column")
+                }
+            }
+            words.removeFirst()
+            guard vexMap != nil, prefix != .any else { throw fail("VEX column") }
+        }
         switch words.first {
+        case _ where vexMap != nil: break
         case "NP": prefix = .none
         case "66": prefix = .p66
         case "F3": prefix = .pF3
@@ -142,7 +173,7 @@ extension OpcodeRow {
         default: break
         }
         // A lone F2, F3 or 66 never is an opcode, so a prefix word is always followed by bytes.
-        if prefix != .any { words.removeFirst() }
+        if prefix != .any, vexMap == nil { words.removeFirst() }
 
         var bytes: [UInt8] = []
         while let word = words.first {
@@ -157,7 +188,7 @@ extension OpcodeRow {
             words.removeFirst()
         }
         switch (bytes.count, bytes.first) {
-        case (1, _): map = .one
+        case (1, _): map = vexMap ?? .one
         case (2, 0x0F): map = .two
         case (3, 0x0F) where bytes[1] == 0x38: map = .three38
         case (3, 0x0F) where bytes[1] == 0x3A: map = .three3A
@@ -198,6 +229,7 @@ extension OpcodeRow {
             }
         }
         for word in words { try addAttribute(word, fail) }
+        if family == .x87, feature == nil { feature = .fpu }
         guard let found = codes(family, mnemonic) else { throw fail("no operation of that name in its family") }
         code = found
     }
@@ -223,6 +255,11 @@ extension OpcodeRow {
         case "x87": family = .x87
         case "sse": family = .sse
         case "sys": family = .system
+        case _ where word.hasPrefix("f:"):
+            guard let named = CPUFeature.names.first(where: { $0.name == word.dropFirst(2) }) else {
+                throw fail("feature \(word)")
+            }
+            feature = named.feature
         default:
             let kind = word.prefix(2)
             var mask: UInt32 = 0
@@ -255,6 +292,9 @@ extension Operand {
         case "AL", "eAX": self.init(method: .accumulator, size: text == "AL" ? .b : .v)
         case "CL": self.init(method: .countCL, size: .b)
         case "DX": self.init(method: .portDX, size: .w)
+        case "BX": self.init(method: .translationTable, size: .b)
+        case "AX": self.init(method: .monitored, size: .b)
+        case "DI": self.init(method: .maskedDestination, size: .none)
         case "1": self.init(method: .one, size: .b)
         case "ST", "ST0": self.init(method: .stackTop, size: .t)
         case "STi": self.init(method: .stackIndex, size: .t)
@@ -265,7 +305,8 @@ extension Operand {
                 return
             }
             let methods: [Character: Method] = [
-                "A": .far, "C": .control, "D": .debug, "E": .general, "G": .register, "I": .immediate, "J": .branch,
+                "A": .far, "B": .vexGeneral, "C": .control, "D": .debug, "E": .general, "G": .register, "I": .immediate,
+                "J": .branch,
                 "M": .memory, "O": .offset, "Q": .mmxRM, "P": .mmxRegister, "N": .mmxOnlyRM, "R": .generalOnlyRM,
                 "S": .segment, "U": .xmmOnlyRM, "V": .xmmRegister, "W": .xmmRM, "X": .source, "Y": .destination,
                 "Z": .opcodeRegister,

@@ -36,7 +36,7 @@ struct OpcodeTable: @unchecked Sendable {
                 rows.append(row)
             }
         }
-        var index = [[UInt16]](repeating: [], count: 4 * 256)
+        var index = [[UInt16]](repeating: [], count: OpcodeRow.Map.allCases.count * 256)
         for (number, row) in rows.enumerated() {
             let opcodes = row.attributes.contains(.plusRegister) ? row.opcode...row.opcode + 7 : row.opcode...row.opcode
             for opcode in opcodes { index[row.map.rawValue * 256 + Int(opcode)].append(UInt16(number)) }

@@ -137,8 +137,10 @@ enum OpcodeTableInteger {
         97           xchg     Zv,eAX
         98           cbw      -
         99           cwd      -
-        9E           sahf     -          w:szapc
-        9F           lahf     -          r:szapc
+        9E           sahf     -          i64 w:szapc
+        9E           sahf     -          o64 w:szapc f:lahf-lm
+        9F           lahf     -          i64 r:szapc
+        9F           lahf     -          o64 r:szapc f:lahf-lm
         A0           mov      AL,Ob
         A1           mov      eAX,Ov
         A2           mov      Ob,AL
@@ -214,7 +216,7 @@ enum OpcodeTableInteger {
         D4           aam      Ib         i64 w:szp u:oac call
         D5           aad      Ib         i64 w:szp u:oac call
         D6           salc     -          i64 r:c call
-        D7           xlat     - call
+        D7           xlat     BX call
         E0           loopne   Jb         end f64 r:z
         E1           loope    Jb         end f64 r:z
         E2           loop     Jb         end f64
@@ -259,22 +261,22 @@ enum OpcodeTableInteger {
         0F 1D /r     nop      Ev ro
         0F 1E /r     nop      Ev ro
         0F 1F /r     nop      Ev ro
-        0F 40 /r     cmovo    Gv,Ev      r:o
-        0F 41 /r     cmovno   Gv,Ev      r:o
-        0F 42 /r     cmovb    Gv,Ev      r:c
-        0F 43 /r     cmovae   Gv,Ev      r:c
-        0F 44 /r     cmove    Gv,Ev      r:z
-        0F 45 /r     cmovne   Gv,Ev      r:z
-        0F 46 /r     cmovbe   Gv,Ev      r:zc
-        0F 47 /r     cmova    Gv,Ev      r:zc
-        0F 48 /r     cmovs    Gv,Ev      r:s
-        0F 49 /r     cmovns   Gv,Ev      r:s
-        0F 4A /r     cmovp    Gv,Ev      r:p
-        0F 4B /r     cmovnp   Gv,Ev      r:p
-        0F 4C /r     cmovl    Gv,Ev      r:os
-        0F 4D /r     cmovge   Gv,Ev      r:os
-        0F 4E /r     cmovle   Gv,Ev      r:osz
-        0F 4F /r     cmovg    Gv,Ev      r:osz
+        0F 40 /r     cmovo    Gv,Ev      r:o f:cmov
+        0F 41 /r     cmovno   Gv,Ev      r:o f:cmov
+        0F 42 /r     cmovb    Gv,Ev      r:c f:cmov
+        0F 43 /r     cmovae   Gv,Ev      r:c f:cmov
+        0F 44 /r     cmove    Gv,Ev      r:z f:cmov
+        0F 45 /r     cmovne   Gv,Ev      r:z f:cmov
+        0F 46 /r     cmovbe   Gv,Ev      r:zc f:cmov
+        0F 47 /r     cmova    Gv,Ev      r:zc f:cmov
+        0F 48 /r     cmovs    Gv,Ev      r:s f:cmov
+        0F 49 /r     cmovns   Gv,Ev      r:s f:cmov
+        0F 4A /r     cmovp    Gv,Ev      r:p f:cmov
+        0F 4B /r     cmovnp   Gv,Ev      r:p f:cmov
+        0F 4C /r     cmovl    Gv,Ev      r:os f:cmov
+        0F 4D /r     cmovge   Gv,Ev      r:os f:cmov
+        0F 4E /r     cmovle   Gv,Ev      r:osz f:cmov
+        0F 4F /r     cmovg    Gv,Ev      r:osz f:cmov
         0F 80        jo       Jz         end f64 r:o
         0F 81        jno      Jz         end f64 r:o
         0F 82        jb       Jz         end f64 r:c
@@ -319,7 +321,7 @@ enum OpcodeTableInteger {
         0F B3 /r     btr      Ev,Gv      lock w:c u:osap
         0F B6 /r     movzx    Gv,Eb
         0F B7 /r     movzx    Gv,Ew
-        F3 0F B8 /r  popcnt   Gv,Ev      w:oszapc
+        F3 0F B8 /r  popcnt   Gv,Ev      w:oszapc f:popcnt
         0F BA /4     bt       Ev,Ib      w:c u:osap ro
         0F BA /5     bts      Ev,Ib      lock w:c u:osap
         0F BA /6     btr      Ev,Ib      lock w:c u:osap
@@ -331,12 +333,31 @@ enum OpcodeTableInteger {
         0F BF /r     movsx    Gv,Ew
         0F C0 /r     xadd     Eb,Gb      lock w:oszapc
         0F C1 /r     xadd     Ev,Gv      lock w:oszapc
-        NP 0F C3 /rm movnti   My,Gy
-        0F C7 /1m    cmpxchg8b Mq        lock w:z call
+        NP 0F C3 /rm movnti   My,Gy f:sse2
+        0F C7 /1m    cmpxchg8b Mq        lock w:z call f:cx8
         0F C8+r      bswap    Zv
-        NP 0F 38 F0 /rm movbe Gv,Mv call
-        66 0F 38 F0 /rm movbe Gv,Mv      osize call
-        NP 0F 38 F1 /rm movbe Mv,Gv call
-        66 0F 38 F1 /rm movbe Mv,Gv      osize call
+        F3 0F BC /r  tzcnt    Gv,Ev      w:zc u:osap f:bmi1
+        F3 0F BD /r  lzcnt    Gv,Ev      w:zc u:osap f:abm
+        NP 0F 38 F0 /rm movbe Gv,Mv      f:movbe
+        66 0F 38 F0 /rm movbe Gv,Mv      osize f:movbe
+        NP 0F 38 F1 /rm movbe Mv,Gv      f:movbe
+        66 0F 38 F1 /rm movbe Mv,Gv      osize f:movbe
+        66 0F 38 F6 /r adcx   Gy,Ey      r:c w:c f:adx
+        F3 0F 38 F6 /r adox   Gy,Ey      r:o w:o f:adx
+
+        # VEX-coded, all of them for the interpreter
+        VEX.NP.0F38.L0 F2 /r andn Gy,By,Ey       w:oszc u:ap call f:bmi1
+        VEX.NP.0F38.L0 F3 /1 blsr By,Ey          w:oszc u:ap call f:bmi1
+        VEX.NP.0F38.L0 F3 /2 blsmsk By,Ey        w:oszc u:ap call f:bmi1
+        VEX.NP.0F38.L0 F3 /3 blsi By,Ey          w:oszc u:ap call f:bmi1
+        VEX.NP.0F38.L0 F7 /r bextr Gy,Ey,By      w:ozc u:sap call f:bmi1
+        VEX.NP.0F38.L0 F5 /r bzhi Gy,Ey,By       w:oszc u:ap call f:bmi2
+        VEX.F2.0F38.L0 F5 /r pdep Gy,By,Ey       call f:bmi2
+        VEX.F3.0F38.L0 F5 /r pext Gy,By,Ey       call f:bmi2
+        VEX.F2.0F38.L0 F6 /r mulx Gy,By,Ey       call f:bmi2
+        VEX.F2.0F3A.L0 F0 /r rorx Gy,Ey,Ib       call f:bmi2
+        VEX.F3.0F38.L0 F7 /r sarx Gy,Ey,By       call f:bmi2
+        VEX.66.0F38.L0 F7 /r shlx Gy,Ey,By       call f:bmi2
+        VEX.F2.0F38.L0 F7 /r shrx Gy,Ey,By       call f:bmi2
         """
 }

@@ -59,19 +59,19 @@ enum OpcodeTableSystem {
         0F 01 /4     smsw       Ev         sys
         0F 01 /6     lmsw       Ew         priv end sys
         0F 01 /7m    invlpg     Mb         priv end sys
-        0F 01 =C8    monitor    -          priv sys
-        0F 01 =C9    mwait      -          priv end sys
-        0F 01 =CA    clac       -          priv end sys
-        0F 01 =CB    stac       -          priv end sys
-        0F 01 =D0    xgetbv     -          sys
-        0F 01 =D1    xsetbv     -          priv end sys
-        0F 01 =F8    swapgs     -          o64 priv sys
-        0F 01 =F9    rdtscp     -          sys
+        0F 01 =C8    monitor    AX         priv sys f:monitor
+        0F 01 =C9    mwait      -          priv end sys f:monitor
+        0F 01 =CA    clac       -          priv end sys f:smap
+        0F 01 =CB    stac       -          priv end sys f:smap
+        0F 01 =D0    xgetbv     -          sys f:xsave
+        0F 01 =D1    xsetbv     -          priv end sys f:xsave
+        0F 01 =F8    swapgs     -          o64 priv sys f:lm
+        0F 01 =F9    rdtscp     -          sys f:rdtscp
         0F 02 /r     lar        Gv,Ew      sys w:z
         0F 03 /r     lsl        Gv,Ew      sys w:z
-        0F 05        syscall    -          end sys r:oszapc
+        0F 05        syscall    -          end sys r:oszapc f:syscall
         0F 06        clts       -          priv end sys
-        0F 07        sysret     -          priv end sys w:oszapc
+        0F 07        sysret     -          priv end sys w:oszapc f:syscall
         0F 08        invd       -          priv sys
         0F 09        wbinvd     -          priv sys
         0F 0B        ud2        -          end sys
@@ -81,19 +81,24 @@ enum OpcodeTableSystem {
         0F 21 /r     movFromDebug   Ry,Dy  priv sys
         0F 22 /r     movToControl   Cy,Ry  priv end sys
         0F 23 /r     movToDebug     Dy,Ry  priv end sys
-        0F 30        wrmsr      -          priv end sys
-        0F 31        rdtsc      -          sys
-        0F 32        rdmsr      -          priv sys
+        0F 30        wrmsr      -          priv end sys f:msr
+        0F 31        rdtsc      -          sys f:tsc
+        0F 32        rdmsr      -          priv sys f:msr
         0F 33        rdpmc      -          sys
-        0F 34        sysenter   -          end sys
-        0F 35        sysexit    -          priv end sys
+        0F 34        sysenter   -          end sys f:sep
+        0F 35        sysexit    -          priv end sys f:sep
         0F A2        cpuid      -          sys
         0F AA        rsm        -          end sys
-        66 0F 38 82 /rm invpcid Gy,Mdq     priv end sys
-        F3 0F AE /0r rdfsbase   Ry         o64 sys
-        F3 0F AE /1r rdgsbase   Ry         o64 sys
-        F3 0F AE /2r wrfsbase   Ry         o64 sys
-        F3 0F AE /3r wrgsbase   Ry         o64 sys
+        66 0F 38 82 /rm invpcid Gy,Mdq     priv end sys f:invpcid
+        NP 0F C7 /6r rdrand     Ev         sys w:oszapc f:rdrand
+        66 0F C7 /6r rdrand     Ev         osize sys w:oszapc f:rdrand
+        NP 0F C7 /7r rdseed     Ev         sys w:oszapc f:rdseed
+        66 0F C7 /7r rdseed     Ev         osize sys w:oszapc f:rdseed
+        F3 0F C7 /7r rdpid      Ry         sys f:rdpid
+        F3 0F AE /0r rdfsbase   Ry         o64 sys f:fsgsbase
+        F3 0F AE /1r rdgsbase   Ry         o64 sys f:fsgsbase
+        F3 0F AE /2r wrfsbase   Ry         o64 sys f:fsgsbase
+        F3 0F AE /3r wrgsbase   Ry         o64 sys f:fsgsbase
         """
 }
 
@@ -109,7 +114,7 @@ enum SystemCode: UInt16, CaseIterable {
     case sldt, str, lldt, ltr, verr, verw, sgdt, sidt, lgdt, lidt, smsw, lmsw, lar, lsl
     case invlpg, invpcid, invd, wbinvd, clts
     case movFromControl, movToControl, movFromDebug, movToDebug, xgetbv, xsetbv
-    case wrmsr, rdmsr, rdtsc, rdtscp, rdpmc, cpuid
+    case wrmsr, rdmsr, rdtsc, rdtscp, rdpmc, cpuid, rdrand, rdseed, rdpid
     case syscall, sysret, sysenter, sysexit, swapgs
     case rdfsbase, rdgsbase, wrfsbase, wrgsbase
 }

@@ -69,29 +69,29 @@ enum OpcodeTableX87 {
         DA /5m       fisubr_i32  Md        x87 ro
         DA /6m       fidiv_i32   Md        x87 ro
         DA /7m       fidivr_i32  Md        x87 ro
-        DA /0r       fcmovb      ST,STi    x87 r:c
-        DA /1r       fcmove      ST,STi    x87 r:z
-        DA /2r       fcmovbe     ST,STi    x87 r:zc
-        DA /3r       fcmovu      ST,STi    x87 r:p
+        DA /0r       fcmovb      ST,STi    x87 r:c f:cmov
+        DA /1r       fcmove      ST,STi    x87 r:z f:cmov
+        DA /2r       fcmovbe     ST,STi    x87 r:zc f:cmov
+        DA /3r       fcmovu      ST,STi    x87 r:p f:cmov
         DA =E9       fucompp     -         x87
 
         DB /0m       fild_i32    Md        x87 ro
-        DB /1m       fisttp_i32  Md        x87
+        DB /1m       fisttp_i32  Md        x87 f:sse3
         DB /2m       fist_i32    Md        x87
         DB /3m       fistp_i32   Md        x87
         DB /5m       fld_m80     Mt        x87 ro
         DB /7m       fstp_m80    Mt        x87
-        DB /0r       fcmovnb     ST,STi    x87 r:c
-        DB /1r       fcmovne     ST,STi    x87 r:z
-        DB /2r       fcmovnbe    ST,STi    x87 r:zc
-        DB /3r       fcmovnu     ST,STi    x87 r:p
+        DB /0r       fcmovnb     ST,STi    x87 r:c f:cmov
+        DB /1r       fcmovne     ST,STi    x87 r:z f:cmov
+        DB /2r       fcmovnbe    ST,STi    x87 r:zc f:cmov
+        DB /3r       fcmovnu     ST,STi    x87 r:p f:cmov
         DB =E0       fneni       -         x87
         DB =E1       fndisi      -         x87
         DB =E2       fnclex      -         x87
         DB =E3       fninit      -         x87
         DB =E4       fnsetpm     -         x87
-        DB /5r       fucomi      ST,STi    x87 w:oszapc
-        DB /6r       fcomi       ST,STi    x87 w:oszapc
+        DB /5r       fucomi      ST,STi    x87 w:oszapc f:cmov
+        DB /6r       fcomi       ST,STi    x87 w:oszapc f:cmov
 
         DC /0m       fadd_m64    Mq        x87 ro
         DC /1m       fmul_m64    Mq        x87 ro
@@ -111,7 +111,7 @@ enum OpcodeTableX87 {
         DC /7r       fdiv_sti    STi,ST    x87
 
         DD /0m       fld_m64     Mq        x87 ro
-        DD /1m       fisttp_i64  Mq        x87
+        DD /1m       fisttp_i64  Mq        x87 f:sse3
         DD /2m       fst_m64     Mq        x87
         DD /3m       fstp_m64    Mq        x87
         DD /4m       frstor      M         x87 ro call
@@ -142,7 +142,7 @@ enum OpcodeTableX87 {
         DE /7r       fdivp       STi,ST    x87
 
         DF /0m       fild_i16    Mw        x87 ro
-        DF /1m       fisttp_i16  Mw        x87
+        DF /1m       fisttp_i16  Mw        x87 f:sse3
         DF /2m       fist_i16    Mw        x87
         DF /3m       fistp_i16   Mw        x87
         DF /4m       fbld        Mt        x87 ro
@@ -154,7 +154,7 @@ enum OpcodeTableX87 {
         DF /2r       fstp_sti    STi       x87
         DF /3r       fstp_sti    STi       x87
         DF =E0       fnstsw_ax   -         x87
-        DF /5r       fucomip     ST,STi    x87 w:oszapc
-        DF /6r       fcomip      ST,STi    x87 w:oszapc
+        DF /5r       fucomip     ST,STi    x87 w:oszapc f:cmov
+        DF /6r       fcomip      ST,STi    x87 w:oszapc f:cmov
         """
 }

@@ -32,10 +32,14 @@ final class APICTimer {
     var mode = Mode.oneShot {
         didSet {
             guard mode != oldValue else { return }
-            // Moving into or out of TSC-deadline mode disarms; between the others the count goes on.
+            // Moving into or out of TSC-deadline mode disarms; between the others the count goes on from where it is, and one
+            // that is at 0 stays there.
             if mode == .tscDeadline || oldValue == .tscDeadline {
                 deadlineTicks = 0
                 storedCount = 0
+            } else if storedCount != 0 {
+                let period = UInt64(storedCount) << shift, passed = max(scheduler.nowNanoseconds, startedAt) - startedAt
+                if oldValue == .periodic { startedAt += passed / period * period } else { isExpired = passed >= period }
             }
             arm()
         }
@@ -52,19 +56,22 @@ final class APICTimer {
     private var shift: UInt64 { UInt64(((divider & 3 | divider >> 1 & 4) + 1) & 7) }
 
     private var storedCount: UInt32 = 0
+    /// A count that came to 0 before the timer became periodic: nothing starts it but a new one.
+    private var isExpired = false
     /// Writing starts the timer, zero stops it; ignored in TSC-deadline mode.
     var initialCount: UInt32 {
         get { storedCount }
         set {
             guard mode != .tscDeadline else { return }
             storedCount = newValue
+            isExpired = false
             startedAt = scheduler.nowNanoseconds
             arm()
         }
     }
 
     var currentCount: UInt32 {
-        guard mode != .tscDeadline, storedCount != 0 else { return 0 }
+        guard mode != .tscDeadline, storedCount != 0, !isExpired else { return 0 }
         let passed = (scheduler.nowNanoseconds - startedAt) >> shift
         let initial = UInt64(storedCount)
         if mode == .periodic { return UInt32(initial - passed % initial) }
@@ -75,8 +82,11 @@ final class APICTimer {
         get { mode == .tscDeadline ? deadlineTicks : 0 }
         set {
             guard mode == .tscDeadline else { return }
-            deadlineTicks = newValue
+            // One that is past already is due now, not at the end of a slice.
+            let isPast = newValue != 0 && newValue <= tscNow()
+            deadlineTicks = isPast ? 0 : newValue
             arm()
+            if isPast { expired() }
         }
     }
 
@@ -103,7 +113,7 @@ final class APICTimer {
             let deadline = startedAt + UInt64(storedCount) << shift
             return storedCount != 0 && deadline > now ? deadline : nil
         case .periodic:
-            guard storedCount != 0 else { return nil }
+            guard storedCount != 0, !isExpired else { return nil }
             let period = UInt64(storedCount) << shift
             return startedAt + ((now - startedAt) / period + 1) * period
         }
@@ -118,7 +128,7 @@ final class APICTimer {
             deadlineTicks = 0
         case .oneShot: break
         case .periodic:
-            // Periods missed while the host was busy merge into one interrupt, as they do in the IRR.
+            // The clock stands at the deadline, so that periods come one by one.
             if let alarm, let next = nextDeadline(after: max(deadline, scheduler.nowNanoseconds)) {
                 scheduler.arm(alarm, at: next)
             }
@@ -133,9 +143,10 @@ extension APICTimer {
         c.field("deadlineTicks", &deadlineTicks)
         c.field("storedCount", &storedCount)
         // Their setters count from now.
-        let (count, deadline, started) = (storedCount, deadlineTicks, startedAt)
+        c.field("isExpired", &isExpired)
+        let (count, deadline, started, expired) = (storedCount, deadlineTicks, startedAt, isExpired)
         c.field("mode", mode) { mode = $0 }
         c.field("divider", divider) { divider = $0 & 0x0B }
-        (storedCount, deadlineTicks, startedAt) = (count, deadline, started)
+        (storedCount, deadlineTicks, startedAt, isExpired) = (count, deadline, started, expired)
     }
 }

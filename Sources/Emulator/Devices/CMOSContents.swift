@@ -13,11 +13,9 @@
 /// | 5B–5D | memory above 4 GiB in units of 64 KiB |
 /// | 5F | processors − 1 |
 enum CMOSContents {
-    /// - Parameters:
-    ///   - bootOrder: QEMU's letters; unknown ones are ignored.
-    ///   - floppyTypes: CMOS types of drives A and B; 0 is absent.
+    /// - Parameter floppyTypes: CMOS types of drives A and B; 0 is absent.
     static func install(
-        in rtc: CMOSRTC, lowRAMBytes: UInt64, highRAMBytes: UInt64, bootOrder: String, cpuCount: Int = 1,
+        in rtc: CMOSRTC, lowRAMBytes: UInt64, highRAMBytes: UInt64, cpuCount: Int = 1,
         floppyTypes: (a: UInt8, b: UInt8) = (0, 0)
     ) {
         func set16(_ index: Int, _ value: UInt64) {
@@ -33,15 +31,18 @@ enum CMOSContents {
         for byte in 0..<3 { rtc.setByte(0x5B + byte, UInt8(truncatingIfNeeded: highRAMBytes >> UInt64(16 + 8 * byte))) }
         rtc.setByte(0x5F, UInt8(cpuCount - 1))
 
-        let codes = bootOrder.compactMap { ["a": 1, "c": 2, "d": 3, "n": 4][$0] as UInt8? }
-        func code(_ place: Int) -> UInt8 { place < codes.count ? codes[place] : 0 }
-        rtc.setByte(0x3D, code(0) | code(1) << 4)
-        rtc.setByte(0x38, code(2) << 4)
-
         rtc.setByte(0x10, floppyTypes.a << 4 | floppyTypes.b)
         let floppies = (floppyTypes.a == 0 ? 0 : 1) + (floppyTypes.b == 0 ? 0 : 1)
         let floppyBits: UInt8 = floppies == 0 ? 0 : 0x01 | UInt8(floppies - 1) << 6
         rtc.setByte(0x14, 0x06 | floppyBits)
+    }
+
+    /// - Parameter order: QEMU's letters; unknown ones are ignored.
+    static func setBootOrder(in rtc: CMOSRTC, _ order: String) {
+        let codes = order.compactMap { ["a": 1, "c": 2, "d": 3, "n": 4][$0] as UInt8? }
+        func code(_ place: Int) -> UInt8 { place < codes.count ? codes[place] : 0 }
+        rtc.setByte(0x3D, code(0) | code(1) << 4)
+        rtc.setByte(0x38, code(2) << 4)
     }
 
     /// - Parameter translations: by IDE slot, 0 none, 1 LBA, 2 large; nil: no disk there.

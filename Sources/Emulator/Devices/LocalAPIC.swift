@@ -1,4 +1,5 @@
-/// Local APIC of the one processor, in xAPIC mode at FEE00000 (Intel SDM volume 3, chapter 11).
+/// Local APIC of the one processor (Intel SDM volume 3, chapter 11): in xAPIC mode in memory at FEE00000 or where
+/// IA32_APIC_BASE puts it, in x2APIC mode as MSRs (X2APIC.swift).
 ///
 /// | offset | register | offset | register |
 /// | --- | --- | --- | --- |
@@ -25,6 +26,7 @@ final class LocalAPIC: MMIODevice, BoardDevice {
         static let softwareEnable: UInt32 = 1 << 8
         static let globalEnable: UInt64 = 1 << 11
         static let bootProcessor: UInt64 = 1 << 8
+        static let x2APIC: UInt64 = 1 << 10
     }
     private enum ErrorBit {
         static let sendIllegalVector: UInt32 = 1 << 5, receiveIllegal: UInt32 = 1 << 6
@@ -68,13 +70,39 @@ final class LocalAPIC: MMIODevice, BoardDevice {
     /// TPR; CR8 is its high nibble.
     var taskPriority: UInt8 = 0 { didSet { if taskPriority != oldValue { update() } } }
 
-    /// IA32_APIC_BASE: address, bit 11 global enable, bit 8 boot processor. The address itself does not move the mapping.
-    var baseMSR: UInt64 = 0 {
+    /// Where the registers are in memory; nil: nowhere. The board moves the mapping.
+    var mappingChanged: (UInt64?) -> Void = { _ in }
+    /// What the processor offers.
+    var offersX2APIC = true
+    var physicalAddressBits: UInt64 = 40
+
+    /// IA32_APIC_BASE: address, bit 11 global enable, bit 10 x2APIC mode, bit 8 boot processor.
+    private(set) var baseMSR: UInt64 = 0 {
         didSet {
             guard baseMSR != oldValue else { return }
             if baseMSR & Masks.globalEnable == 0, oldValue & Masks.globalEnable != 0 { resetRegisters() }
+            mappingChanged(mappedBase)
             update()
         }
+    }
+
+    /// Physical address of the registers; nil while they are not in memory.
+    var mappedBase: UInt64? {
+        isGloballyEnabled && !isX2APIC ? baseMSR & ~0xFFF : nil
+    }
+
+    /// WRMSR to IA32_APIC_BASE. False: reserved bits, or a change of mode that is not allowed (SDM vol. 3, figure 10-27).
+    func writeBase(_ value: UInt64) -> Bool {
+        var allowed = Masks.globalEnable | Masks.bootProcessor | ((1 << physicalAddressBits) - 1) & ~0xFFF
+        if offersX2APIC { allowed |= Masks.x2APIC }
+        guard value & ~allowed == 0 else { return false }
+        let mode = Masks.globalEnable | Masks.x2APIC
+        switch (baseMSR & mode, value & mode) {
+        // x2APIC mode is entered from xAPIC mode and left by disabling.
+        case (_, Masks.x2APIC), (0, mode), (mode, Masks.globalEnable): return false
+        default: baseMSR = value
+        }
+        return true
     }
 
     /// IA32_TSC_DEADLINE; reads zero unless the timer is in that mode and armed.
@@ -122,6 +150,7 @@ final class LocalAPIC: MMIODevice, BoardDevice {
     // MARK: Interrupts
 
     private var isGloballyEnabled: Bool { baseMSR & Masks.globalEnable != 0 }
+    var isX2APIC: Bool { baseMSR & Masks.x2APIC != 0 }
     private var isEnabled: Bool { isGloballyEnabled && spurious & Masks.softwareEnable != 0 }
 
     private var processorPriority: UInt8 {
@@ -177,6 +206,7 @@ final class LocalAPIC: MMIODevice, BoardDevice {
 
     /// Does a message with this destination concern us?
     func matches(destination: UInt8, isLogical: Bool) -> Bool {
+        if isX2APIC { return matches(wide: destination == 0xFF ? ~0 : UInt32(destination), isLogical: isLogical) }
         guard isLogical else { return destination == 0xFF || destination == UInt8(id >> 24) }
         let own = UInt8(logicalDestination >> 24)
         if destinationFormat >> 28 == 0xF { return destination & own != 0 }
@@ -209,6 +239,12 @@ final class LocalAPIC: MMIODevice, BoardDevice {
         if wasClear { fire(LVT.error) }
     }
 
+    /// The ICR of x2APIC mode is one register: destination in the upper half.
+    func writeCommand(low: UInt32, high: UInt32) {
+        command = (low & 0x000C_CFFF, high)
+        sendCommand()
+    }
+
     private func endInterrupt() {
         guard let vector = inService.highest else { return }
         inService[vector] = false
@@ -224,6 +260,7 @@ final class LocalAPIC: MMIODevice, BoardDevice {
         guard let mode = DeliveryMode(rawValue: low >> 8 & 7) else { return }
         let isForSelf: Bool
         switch low >> 18 & 3 {
+        case 0 where isX2APIC: isForSelf = matches(wide: command.high, isLogical: low & 0x800 != 0)
         case 0: isForSelf = matches(destination: UInt8(command.high >> 24), isLogical: low & 0x800 != 0)
         case 1, 2: isForSelf = true
         default: isForSelf = false
@@ -238,13 +275,13 @@ final class LocalAPIC: MMIODevice, BoardDevice {
     // MARK: Memory-mapped registers
 
     func mmioRead(_ offset: UInt64, size: Int) -> UInt64 {
-        guard isGloballyEnabled else { return ~0 }
+        guard mappedBase != nil else { return 0 }
         // Registers are 32 bits on 16-byte boundaries; parts of one can be read, what lies between is zero.
         guard offset & 0xF < 4 else { return 0 }
         return UInt64(readRegister(Int(offset >> 4)) >> UInt32((offset & 3) * 8))
     }
 
-    private func readRegister(_ index: Int) -> UInt32 {
+    func readRegister(_ index: Int) -> UInt32 {
         switch index {
         case 0x02: return id
         case 0x03: return 0x0005_0014
@@ -272,11 +309,11 @@ final class LocalAPIC: MMIODevice, BoardDevice {
 
     func mmioWrite(_ offset: UInt64, size: Int, value: UInt64) {
         // The SDM allows only aligned 32-bit stores; a wider one writes its low half.
-        guard isGloballyEnabled, offset & 0xF == 0, size >= 4 else { return }
+        guard mappedBase != nil, offset & 0xF == 0, size >= 4 else { return }
         writeRegister(Int(offset >> 4), UInt32(truncatingIfNeeded: value))
     }
 
-    private func writeRegister(_ index: Int, _ value: UInt32) {
+    func writeRegister(_ index: Int, _ value: UInt32) {
         switch index {
         case 0x02: id = value & 0xFF00_0000
         case 0x08: taskPriority = UInt8(truncatingIfNeeded: value)

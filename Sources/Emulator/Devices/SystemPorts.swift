@@ -34,6 +34,9 @@ final class SystemPorts: PortDevice, BoardDevice {
         ports.claim(Self.debugPort, count: 1, by: self)
     }
 
+    /// FERR#: held until the handler writes port F0h.
+    func raiseFloatingPointError() { fpuIRQ.set(true) }
+
     func reset() {
         postCode = 0
         portA = 0
@@ -102,12 +105,12 @@ final class A20Gate: BoardDevice {
     func exchange(_ c: StateCoder) { c.field("isOpen", isOpen) { set(open: $0) } }
 }
 
-/// QEMU's `isa-debug-exit`: a write of `value` ends the virtual machine with status `value << 1 | 1`.
+/// QEMU's `isa-debug-exit`: a write ends the virtual machine. Its status, `value << 1 | 1`, is made of the value by who ends the process.
 final class DebugExitPort: PortDevice {
     private let exit: (UInt32) -> Void
 
     init(exit: @escaping (UInt32) -> Void) { self.exit = exit }
 
     func portRead(_ port: UInt16, size: Int) -> UInt32 { 0 }
-    func portWrite(_ port: UInt16, size: Int, value: UInt32) { exit(value << 1 | 1) }
+    func portWrite(_ port: UInt16, size: Int, value: UInt32) { exit(value) }
 }

@@ -6,7 +6,7 @@
 /// | 1 | IER; DLM | IER: 0 data, 1 THR empty, 2 line status, 3 modem status |
 /// | 2 | IIR: 0 none pending, 3–1 cause, 7–6 FIFOs on | FCR: 0 enable, 1 clear RX, 2 clear TX, 7–6 trigger level |
 /// | 3 | LCR: 1–0 bits, 2 stop, 3–5 parity, 6 break, 7 DLAB | LCR |
-/// | 4 | MCR: 0 DTR, 1 RTS, 2 OUT1, 3 OUT2 (IRQ enable), 4 loop | MCR |
+/// | 4 | MCR: 0 DTR, 1 RTS, 2 OUT1, 3 OUT2, 4 loop | MCR |
 /// | 5 | LSR: 0 data, 1 overrun, 4 break, 5 THR empty, 6 idle | – |
 /// | 6 | MSR: 0–3 deltas, 4 CTS, 5 DSR, 6 RI, 7 DCD | – |
 /// | 7 | scratch | scratch |
@@ -127,9 +127,8 @@ final class UART16550: PortDevice, BoardDevice {
     }
 
     private func updateIRQ() {
-        // OUT2 gates the interrupt onto the ISA bus; in loopback it is fed back instead.
-        let isGated = modemControl & (MCR.out2 | MCR.loop) == MCR.out2
-        irq.set(isGated && interruptCause != 0x01)
+        // OUT2 gates nothing, as on QEMU's PC: small kernels leave it clear.
+        irq.set(interruptCause != 0x01)
     }
 
     private func setModemLines(_ lines: UInt8) {

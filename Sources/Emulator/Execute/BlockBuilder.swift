@@ -35,7 +35,7 @@ extension CPU {
         }
         // SAFETY: the page's host memory is readable, `available` stays inside it.
         let bytes = (host + inPage).assumingMemoryBound(to: UInt8.self)
-        let decodeMode = Decoder.Mode(key: mode)
+        let decodeMode = Decoder.Mode(key: mode, features: features.offered)
         var offset = 0
         var count = 0
         while count < Self.maxInstructions {
@@ -101,7 +101,7 @@ extension CPU {
         var bytes = InlineArray<16, UInt8>(repeating: 0)
         var available = 0
         let limit = UInt64(state.pointee.segments[unchecked: SegmentIndex.cs].limit)
-        let decodeMode = Decoder.Mode(key: mode)
+        let decodeMode = Decoder.Mode(key: mode, features: features.offered)
         while available < 15 {
             let pointer = state.pointee.rip &+ UInt64(available)
             if mode & ModeKey.code64 == 0, pointer > limit {

@@ -5,6 +5,8 @@ enum ModeKey {
     static let stack32: UInt32 = 4
     static let flat: UInt32 = 8
     static let user: UInt32 = 16
+    /// Accesses of user code must be aligned (CR0.AM and EFLAGS.AC): interpreted, and no TLB.
+    static let alignment: UInt32 = 32
 }
 
 /// A run of decoded instructions that starts at a physical address and stays inside its page; or one instruction that

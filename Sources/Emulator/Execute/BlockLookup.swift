@@ -21,7 +21,9 @@ extension CPU {
         if state.pointee.modeKey & ModeKey.code64 != 0 {
             let canonical = UInt64(bitPattern: Int64(bitPattern: target &<< 16) &>> 16)
             if canonical == target { return true }
-        } else if target <= UInt64(state.pointee.segments[unchecked: SegmentIndex.cs].limit) {
+        } else if state.pointee.modeKey & ModeKey.flat != 0
+            || target <= UInt64(state.pointee.segments[unchecked: SegmentIndex.cs].limit)
+        {
             return true
         }
         generalProtection()

@@ -57,6 +57,7 @@ extension CPU {
                 giveBack(block, from: op, isDone: true)
                 return .boundary
             case .fault:
+                operationFaulted(op)
                 giveBack(block, from: op, isDone: false)
                 s.pointee.rip = start &+ UInt64(op.pointee.offset)
                 return .fault

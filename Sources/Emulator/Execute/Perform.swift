@@ -383,7 +383,11 @@ extension CPU {
         case .jge: return s.branch(op, start, s.sf == s.of)
         case .jle: return s.branch(op, start, s.zf || s.sf != s.of)
         case .jg: return s.branch(op, start, !s.zf && s.sf == s.of)
-        case .loopFamily: return s.branch(op, start, loopTaken(op))
+        case .loopFamily:
+            let counter = s.gpr64(UInt8(Register.rcx))
+            let step = s.branch(op, start, loopTaken(op))
+            if step == .fault { s.setGPR64(UInt8(Register.rcx), counter) }
+            return step
         case .jmpRelative: return s.branch(op, start, true)
         case .jmpR:
             let target = s.gpr64(op.pointee.reg) & pointerMask(op.pointee.size)
@@ -397,10 +401,11 @@ extension CPU {
             s.pointee.rip = target
             return .indirect
         case .callRelative64:
-            guard s.push64(start &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)) else {
+            let target = start &+ UInt64(bitPattern: op.pointee.immediate)
+            guard isNearTarget(target), s.push64(start &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)) else {
                 return .fault
             }
-            s.pointee.rip = start &+ UInt64(bitPattern: op.pointee.immediate)
+            s.pointee.rip = target
             return .taken
         case .callR64:
             let target = s.gpr64(op.pointee.reg)
@@ -417,9 +422,11 @@ extension CPU {
             return .indirect
         case .ret64:
             let pointer = s.gpr64(UInt8(Register.rsp))
-            guard let target = s.load(pointer, as: UInt64.self), isNearTarget(target) else {
+            guard let target = s.load(pointer, as: UInt64.self) else {
+                stackAccessFaulted()
                 return .fault
             }
+            if !isNearTarget(target) { return .fault }
             s.setGPR64(UInt8(Register.rsp), pointer &+ 8 &+ UInt64(bitPattern: op.pointee.immediate))
             s.pointee.rip = target
             return .indirect
@@ -440,6 +447,7 @@ extension CPU {
         case .bitTestRI64: s.bitTestRI(UInt64.self, op)
         case .bitTestGeneral: if bitTestGeneral(op) != .next { return .fault }
         case .bitScan: if bitScan(op) != .next { return .fault }
+        case .bitManipulation: if bitManipulation(op) != .next { return .fault }
 
         // MARK: Rarer
         case .cmpxchg: if cmpxchg(op) != .next { return .fault }
@@ -494,17 +502,25 @@ extension CPU {
     /// `perform` for callers outside of the loop.
     @inline(never) func performOne(_ op: Op, _ start: UInt64) -> Step {
         state.setGPR64(UInt8(Register.blockIP), start)
-        return perform(op, start)
+        let step = perform(op, start)
+        if step == .fault { operationFaulted(op) }
+        return step
     }
 }
 
 extension CPUPointer {
-    /// Sets `rip` to the branch target or to the next instruction.
+    /// Sets `rip` to the next instruction, or to the branch target if that may be fetched from.
     @inline(__always) func branch(_ op: Op, _ start: UInt64, _ isTaken: Bool) -> CPU.Step {
         let shift = UInt64(op.pointee.addressShift)
         let after = start &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)
         let target = start &+ UInt64(bitPattern: op.pointee.immediate)
-        pointee.rip = isTaken ? (target &<< shift) &>> shift : after
-        return isTaken ? .taken : .next
+        if !isTaken {
+            pointee.rip = after
+            return .next
+        }
+        let masked = (target &<< shift) &>> shift
+        if !cpu.isNearTarget(masked) { return .fault }
+        pointee.rip = masked
+        return .taken
     }
 }

@@ -16,13 +16,13 @@ extension CPU {
         while true {
             // Counted, because a handler that faults at its first byte would keep the processor in this loop for good.
             if s.pointee.fault.isPending { deliverPendingFault(); s.pointee.budget &-= 1 }
-            if needsService, s.pointee.interruptShadow == 0 { serviceInterrupts() }
+            if needsService, s.pointee.interruptShadow != .stackSegment { serviceInterrupts() }
             if s.pointee.halted { return .halted }
             if s.pointee.budget <= 0 { return .budget }
             if needsStepping {
                 step()
             } else {
-                s.pointee.interruptShadow = 0
+                s.pointee.interruptShadow = .none
                 // RF holds for one instruction, and only breakpoints ask for it.
                 s.pointee.flagsRest &= ~RFLAGS.rf
                 _ = execute()
@@ -30,11 +30,12 @@ extension CPU {
         }
     }
 
-    /// Single step, instruction breakpoints, and the one instruction after STI or MOV SS while an interrupt waits.
+    /// Single step, instruction breakpoints, and the one instruction after STI or MOV SS while something waits for its end.
     var needsStepping: Bool {
         let s = state
         return s.pointee.flagsRest & RFLAGS.tf != 0
-            || s.pointee.interruptShadow != 0 && (s.pointee.interruptRequest || s.pointee.nmiRequest)
+            || s.pointee.interruptShadow != .none
+                && (s.pointee.interruptRequest || s.pointee.nmiRequest || s.pointee.pendingDebug != 0)
             || s.pointee.codeBreakpoints || s.pointee.dataBreakpoints || tracesInstructions
     }
 
@@ -42,14 +43,15 @@ extension CPU {
     func step() {
         let s = state
         beginStep()
-        if s.pointee.codeBreakpoints {
+        // MOV SS holds breakpoints on its successor back as well: they are lost.
+        if s.pointee.codeBreakpoints, s.pointee.interruptShadow != .stackSegment {
             let linear =
                 s.pointee.is64Bit
                 ? s.pointee.rip : (s.pointee.segments[SegmentIndex.cs].base &+ s.pointee.rip) & 0xFFFF_FFFF
             if instructionBreakpointHit(linear) { return }
         }
         s.pointee.flagsRest &= ~RFLAGS.rf
-        s.pointee.interruptShadow = 0
+        s.pointee.interruptShadow = .none
         tracer?.instruction(self)
         let budget = s.pointee.budget
         // A budget of one block of one instruction: the block after it finds nothing left.

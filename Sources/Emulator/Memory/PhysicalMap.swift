@@ -15,7 +15,7 @@ final class PhysicalMap {
     enum Backing {
         /// Host memory, readable and executable; `writable` says whether stores reach it or are dropped (ROM).
         case memory(UnsafeMutableRawPointer, writable: Bool)
-        /// Reads come from one place, writes go to another (PAM shadowing). Nil target: reads as ones, writes dropped.
+        /// Reads come from one place, writes go to another (PAM shadowing). Nil target: reads as 0, writes dropped.
         case split(read: UnsafeMutableRawPointer?, write: UnsafeMutableRawPointer?)
         case device(any MMIODevice)
     }
@@ -48,7 +48,7 @@ final class PhysicalMap {
 
     /// What the CPU's TLB needs to know about one physical page.
     struct PageTarget {
-        /// Host address of the page's first byte for loads and fetches; nil: go through `device` or read ones.
+        /// Host address of the page's first byte for loads and fetches; nil: go through `device` or read 0.
         var read: UnsafeMutableRawPointer?
         /// The same for stores; nil: go through `device` or drop.
         var write: UnsafeMutableRawPointer?
@@ -198,7 +198,8 @@ final class PhysicalMap {
         if let device = target.device {
             return device.mmioRead(target.deviceOffset + inPage, size: size).clipped(toBytes: size)
         }
-        return UInt64.max.clipped(toBytes: size)
+        // Nobody answers: 0, as on QEMU's PC.
+        return 0
     }
 
     func write(_ address: UInt64, size: Int, value: UInt64) {
@@ -243,7 +244,7 @@ final class PhysicalMap {
 
     // MARK: DMA
 
-    /// Copies guest memory into `buffer`; what is not memory reads as ones.
+    /// Copies guest memory into `buffer`; what is not memory reads as 0.
     func read(_ address: UInt64, into buffer: UnsafeMutableRawBufferPointer) {
         forEachPage(address, buffer.count) { target, inPage, done, count in
             guard let to = buffer.baseAddress else { return }
@@ -251,7 +252,7 @@ final class PhysicalMap {
             if let host = target.read {
                 memcpy(to + done, host + inPage, count)
             } else {
-                memset(to + done, 0xFF, count)
+                memset(to + done, 0, count)
             }
         }
     }

@@ -24,7 +24,7 @@ extension CPU: BoardDevice {
     }
 
     private func exchangeEvents(_ c: StateCoder) {
-        c.field("interruptShadow", &state.pointee.interruptShadow, in: 0...1)
+        c.field("interruptShadow", &state.pointee.interruptShadow)
         c.group("fault") {
             c.field("vector", &state.pointee.fault.vector, in: 0...31)
             c.field("errorCode", &state.pointee.fault.errorCode)

@@ -97,10 +97,12 @@ extension Machine {
         let before = savedSections(), now = clock.now
         do throws(MachineError) {
             clock.set(time)
+            board.scheduler.clockMoved()
             try deviceList.apply(sections, at: time)
             try memory()
         } catch {
             clock.set(now)
+            board.scheduler.clockMoved()
             try deviceList.apply(before, at: now)
             throw error
         }

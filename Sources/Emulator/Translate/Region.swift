@@ -52,14 +52,15 @@ struct Region {
     ///   - first: the hot block, at `linear`.
     ///   - decode: the block at a linear address of the same page; nil: none there, or it goes on in another page.
     ///   - bytes: the instruction bytes of a block at an offset and of a length.
+    ///   - features: what the guest's processor offers.
     init(
-        _ first: UnsafeMutablePointer<Block>, at linear: UInt64,
+        _ first: UnsafeMutablePointer<Block>, at linear: UInt64, features: CPUFeatureSet,
         decode: (UInt64) -> UnsafeMutablePointer<Block>?,
         bytes: (UnsafeMutablePointer<Block>, Int, Int) -> InlineArray<16, UInt8>
     ) {
         mode = first.pointee.mode
         page = linear & ~0xFFF
-        collect(first, linear, decode, bytes)
+        collect(first, linear, features, decode, bytes)
         findLiveFlags()
         for block in order {
             for instruction in block.instructions {
@@ -70,7 +71,8 @@ struct Region {
     }
 
     private mutating func collect(
-        _ first: UnsafeMutablePointer<Block>, _ linear: UInt64, _ decode: (UInt64) -> UnsafeMutablePointer<Block>?,
+        _ first: UnsafeMutablePointer<Block>, _ linear: UInt64, _ features: CPUFeatureSet,
+        _ decode: (UInt64) -> UnsafeMutablePointer<Block>?,
         _ bytes: (UnsafeMutablePointer<Block>, Int, Int) -> InlineArray<16, UInt8>
     ) {
         var waiting: [(UInt64, UnsafeMutablePointer<Block>?)] = [(linear, first)]
@@ -84,7 +86,9 @@ struct Region {
             let instructions = (0..<Int(block.pointee.count)).map { i in
                 let place = UnsafePointer(block.ops + i)
                 let text = bytes(block, Int(place.pointee.offset), Int(place.pointee.length))
-                return TranslatedInstruction(place, bytes: text, mode: mode)
+                var instruction = TranslatedInstruction(place, bytes: text, mode: mode, features: features)
+                instruction.checkTarget(from: address)
+                return instruction
             }
             let node = RegionBlock(address, block, instructions, is64: is64)
             blocks[address] = node

@@ -60,15 +60,17 @@ struct TranslatedInstruction {
     var isMemory: Bool { op.prefixes.contains(.memory) }
     var hasModRM: Bool { row?.pointee.attributes.contains(.hasModRM) ?? false }
 
-    /// - Parameters: `bytes` of the instruction; `mode` key of the block.
-    init(_ place: UnsafePointer<DecodedOp>, bytes: InlineArray<16, UInt8>, mode: UInt32) {
+    /// - Parameters: `bytes` of the instruction; `mode` key of the block; `features` that the guest is offered.
+    init(
+        _ place: UnsafePointer<DecodedOp>, bytes: InlineArray<16, UInt8>, mode: UInt32, features: CPUFeatureSet
+    ) {
         self.place = place
         self.bytes = bytes
         op = place.pointee
         var decoder: Decoder
         (decoder, row, encoding) = withUnsafePointer(to: bytes) { pointer in
             pointer.withMemoryRebound(to: UInt8.self, capacity: 16) { start in
-                var decoder = Decoder(bytes: start, available: 16, mode: Decoder.Mode(key: mode))
+                var decoder = Decoder(bytes: start, available: 16, mode: Decoder.Mode(key: mode, features: features))
                 _ = decoder.decode()
                 return (decoder, decoder.row, decoder.encoding)
             }
@@ -88,7 +90,13 @@ struct TranslatedInstruction {
         case .integer: planInteger(row, decoder, mode)
         }
         // Addresses of 16 bits, and segments that are neither flat nor FS or GS, are the interpreter's.
-        if kind != .helper, isMemory, op.addressShift == 48 || !hasReachableSegment { setHelper(readsAll: false) }
+        if kind != .helper, kind != .nothing, isMemory, op.addressShift == 48 || !hasReachableSegment {
+            setHelper(readsAll: false)
+        }
+        // The host may be of another make or older than what the guest is offered.
+        if kind != .helper, kind != .nothing, let feature = row.pointee.feature, !HostFeatures.offered[feature] {
+            setHelper(readsAll: false)
+        }
         if kind == .copy, namesHighByte, !canNameHighByte { setHelper(readsAll: false) }
     }
 
@@ -388,6 +396,15 @@ struct TranslatedInstruction {
         if isMemory, isNativeBranch { memoryBytes = 1 << Int(op.size) }
         reads = .all
     }
+
+    /// A relative branch of 64-bit mode that leaves the canonical addresses faults: the interpreter does that.
+    mutating func checkTarget(from blockStart: UInt64) {
+        guard isNativeBranch, op.isRelativeBranch else { return }
+        if !isCanonicalAddress(blockStart &+ UInt64(bitPattern: op.immediate)), op.addressShift != 32 {
+            isNativeBranch = false
+            reads = .all
+        }
+    }
 }
 
 extension DecodedOp {
@@ -395,6 +412,8 @@ extension DecodedOp {
     var isBlockBranch: Bool {
         code.rawValue >= OpCode.jo.rawValue && code.rawValue <= OpCode.loopFamily.rawValue
     }
+    /// `immediate` is its target.
+    var isRelativeBranch: Bool { isConditionalJump || code == .jmpRelative || code == .callRelative64 }
     var isConditionalJump: Bool { code.rawValue >= OpCode.jo.rawValue && code.rawValue <= OpCode.jg.rawValue }
     /// Condition of a conditional jump, as in Jcc.
     var condition: Int { Int(code.rawValue - OpCode.jo.rawValue) }

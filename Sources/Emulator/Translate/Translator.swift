@@ -73,6 +73,7 @@ final class Translator {
     init?(_ cpu: CPU, verify: Bool = false) {
         #if arch(x86_64)
             guard let memory = CodeMemory() else { return nil }
+            _ = HostFeatures.offered
             let pathBytes = Self.pathLimit * MemoryLayout<SlowPath>.stride
             guard
                 let table = mmap(
@@ -201,7 +202,8 @@ final class Translator {
     /// Nothing wants to be looked at between two instructions.
     @inline(__always) private func canGoOn(_ cpu: CPU) -> Bool {
         let s = cpu.state
-        return !s.pointee.fault.isPending && !s.pointee.halted && s.pointee.interruptShadow == 0 && !cpu.needsService
+        return !s.pointee.fault.isPending && !s.pointee.halted && s.pointee.interruptShadow == .none
+            && !cpu.needsService
             && !cpu.needsStepping
     }
 
@@ -220,7 +222,7 @@ final class Translator {
 
     private static func canTranslate(_ mode: UInt32) -> Bool {
         let flat32 = ModeKey.code32 | ModeKey.flat | ModeKey.stack32
-        return mode & ModeKey.code64 != 0 || mode & flat32 == flat32
+        return mode & ModeKey.alignment == 0 && (mode & ModeKey.code64 != 0 || mode & flat32 == flat32)
     }
 
     private func translate(_ block: BlockCache.Pointer) -> UInt64? {
@@ -243,7 +245,8 @@ final class Translator {
         }
         let source = InstructionSource(cpu, block)
         let region = Region(
-            block, at: cpu.linearPointer, decode: source.block(at:), bytes: source.bytes(of:offset:length:))
+            block, at: cpu.linearPointer, features: cpu.features.offered, decode: source.block(at:),
+            bytes: source.bytes(of:offset:length:))
         let before = asm.here, farBefore = far.here
         asm.align(16)
         let emitter = Emitter(region, asm, far: far, thunks, self)

@@ -198,7 +198,9 @@ final class Verifier {
         let source = InstructionSource(cpu, block)
         let bytes = source.bytes(of: block, offset: Int(op.pointee.offset), length: Int(op.pointee.length))
         var columns = FlagColumns()
-        if let row = TranslatedInstruction(op, bytes: bytes, mode: block.pointee.mode).row {
+        if let row = TranslatedInstruction(
+            op, bytes: bytes, mode: block.pointee.mode, features: cpu.features.offered
+        ).row {
             columns = FlagColumns(
                 read: row.pointee.flagsRead, written: row.pointee.flagsWritten, undefined: row.pointee.flagsUndefined)
             // OF is defined for counts of 1 only, AF never.

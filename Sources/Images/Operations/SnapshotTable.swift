@@ -3,7 +3,7 @@ import Glibc
 /// The snapshot list of `info` and `snapshot -l`.
 public enum SnapshotTable {
     /// - Parameter printable: makes a name harmless for where the table goes.
-    public static func text(_ snapshots: [SnapshotInfo], printable: (String) -> String = { $0 }) -> String {
+    public static func text(_ snapshots: [SnapshotInfo], printable: (String) -> String) -> String {
         var out = "ID        TAG               VM SIZE                DATE     VM CLOCK     ICOUNT\n"
         for snapshot in snapshots {
             let clock = snapshot.vmClockNanoseconds / 1_000_000

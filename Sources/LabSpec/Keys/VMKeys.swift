@@ -27,6 +27,7 @@ struct VMDraft: Sendable {
     mutating func finish() {
         vm.disks = slots.disks
         vm.accelerator = cpu.accelerator
+        vm.processor = cpu.model
         if cloudInit != nil || !files.isEmpty || !sshKeys.isEmpty {
             var seed = cloudInit?.seed ?? CloudSeed()
             seed.files = files
@@ -135,6 +136,12 @@ struct VMDraft: Sendable {
                 "checks", CheckDraft.listType, \.vm.checks, defaultOf: VMDraft(),
                 "What has to be true of the VM: `labctl check` grades it.", synonyms: ["tests", "grading", "asserts"]),
             LabKey(
+                "clock", .choice(ClockSource.allCases, slips: ["vm": "guest", "rt": "host"]), \.vm.clock,
+                defaultOf: VMDraft(),
+                "What the guest's time follows while this host is busy with others: `guest` the time that the guest got, so "
+                    + "that thirty VMs boot as one does; `host` the host's, so that its clock is never behind for long.",
+                synonyms: ["time"]),
+            LabKey(
                 "sandbox",
                 .choice(SandboxMode.allCases, slips: ["on": "required", "true": "required", "false": "off"]),
                 \.vm.sandbox, defaultOf: VMDraft(),
@@ -147,6 +154,7 @@ struct VMDraft: Sendable {
 /// `cpu`.
 struct CPUDraft: Sendable {
     var accelerator = VM().accelerator
+    var model: String?
     var spans = SectionSpans()
 
     static let table = SectionTable<CPUDraft>(
@@ -157,7 +165,12 @@ struct CPUDraft: Sendable {
                 \.accelerator, defaultOf: CPUDraft(),
                 "`jit` translates guest code, `interp` interprets it, `verify` does both and stops at the first "
                     + "difference.",
-                synonyms: ["accelerator", "mode"])
+                synonyms: ["accelerator", "mode"]),
+            LabKey(
+                "model", .line, \.model,
+                "What the guest sees, as QEMU's `-cpu`: `x86-64-v2` (default), `qemu64`, `Nehalem`, `max` …, then "
+                    + "`,+feature` and `,-feature`.",
+                synonyms: ["type", "features"]),
         ])
 }
 

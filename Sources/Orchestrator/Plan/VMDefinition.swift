@@ -46,6 +46,8 @@ public struct VMDefinition: Sendable, Equatable {
             case .interp: .interp
             case .verify: .verify
             }
+        description.cpu = spec.processor
+        if spec.clock == .host { description.clock = .host }
         // The usual value is left out, so that a VM that runs is not restarted for it.
         switch spec.sandbox {
         case .auto: break
@@ -86,6 +88,8 @@ public struct VMDefinition: Sendable, Equatable {
         if old.initrd != new.initrd { changes.append("initrd") }
         if old.append != new.append { changes.append("append") }
         if old.accelerator != new.accelerator { changes.append("accel") }
+        if old.cpu != new.cpu { changes.append("cpu model") }
+        if old.clock != new.clock { changes.append("clock") }
         if old.restart != new.restart { changes.append("restart") }
         if old.sandbox != new.sandbox { changes.append("sandbox") }
         return changes.isEmpty ? "definition changed" : changes.joined(separator: ", ") + " changed"

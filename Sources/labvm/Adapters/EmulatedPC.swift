@@ -21,7 +21,17 @@ final class EmulatedPC: GuestMachine {
         config.memoryBytes = description.memoryBytes
         config.firmwarePath = description.bios
         config.bootOrder = description.boot
+        config.bootOnce = description.bootOnce
+        config.hasBootMenu = description.bootMenu ?? false
         config.debugExitPort = description.debugExitPort
+        do {
+            if let model = description.cpu { config.cpu = try CPUFeatures(model: model) }
+        } catch {
+            throw .badConfiguration("cpu \(description.cpu ?? ""): \(error.description)")
+        }
+        config.clockSource = description.clock == .host ? .host : .guest
+        config.clockSeconds = description.clockSeconds
+        if description.clockIsLocal ?? false { config.clockSeconds = EmulatedPC.localSeconds() }
         config.drives = try EmulatedPC.slots(drives)
         config.serialPorts = [SerialOutput(output, typed)]
         if let kernel = description.kernel {
@@ -48,6 +58,13 @@ final class EmulatedPC: GuestMachine {
             options.perfMap = { map.writeAll(Array("\($0)\n".utf8)) }
         }
         machine = try Machine(config, options: options)
+    }
+
+    /// Seconds since 1970 as a clock on the wall shows them.
+    private static func localSeconds() -> Int64 {
+        var now = time(nil), local = tm()
+        localtime_r(&now, &local)
+        return Int64(now) + Int64(local.tm_gmtoff)
     }
 
     fileprivate static func open(_ path: String) throws(MachineError) -> Descriptor {

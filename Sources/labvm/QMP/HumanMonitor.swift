@@ -22,7 +22,12 @@ enum HumanMonitor {
             case "snapshots":
                 let list = try control.snapshots
                 if list.isEmpty { return "There is no snapshot available.\n" }
-                return "List of snapshots present on all disks:\n" + SnapshotTable.text(list)
+                return "List of snapshots present on all disks:\n"
+                    + SnapshotTable.text(list) { name in
+                        // Names come from an image, and the text goes to a terminal.
+                        String(
+                            name.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : Character($0) })
+                    }
             case "jit":
                 let rows = control.translatorRows
                 return rows.isEmpty

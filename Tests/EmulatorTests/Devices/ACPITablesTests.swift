@@ -42,6 +42,13 @@ import Testing
         #expect(number(acpi.rsdp, 16, 4) == Int(Self.base) + acpi.rsdtOffset)
     }
 
+    @Test func onlyPoweringOffIsOffered() {
+        let text = String(decoding: acpi.tables, as: UTF8.self)
+        #expect(text.contains("_S5_"))
+        // Sleeping in memory would need a wake-up through the FACS; without the object no guest tries.
+        for state in ["_S1_", "_S2_", "_S3_", "_S4_"] { #expect(!text.contains(state), "\(state)") }
+    }
+
     @Test func pointersMoveWithTheBase() {
         let relocatable = ACPITables(base: 0, lowRAMEnd: 0x800_0000, serialPortCount: 2)
         var moved = relocatable.tables

@@ -65,7 +65,7 @@ final class APICRig {
         rig.write(0x350, 0x700)
         #expect(rig.line)
         rig.write(0x350, 0x1_0700)
-        rig.apic.baseMSR &= ~0x800
+        #expect(rig.apic.writeBase(rig.apic.baseMSR & ~0x800))
         #expect(rig.line, "globally disabled: the wire goes straight to the processor")
     }
 
@@ -148,8 +148,73 @@ final class APICRig {
         #expect(rig.apic.tscDeadlineMSR == 0)
         rig.write(0xB0, 0)
         rig.apic.tscDeadlineMSR = 10
-        rig.clock.advance(by: 0)
         #expect(rig.line, "a deadline in the past fires at once")
+        #expect(rig.apic.tscDeadlineMSR == 0)
+    }
+
+    @Test func anExpiredTimerStaysSoWhenItBecomesPeriodic() {
+        rig.enable()
+        rig.write(0x3E0, 0xB)
+        rig.write(0x320, 0x32)
+        rig.write(0x380, 100)
+        rig.clock.advance(by: 150)
+        #expect(rig.apic.acknowledgeInterrupt() == 0x32)
+        rig.write(0xB0, 0)
+        rig.write(0x320, 0x2_0032)
+        #expect(rig.read(0x390) == 0)
+        rig.clock.advance(by: 1000)
+        #expect(!rig.line)
+        rig.write(0x380, 100)
+        rig.clock.advance(by: 100)
+        #expect(rig.line)
+        // The other way round the count of the running period goes on.
+        rig.clock.advance(by: 230)
+        rig.write(0x320, 0x32)
+        #expect(rig.read(0x390) == 70)
+    }
+
+    @Test func theBaseRefusesReservedBits() {
+        #expect(rig.apic.writeBase(0xFEE0_0900))
+        for bit in [0, 7, 9, 40, 63] { #expect(!rig.apic.writeBase(0xFEE0_0900 | 1 << UInt64(bit)), "bit \(bit)") }
+        rig.apic.offersX2APIC = false
+        #expect(!rig.apic.writeBase(0xFEE0_0D00))
+    }
+
+    @Test func x2APICModeIsEnteredFromXAPICModeAndLeftByDisabling() {
+        let base: UInt64 = 0xFEE0_0000, enabled: UInt64 = 0x800, extended: UInt64 = 0x400
+        #expect(!rig.apic.writeBase(base | extended))
+        #expect(rig.apic.writeBase(base | enabled | extended))
+        #expect(rig.apic.mappedBase == nil)
+        #expect(!rig.apic.writeBase(base | enabled))
+        #expect(rig.apic.writeBase(base))
+        #expect(!rig.apic.writeBase(base | enabled | extended))
+        #expect(rig.apic.writeBase(base | enabled))
+        #expect(rig.apic.mappedBase == base)
+    }
+
+    @Test func x2APICRegistersAreMSRs() {
+        #expect(rig.apic.readX2APIC(0x803) == nil, "not in xAPIC mode")
+        #expect(rig.apic.writeBase(0xFEE0_0D00))
+        #expect(rig.apic.readX2APIC(0x803) == 0x5_0014)
+        #expect(rig.apic.readX2APIC(0x80D) == 1)
+        #expect(rig.apic.writeX2APIC(0x80F, 0x1FF))
+        // To itself, by shorthand, by destination, and through the register for that.
+        #expect(rig.apic.writeX2APIC(0x830, 0x4_0055))
+        #expect(rig.apic.acknowledgeInterrupt() == 0x55)
+        #expect(rig.apic.writeX2APIC(0x80B, 0))
+        #expect(rig.apic.writeX2APIC(0x830, 0x1_0000_0056))
+        #expect(!rig.line, "no such processor")
+        #expect(rig.apic.writeX2APIC(0x830, 0x1_0000_0856))
+        #expect(rig.apic.acknowledgeInterrupt() == 0x56)
+        #expect(rig.apic.writeX2APIC(0x80B, 0))
+        #expect(rig.apic.writeX2APIC(0x83F, 0x57))
+        #expect(rig.apic.acknowledgeInterrupt() == 0x57)
+        for (number, value) in [(0x80B, 1), (0x802, 0), (0x80E, 0), (0x831, 0), (0x808, 0x100), (0x83F, 0x100)] {
+            #expect(!rig.apic.writeX2APIC(UInt32(number), UInt64(value)), "\(String(number, radix: 16))")
+        }
+        for number in [0x80B, 0x80E, 0x831, 0x83F, 0x804] {
+            #expect(rig.apic.readX2APIC(UInt32(number)) == nil, "\(String(number, radix: 16))")
+        }
     }
 
     @Test func interruptCommands() {

@@ -104,7 +104,8 @@ import Testing
         (UInt64(4 << 20), 640, 3072, 0),
         (UInt64(1 << 20), 640, 0, 0),
     ]) func memorySizesStandInCMOS(bytes: UInt64, base: UInt16, extended: UInt16, above16: UInt16) {
-        CMOSContents.install(in: rtc, lowRAMBytes: bytes, highRAMBytes: 0x1_2345_0000, bootOrder: "dc")
+        CMOSContents.install(in: rtc, lowRAMBytes: bytes, highRAMBytes: 0x1_2345_0000)
+        CMOSContents.setBootOrder(in: rtc, "dc")
         func word(_ index: UInt8) -> UInt16 { UInt16(read(index)) | UInt16(read(index + 1)) << 8 }
         #expect([word(0x15), word(0x17), word(0x30), word(0x34)] == [base, extended, extended, above16])
         #expect([read(0x5B), read(0x5C), read(0x5D)] == [0x45, 0x23, 0x01])

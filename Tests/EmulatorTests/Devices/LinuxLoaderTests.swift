@@ -64,6 +64,19 @@ final class KernelFiles {
         #expect(entry.cr0 & 0x8000_0001 == 1)
     }
 
+    @Test func theScreenIsATextScreen() throws {
+        let rig = try rig(try KernelFiles())
+        let page = UInt64(try #require(rig.board.bootEntry).parameters)
+        #expect(
+            number(rig, page + 0x07, 1) == 80 && number(rig, page + 0x0E, 1) == 25 && number(rig, page + 0x0F, 1) == 1)
+        let image = rig.board.vga.snapshot(showsBlinking: false)
+        #expect(image.width == 720 && image.height == 400)
+        #expect(!image.rgb.contains { $0 != 0 }, "black")
+        // What a kernel writes there is seen.
+        rig.board.memory.write(0xB_8000, size: 2, value: 0x0741)
+        #expect(rig.board.vga.snapshot(showsBlinking: false).rgb.contains(0xAA))
+    }
+
     @Test func theParametersDescribeEverything() throws {
         let rig = try rig(try KernelFiles())
         let page = UInt64(try #require(rig.board.bootEntry).parameters)

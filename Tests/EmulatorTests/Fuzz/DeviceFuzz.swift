@@ -288,7 +288,7 @@ struct DeviceFuzz {
         _ = board.localAPIC.acknowledgeInterrupt()
         if random.oneIn(2) { board.memory.write(0xFEE0_00B0, size: 4, value: 0) }
         if random.oneIn(4) { board.localAPIC.tscDeadlineMSR = UInt64(number()) << 32 | UInt64(number()) }
-        if random.oneIn(8) { board.localAPIC.baseMSR = UInt64(number()) }
+        if random.oneIn(8) { _ = board.localAPIC.writeBase(UInt64(number())) }
         if random.oneIn(8) { board.localAPIC.taskPriority = byte() }
     }
 

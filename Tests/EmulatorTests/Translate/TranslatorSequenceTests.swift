@@ -32,6 +32,24 @@
         /// Registers that the sequences address memory with keep their values; the others are fair game.
         private static func instruction(_ row: OpcodeRow, is64: Bool, _ random: inout SeededRandom) -> [UInt8]? {
             var bytes: [UInt8] = []
+            if row.isVEX {
+                // Registers at random; the decoder refuses what does not fit.
+                let map: UInt8 = row.map == .vex0F ? 1 : row.map == .vex38 ? 2 : 3
+                let prefix: UInt8 = row.prefix == .p66 ? 1 : row.prefix == .pF3 ? 2 : row.prefix == .pF2 ? 3 : 0
+                let usesOther = row.operands.contains { $0.method == .vexGeneral }
+                bytes = [0xC4, UInt8(random.below(8)) << 5 | map]
+                bytes.append(UInt8(random.below(2)) << 7 | (usesOther ? UInt8(random.below(16)) : 15) << 3 | prefix)
+                // Outside of 64-bit mode the first two bits tell it from LES.
+                if !is64 { bytes[1] |= 0xC0 }
+            } else {
+                bytes = legacyPrefixes(row, is64: is64, &random)
+            }
+            bytes.append(row.opcode | (row.attributes.contains(.plusRegister) ? UInt8(random.below(8)) : 0))
+            return operands(row, bytes, is64: is64, &random)
+        }
+
+        private static func legacyPrefixes(_ row: OpcodeRow, is64: Bool, _ random: inout SeededRandom) -> [UInt8] {
+            var bytes: [UInt8] = []
             switch row.prefix {
             case .pF3: bytes.append(0xF3)
             case .pF2: bytes.append(0xF2)
@@ -42,7 +60,14 @@
             if is64, random.oneIn(2) { bytes.append(0x40 | UInt8(random.below(16))) }
             if row.map != .one { bytes.append(0x0F) }
             if row.map == .three38 { bytes.append(0x38) } else if row.map == .three3A { bytes.append(0x3A) }
-            bytes.append(row.opcode | (row.attributes.contains(.plusRegister) ? UInt8(random.below(8)) : 0))
+            return bytes
+        }
+
+        /// ModRM, SIB, displacement and immediate behind the opcode; nil: that is no instruction.
+        private static func operands(
+            _ row: OpcodeRow, _ start: [UInt8], is64: Bool, _ random: inout SeededRandom
+        ) -> [UInt8]? {
+            var bytes = start
             if row.attributes.contains(.hasModRM) {
                 var modRM = UInt8(random.below(256))
                 switch row.form {

@@ -30,6 +30,9 @@ final class VGADevice: PCIDevice, PortDevice, MMIODevice, BoardDevice {
         video.base.assumingMemoryBound(to: UInt8.self)
     }
 
+    /// The VGA BIOS as the ROM BAR shows it.
+    var romBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rom) }
+
     /// - Parameter rom: the VGA BIOS image; empty for none.
     init(ports: PortBus, memory: PhysicalMap, scheduler: Scheduler, rom image: [UInt8]) throws(MachineError) {
         self.memory = memory

@@ -164,6 +164,7 @@ extension CPU {
     @inline(never) func cmpxchg8b(_ op: Op) -> Outcome {
         let s = state
         let isWide = op.pointee.size == 3
+        if isWide, !features.has(.cmpxchg16b) { return undefinedOpcode() }
         let half: UInt64 = isWide ? 8 : 4
         guard let address = s.linear(op, size: half * 2, write: true) else { return .fault }
         if isWide && address & 15 != 0 { return generalProtection() }

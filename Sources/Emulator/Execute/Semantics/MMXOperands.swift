@@ -40,27 +40,12 @@ extension CPU {
         return .next
     }
 
-    /// MASKMOVQ, MASKMOVDQU: the bytes whose mask has its top bit set go to DS:rDI.
+    /// MASKMOVQ, MASKMOVDQU: the bytes whose mask has its top bit set go to DS:rDI, or to the override's segment.
     func storeMasked(_ op: Op, _ value: V128, _ mask: V128, count: Int) -> Outcome {
-        // rDI in the address size; the segment is DS or its override.
-        let offset: UInt64
-        let rdi = state.gpr64(UInt8(Register.rdi))
-        let isWide = state.pointee.is64Bit
-        let flipped = op.pointee.prefixes.contains(.addressSize)
-        if isWide {
-            offset = flipped ? rdi & 0xFFFF_FFFF : rdi
-        } else {
-            let is32 = state.pointee.segments[SegmentIndex.cs].isBig != flipped
-            offset = rdi & (is32 ? 0xFFFF_FFFF : 0xFFFF)
-        }
-        var linear = offset
-        let index = Int(op.pointee.segment)
-        if !isWide {
-            let named = op.pointee.segment == SegmentIndex.flat ? SegmentIndex.ds : index
-            guard let address = segmented(named, offset, size: UInt64(count), write: true) else { return .fault }
-            linear = address
-        } else if op.pointee.segment & SegmentIndex.baseOnly != 0 && op.pointee.segment != SegmentIndex.flat {
-            linear = linear &+ state.pointee.segments[index & 7].base
+        let shift = UInt64(op.pointee.addressShift)
+        let offset = (state.gpr64(UInt8(Register.rdi)) << shift) >> shift
+        guard let linear = segmentLinear(op.pointee.segment, offset, size: UInt64(count), write: true) else {
+            return .fault
         }
         for i in 0..<count where mask.u8[i] & 0x80 != 0 {
             if loadForStore(linear &+ UInt64(i), size: 1) == nil { return .fault }

@@ -364,8 +364,9 @@ extension CPU {
         // MMX moves
         case .movd_mm: return moveFromGeneralMMX(op)
         case .movd_mm_store:
-            enterMMX()
-            return moveToGeneral(op, state.pointee.fpu.registers[Int(op.pointee.reg)].significand)
+            let outcome = moveToGeneral(op, state.pointee.fpu.registers[Int(op.pointee.reg)].significand)
+            if outcome == .next { enterMMX() }
+            return outcome
         case .movq_mm: return mmx(op) { _, b in b }
         case .movq_mm_store, .movntq: return storeMMX(op)
         case .maskmovq: return storeMaskedMMX(op)
@@ -389,13 +390,36 @@ extension CPU {
             setMMX(op.pointee.reg, state.xmm[Int(op.pointee.rm)].low)
             return .next
 
+        // Ciphers and hashes
+        case .aesenc:
+            return packed(op) { V128(AES.mix(AES.shiftAndSubstitute($0, backwards: false), backwards: false).q ^ $1.q) }
+        case .aesenclast: return packed(op) { V128(AES.shiftAndSubstitute($0, backwards: false).q ^ $1.q) }
+        case .aesdec:
+            return packed(op) { V128(AES.mix(AES.shiftAndSubstitute($0, backwards: true), backwards: true).q ^ $1.q) }
+        case .aesdeclast: return packed(op) { V128(AES.shiftAndSubstitute($0, backwards: true).q ^ $1.q) }
+        case .aesimc: return packed(op) { _, b in AES.mix(b, backwards: true) }
+        case .aeskeygenassist: return packed(op) { _, b in AES.keyAssist(b, control) }
+        case .pclmulqdq:
+            return packed(op) {
+                CarryLess.multiply(control & 1 != 0 ? $0.high : $0.low, control & 0x10 != 0 ? $1.high : $1.low)
+            }
+        case .sha1nexte: return packed(op) { SHA.nextE($0, $1) }
+        case .sha1msg1: return packed(op) { SHA.message1First($0, $1) }
+        case .sha1msg2: return packed(op) { SHA.message1Second($0, $1) }
+        case .sha1rnds4: return packed(op) { SHA.rounds1($0, $1, control) }
+        case .sha256rnds2:
+            let keys = state.xmm[0]
+            return packed(op) { SHA.rounds256($0, $1, keys: keys) }
+        case .sha256msg1: return packed(op) { SHA.message256First($0, $1) }
+        case .sha256msg2: return packed(op) { SHA.message256Second($0, $1) }
+
         // State
         case .fxsave: return fxsave(op)
         case .fxrstor: return fxrstor(op)
         case .ldmxcsr: return loadMXCSR(op)
         case .stmxcsr: return state.store(op, state.pointee.fpu.mxcsr) ? .next : .fault
         case .lfence, .mfence, .sfence: return .next
-        case .clflush: return state.load(op, as: UInt8.self) == nil ? .fault : .next
+        case .clflush, .clflushopt, .clwb: return state.load(op, as: UInt8.self) == nil ? .fault : .next
         case .crc32b: return crc32(op, log2Size: 0)
         case .crc32: return crc32(op, log2Size: op.pointee.size)
         }

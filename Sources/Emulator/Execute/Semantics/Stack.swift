@@ -4,14 +4,20 @@ extension CPUPointer {
 
     @inline(__always) func push64(_ value: UInt64) -> Bool {
         let pointer = gpr64(UInt8(Register.rsp)) &- 8
-        guard store(pointer, value) else { return false }
+        guard store(pointer, value) else {
+            cpu.stackAccessFaulted()
+            return false
+        }
         setGPR64(UInt8(Register.rsp), pointer)
         return true
     }
 
     @inline(__always) func pop64() -> UInt64? {
         let pointer = gpr64(UInt8(Register.rsp))
-        guard let value = load(pointer, as: UInt64.self) else { return nil }
+        guard let value = load(pointer, as: UInt64.self) else {
+            cpu.stackAccessFaulted()
+            return nil
+        }
         setGPR64(UInt8(Register.rsp), pointer &+ 8)
         return value
     }
@@ -35,7 +41,10 @@ extension CPUPointer {
     /// LEAVE in 64-bit mode.
     @inline(__always) func leave64() -> Bool {
         let frame = gpr64(UInt8(Register.rbp))
-        guard let value = load(frame, as: UInt64.self) else { return false }
+        guard let value = load(frame, as: UInt64.self) else {
+            cpu.stackAccessFaulted()
+            return false
+        }
         setGPR64(UInt8(Register.rsp), frame &+ 8)
         setGPR64(UInt8(Register.rbp), value)
         return true
@@ -51,7 +60,10 @@ extension CPU {
 
     /// Linear address of a place on the stack; nil: #SS is pending.
     func stackLinear(_ pointer: UInt64, size: UInt64, write: Bool) -> UInt64? {
-        state.pointee.is64Bit ? pointer : segmented(SegmentIndex.ss, pointer, size: size, write: write)
+        guard state.pointee.is64Bit else { return segmented(SegmentIndex.ss, pointer, size: size, write: write) }
+        if isCanonical(pointer), isCanonical(pointer &+ (size &- 1)) { return pointer }
+        raise(Vector.ss, errorCode: 0)
+        return nil
     }
 
     private var stackPointer: UInt64 { state.gpr64(UInt8(Register.rsp)) & stackMask }

@@ -52,7 +52,8 @@ extension CPU {
         case .outWideDX: return portOut(portDX, size: portSize(op))
 
         case .hlt: return halt()
-        case .monitor, .mwait: return monitorWait()
+        case .monitor: return monitor(op)
+        case .mwait: return monitorWait()
         case .rsm, .ud0, .ud1, .ud2: return undefinedOpcode()
 
         case .sldt: return storeSelector(op, state.pointee.ldtr.selector)
@@ -87,6 +88,10 @@ extension CPU {
         case .rdtscp: return readTimeStamp(withAux: true)
         case .rdpmc: return readPerformanceCounter()
         case .cpuid: return cpuidInstruction()
+        case .rdrand, .rdseed: return randomNumber(op)
+        case .rdpid:
+            setOperandRegister(op.pointee.rm, state.pointee.tscAux, size: state.pointee.is64Bit ? 3 : 2)
+            return .next
 
         case .syscall: return systemCall()
         case .sysret: return systemReturn(op)

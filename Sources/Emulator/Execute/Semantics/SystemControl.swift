@@ -56,7 +56,7 @@ extension CPU {
         if number == 4 || number == 5 { number += 2 }
         guard requireSupervisor() else { return nil }
         if state.pointee.debugRegisters[7] & DR7.generalDetect != 0 {
-            state.pointee.debugRegisters[6] |= DR6.accessDetected
+            setDebugCauses(DR6.accessDetected)
             raise(Vector.db)
             return nil
         }
@@ -109,7 +109,6 @@ extension CPU {
 
     /// INVPCID: the TLB is not tagged, so that every type drops all or one page.
     func invalidatePCID(_ op: Op) -> Outcome {
-        guard features.has(.invpcid) else { return undefinedOpcode() }
         guard requireSupervisor(), let linear = state.linear(op, size: 16, write: false),
             let pcid = state.load(linear, as: UInt64.self), let address = state.load(linear &+ 8, as: UInt64.self)
         else { return .fault }
@@ -157,7 +156,6 @@ extension CPU {
     }
 
     func readTimeStamp(withAux: Bool) -> Outcome {
-        if withAux, !features.has(.rdtscp) { return undefinedOpcode() }
         if state.pointee.cr4 & CR4.tsd != 0, state.pointee.cpl > 0 { return generalProtection() }
         setPair(timeStampCounter)
         if withAux { state.setRegister(UInt8(Register.rcx), UInt32(truncatingIfNeeded: state.pointee.tscAux)) }
@@ -177,19 +175,43 @@ extension CPU {
         return .next
     }
 
+    /// RDRAND and RDSEED: the host's random numbers, which never run out.
+    func randomNumber(_ op: Op) -> Outcome {
+        var generator = SystemRandomNumberGenerator()
+        setOperandRegister(op.pointee.rm, generator.next(), size: op.pointee.size)
+        state.setArithmeticFlags(RFLAGS.cf)
+        return .next
+    }
+
     // MARK: Waiting
 
     func halt() -> Outcome {
         guard requireSupervisor() else { return .fault }
         state.pointee.halted = true
         // HLT is itself the instruction that a shadow of STI waits for.
-        state.pointee.interruptShadow = 0
+        state.pointee.interruptShadow = .none
         return .leave
     }
 
-    /// MWAIT may end its wait for reasons of its own: it ends at once.
+    /// MONITOR reads a byte; what is stored there later nobody watches, as there is one processor.
+    func monitor(_ op: Op) -> Outcome {
+        guard state.pointee.cpl == 0 else { return undefinedOpcode() }
+        guard state.register(UInt8(Register.rcx), as: UInt32.self) == 0 else { return generalProtection() }
+        let shift = UInt64(op.pointee.addressShift)
+        let offset = (state.gpr64(UInt8(Register.rax)) << shift) >> shift
+        guard let linear = segmentLinear(op.pointee.segment, offset, size: 1, write: false),
+            state.load(linear, as: UInt8.self) != nil
+        else { return .fault }
+        return .next
+    }
+
+    /// MWAIT sleeps as HLT does where an interrupt can wake it. It may end its wait for reasons of its own, so where none can it ends
+    /// at once.
     func monitorWait() -> Outcome {
-        guard features.has(.monitor) else { return undefinedOpcode() }
-        return state.pointee.cpl == 0 ? .leave : undefinedOpcode()
+        guard state.pointee.cpl == 0 else { return undefinedOpcode() }
+        guard state.register(UInt8(Register.rcx), as: UInt32.self) <= 1 else { return generalProtection() }
+        state.pointee.halted = state.pointee.flagsRest & RFLAGS.interrupt != 0
+        state.pointee.interruptShadow = .none
+        return .leave
     }
 }

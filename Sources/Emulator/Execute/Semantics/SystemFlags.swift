@@ -54,7 +54,11 @@ extension CPU {
     /// AC changed.
     private func leaveIfInterruptible(_ old: UInt32) -> Outcome {
         let now = state.pointee.flagsRest
-        if (old ^ now) & RFLAGS.ac != 0 { accessCheckChanged() }
+        if (old ^ now) & RFLAGS.ac != 0 {
+            // Alignment checks of user code, and what SMAP lets supervisor code reach.
+            updateMode()
+            return .leave
+        }
         let came = now & ~old
         if came & RFLAGS.tf != 0 { return .leave }
         return came & RFLAGS.interrupt != 0 && needsService ? .leave : .next
@@ -88,7 +92,7 @@ extension CPU {
         case .real:
             guard s.pointee.flagsRest & RFLAGS.interrupt == 0 else { return .next }
             s.pointee.flagsRest |= RFLAGS.interrupt
-            s.pointee.interruptShadow = 1
+            s.pointee.interruptShadow = .sti
             // Only a request that waits already can come too early; a later one finds the next instruction done.
             return needsService ? .leave : .next
         case .virtual:
@@ -101,16 +105,10 @@ extension CPU {
 
     /// CLAC and STAC.
     func changeAccessCheck(_ allowed: Bool) -> Outcome {
-        guard features.has(.smap), state.pointee.isProtected else { return undefinedOpcode() }
-        guard state.pointee.cpl == 0 else { return undefinedOpcode() }
+        guard state.pointee.isProtected, state.pointee.cpl == 0 else { return undefinedOpcode() }
         let old = state.pointee.flagsRest
         state.pointee.flagsRest = allowed ? old | RFLAGS.ac : old & ~RFLAGS.ac
-        if old != state.pointee.flagsRest { accessCheckChanged() }
+        if old != state.pointee.flagsRest { updateMode() }
         return .next
-    }
-
-    /// With SMAP, AC decides whether the supervisor reaches user pages, so that cached translations may be wrong.
-    private func accessCheckChanged() {
-        if state.pointee.cr4 & CR4.smap != 0, state.pointee.cpl < 3 { flushTLB() }
     }
 }

@@ -7,7 +7,8 @@ extension CPU {
 
     /// INT1 (ICEBP) is a debug exception that checks no privilege and sets no cause in DR6.
     func interruptOne() -> Outcome {
-        deliver(vector: Vector.db, kind: .exception, errorCode: nil) ? .leave : .fault
+        setDebugCauses(0)
+        return deliver(vector: Vector.db, kind: .exception, errorCode: nil) ? .leave : .fault
     }
 
     func interruptN(_ vector: UInt8) -> Outcome {

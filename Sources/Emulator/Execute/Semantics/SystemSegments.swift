@@ -9,11 +9,10 @@ extension CPU {
         return key == state.pointee.modeKey ? .next : .leave
     }
 
-    /// MOV SS and POP SS hold interrupts and debug traps back until the next instruction is done, so that the stack
-    /// pointer can follow (SDM vol. 3, 6.8.3).
+    /// MOV SS and POP SS.
     private func shadowed(_ outcome: Outcome) -> Outcome {
         guard outcome != .fault else { return .fault }
-        state.pointee.interruptShadow = 1
+        state.pointee.interruptShadow = .stackSegment
         return .leave
     }
 

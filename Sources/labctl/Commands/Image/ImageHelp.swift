@@ -3,9 +3,13 @@ import Images
 /// What `--help` of an image verb says below its abstract: examples, and what its values stand for.
 enum ImageHelp {
     /// `examples` are command lines without the program's name.
-    static func discussion(_ examples: String...) -> String {
-        let lines = examples.map { "  \(ImageOutput.program) \($0)" }.joined(separator: "\n")
-        return "Examples:\n\(lines)\n\n\(values)"
+    static func discussion(_ examples: String...) -> String { "\(list(examples))\n\n\(values)" }
+
+    /// Of a verb that takes no format.
+    static func examples(_ examples: String...) -> String { list(examples) }
+
+    private static func list(_ examples: [String]) -> String {
+        "Examples:\n" + examples.map { "  \(ImageOutput.program) \($0)" }.joined(separator: "\n")
     }
 
     private static var values: String {

@@ -9,9 +9,8 @@ struct ImageISO: ParsableCommand {
             Long names, symbolic links and what can be executed are kept; owners are root, everybody may read. The same files \
             give the same image. With --boot, the CD starts a boot loader of the folder (El Torito, no emulation).
 
-              labctl image iso pool/ pool.iso -V POOL
-              labctl image iso cd/ boot.iso --boot isolinux/isolinux.bin
-            """)
+
+            """ + ImageHelp.examples("iso pool/ pool.iso -V POOL", "iso cd/ boot.iso --boot isolinux/isolinux.bin"))
 
     @Option(name: [.customShort("V"), .customLong("label")], help: "The CD's label, at most 32 characters.")
     var label = "CDROM"

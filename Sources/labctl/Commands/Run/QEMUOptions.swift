@@ -122,9 +122,9 @@ enum QEMUOptions {
                 request.vm.loadSnapshot = value
             }),
         QEMUOption(
-            names: ["boot"], help: "order of a floppy, c disk, d CD-ROM, n network",
+            names: ["boot"], help: "order of a floppy, c disk, d CD-ROM, n network; or order=…,once=…,menu=on",
             action: .value("LETTERS") { request, value throws(QEMUOptionError) in
-                request.vm.boot = try QEMUValues.bootOrder(value)
+                try request.setBoot(value)
             }),
         QEMUOption(
             names: ["kernel"], help: "Linux kernel to start without a boot loader",
@@ -187,7 +187,7 @@ enum QEMUOptions {
         QEMUOption(
             names: ["accel"], help: "jit (default), interp or verify",
             action: .value("ENGINE") { request, value throws(QEMUOptionError) in
-                request.vm.accelerator = try QEMUValues.accelerator(value)
+                try request.setAccelerator(value)
             }),
         QEMUOption(
             names: ["sandbox"], help: "auto (default), on or off: what the VM process gives up before the guest runs",
@@ -200,10 +200,18 @@ enum QEMUOptions {
                 try QEMUValues.require(value, among: ["1", "cpus=1"], else: "a VM has one processor")
             }),
         QEMUOption(
-            names: ["rtc"], help: "base=utc",
-            action: .value("LIST") { _, value throws(QEMUOptionError) in
-                try QEMUValues.require(value, among: ["base=utc"], else: "the clock shows UTC")
+            names: ["rtc"], help: "base=utc|localtime|DATE, clock=vm (time that the guest got; default) or host",
+            action: .value("LIST") { request, value throws(QEMUOptionError) in
+                try request.setClock(value)
             }),
+        QEMUOption(
+            names: ["cpu"], help: "processor: x86-64-v2 (default), qemu64, Nehalem, max …, then +feature,-feature",
+            action: .value("MODEL") { request, value in
+                request.setProcessor(value)
+            }),
+        QEMUOption(
+            names: ["enable-kvm"], help: "accepted: the VM runs on labctl's own translator",
+            action: .flag { $0.useOwnEngine(insteadOf: "kvm") }),
         QEMUOption(
             names: ["device"], help: "isa-debug-exit[,iobase=0x501]",
             action: .value("LIST") { request, value throws(QEMUOptionError) in
@@ -241,8 +249,6 @@ enum QEMUOptions {
         QEMUOption(names: ["vnc"], help: "", action: .refused(takesValue: true, noDisplay)),
         QEMUOption(names: ["sdl", "curses", "full-screen"], help: "", action: .refused(takesValue: false, noDisplay)),
         QEMUOption(names: ["spice"], help: "", action: .refused(takesValue: true, noDisplay)),
-        QEMUOption(names: ["cpu"], help: "", action: .refused(takesValue: true, "there is one processor model")),
-        QEMUOption(names: ["enable-kvm"], help: "", action: .refused(takesValue: false, "labctl does without KVM")),
         QEMUOption(names: ["s", "S"], help: "", action: .refused(takesValue: false, noDebugger)),
         QEMUOption(names: ["gdb"], help: "", action: .refused(takesValue: true, noDebugger)),
         QEMUOption(

@@ -1,3 +1,4 @@
+import Foundation
 import LabSpec
 import VMProtocol
 
@@ -23,18 +24,22 @@ enum QEMUValues {
         return bytes
     }
 
-    /// `d`, `order=dc`, `menu=off`.
-    static func bootOrder(_ text: String) throws(QEMUOptionError) -> String {
-        var order = text
-        if text.contains("=") {
-            let keys = try keyList(text, known: ["order", "menu", "strict"])
-            if keys["menu"] == "on" { throw QEMUOptionError("menu=on is not supported") }
-            order = keys["order"] ?? "cad"
-        }
+    /// `d`, `dc`.
+    static func bootOrder(_ order: String) throws(QEMUOptionError) -> String {
         guard !order.isEmpty, order.allSatisfy({ "acdn".contains($0) }), Set(order).count == order.count else {
             throw QEMUOptionError("boot devices are a floppy, c disk, d CD-ROM, n network, each once")
         }
         return order
+    }
+
+    /// `2006-06-17T16:01:21` or `2006-06-17`, UTC: seconds since 1970.
+    static func date(_ text: String) throws(QEMUOptionError) -> Int64 {
+        let style = Date.ISO8601FormatStyle(timeZone: .gmt)
+        let whole = text.contains("T") ? text : text + "T00:00:00"
+        guard let date = try? style.parse(whole.hasSuffix("Z") ? whole : whole + "Z") else {
+            throw QEMUOptionError("base=\(text) is not supported: utc, localtime, or a date as 2006-06-17T16:01:21")
+        }
+        return Int64(date.timeIntervalSince1970)
     }
 
     static func serial(_ text: String) throws(QEMUOptionError) -> VMDescription.Console {

@@ -25,6 +25,7 @@ struct RunCommand: ParsableCommand {
                 terminator: "")
             return
         }
+        for warning in request.warnings { StandardError.line("warning: \(warning)") }
         do {
             let code = try ForegroundVM.run(request.description)
             if code != 0 { throw ExitCode(code) }

@@ -6,6 +6,8 @@ struct VMRequest {
     var vm: VMDescription
     var isSnapshot = false
     var wantsHelp = false
+    /// What is done in another way than was asked for: a line each, before the VM starts.
+    private(set) var warnings: [String] = []
     /// `-drive` without a place gets one when the line is read.
     private var unplaced: [VMDescription.Disk] = []
 
@@ -114,11 +116,69 @@ struct VMRequest {
         let parts = text.split(separator: ",").map(String.init)
         for part in parts {
             if part.hasPrefix("accel=") {
-                vm.accelerator = try QEMUValues.accelerator(String(part.dropFirst(6)))
+                try setAccelerator(String(part.dropFirst(6)))
             } else if !["pc", "type=pc"].contains(part), !part.hasPrefix("pc-i440fx-") {
                 throw QEMUOptionError("'\(part)' is not supported: the machine is pc (i440FX)")
             }
         }
+    }
+
+    /// `-accel`, with QEMU's names for engines that are its own: ours runs the guest then.
+    mutating func setAccelerator(_ text: String) throws(QEMUOptionError) {
+        // kvm:tcg and properties: what is asked for first counts.
+        let name = String(text.split { $0 == ":" || $0 == "," }.first ?? "")
+        if ["kvm", "tcg", "xen", "hax", "hvf", "whpx", "nvmm"].contains(name) {
+            useOwnEngine(insteadOf: name)
+        } else {
+            vm.accelerator = try QEMUValues.accelerator(text)
+        }
+    }
+
+    mutating func useOwnEngine(insteadOf name: String) {
+        if name != "tcg" { substitute("\(name.uppercased()) is not used: the VM runs on labctl's own translator") }
+        vm.accelerator = .jit
+    }
+
+    /// `-cpu`. What `host` would be is not known to the guest: it gets all that is implemented.
+    mutating func setProcessor(_ text: String) {
+        if text == "host" || text.hasPrefix("host,") {
+            substitute("-cpu host is -cpu max: the guest does not run on this host's processor")
+        }
+        vm.cpu = text
+    }
+
+    private mutating func substitute(_ line: String) {
+        if !warnings.contains(line) { warnings.append(line) }
+    }
+
+    /// `-rtc base=utc|localtime|DATE,clock=host|rt|vm`.
+    mutating func setClock(_ text: String) throws(QEMUOptionError) {
+        let keys = try QEMUValues.keyList(text, known: ["base", "clock", "driftfix"])
+        switch keys["base"] {
+        case nil, "utc": break
+        case "localtime": vm.clockIsLocal = true
+        case .some(let date): vm.clockSeconds = try QEMUValues.date(date)
+        }
+        switch keys["clock"] {
+        case nil: break
+        case "host", "rt": vm.clock = .host
+        case "vm": vm.clock = .guest
+        case .some(let other): throw QEMUOptionError("clock=\(other) is not supported: host, rt or vm")
+        }
+    }
+
+    /// `-boot`: letters, or `order=`, `once=`, `menu=`, `strict=`.
+    mutating func setBoot(_ text: String) throws(QEMUOptionError) {
+        guard text.contains("=") else {
+            vm.boot = try QEMUValues.bootOrder(text)
+            return
+        }
+        // How long a picture is shown, and what the firmware does after nothing could be booted, is its own business here.
+        let keys = try QEMUValues.keyList(
+            text, known: ["order", "once", "menu", "strict", "splash", "splash-time", "reboot-timeout"])
+        if let order = keys["order"] { vm.boot = try QEMUValues.bootOrder(order) }
+        if let once = keys["once"] { vm.bootOnce = try QEMUValues.bootOrder(once) }
+        if try QEMUValues.isOn(keys["menu"], key: "menu") { vm.bootMenu = true }
     }
 
     /// Places what has no place and looks at the whole.
@@ -133,6 +193,8 @@ struct VMRequest {
                 option: "-drive")
         }
         unplaced = []
+        // As with QEMU, a drive without a disc.
+        if vm.cdrom == nil, !isTaken(.hdc) { vm.cdrom = "" }
         if isSnapshot { for index in vm.disks.indices { vm.disks[index].snapshot = true } }
         if vm.kernel == nil, vm.initrd != nil || vm.append != nil {
             throw QEMUOptionError("-initrd and -append go with -kernel")
@@ -149,7 +211,14 @@ struct VMRequest {
         result.cdrom = absolute(vm.cdrom)
         result.floppy = absolute(vm.floppy)
         result.kernel = absolute(vm.kernel)
-        result.initrd = absolute(vm.initrd)
+        result.initrd = vm.initrd.map { text in
+            if FileManager.default.fileExists(atPath: text) { return absolute(text) ?? text }
+            // Modules of a Multiboot kernel: `FILE words,FILE words`.
+            return text.split(separator: ",").map { item in
+                let words = item.split(separator: " ", maxSplits: 1).map(String.init)
+                return ([absolute(words.first) ?? ""] + words.dropFirst()).joined(separator: " ")
+            }.joined(separator: ",")
+        }
         result.bios = absolute(vm.bios)
         result.debugFile = absolute(vm.debugFile)
         result.monitorSocket = absolute(vm.monitorSocket)
