@@ -30,6 +30,16 @@ struct BootTests {
         #expect(try guest.waitForEnd() == 0)
     }
 
+    @Test("a kernel boots in lockstep with the interpreter")
+    func kernelBootsVerified() throws {
+        let guest = try GuestRun([
+            "-accel", "verify", "-m", "256", "-kernel", GuestImage.kernelCloudAMD64.path(),
+            "-initrd", GuestImage.initrdSmallAMD64.path(), "-append", "console=ttyS0 quiet labtest=poweroff",
+        ])
+        try guest.wait(for: "LABCTL-POWEROFF")
+        #expect(try guest.waitForEnd() == 0)
+    }
+
     @Test("a guest that reboots ends the run when -no-reboot is given")
     func rebootEndsRun() throws {
         let guest = try GuestRun([

@@ -28,6 +28,9 @@ final class CPU {
     /// Blocks are one instruction long (TF, breakpoints, the shadow of STI).
     var singleStepping = false
 
+    /// Repeated string operations run to their end, and cost nothing of the budget: by that a verifier counts instructions.
+    var runsRepetitionsWhole = false
+
     /// Nil: everything is interpreted.
     private(set) var translator: Translator?
     /// While a run is recorded to be undone: where stores are noted.

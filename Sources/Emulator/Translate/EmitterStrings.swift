@@ -79,10 +79,12 @@ extension Emitter {
             page(HostRegister.rsi, writes: false, path)
         }
         // Repetitions are charged as the interpreter does.
-        asm.op(0x8B, r11, .register(rcx))
-        asm.op(0xC1, 5, .register(r11))
-        asm.byte(4)
-        asm.op(0x29, r11, .state(StateOffset.budget), wide: true)
+        if !translator.isVerifying {
+            asm.op(0x8B, r11, .register(rcx))
+            asm.op(0xC1, 5, .register(r11))
+            asm.byte(4)
+            asm.op(0x29, r11, .state(StateOffset.budget), wide: true)
+        }
         loadAddend(writes: kind != .movs)
         if kind == .movs {
             asm.load(r11, StateOffset.scratch + 8)

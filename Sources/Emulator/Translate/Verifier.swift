@@ -9,7 +9,7 @@ final class Verifier {
     /// A block is compared each of the first times, then now and then.
     private static let firstTimes: Int32 = 256, nowAndThen: Int32 = 32
     /// Bytes of host code that a report shows: the bodies lie before the entries.
-    private static let codeBefore: UInt64 = 16384, codeAfter: UInt64 = 256
+    private static let codeBefore: UInt64 = 4096, codeAfter: UInt64 = 256
     /// Instructions that run without comparison before the next block is looked at.
     private static let stride = 256
 
@@ -42,6 +42,7 @@ final class Verifier {
     init(_ cpu: CPU, _ translator: Translator) {
         self.cpu = cpu
         self.translator = translator
+        cpu.runsRepetitionsWhole = true
         noStores = .allocate(capacity: TLBTables.entryCount)
         noStores.initialize(repeating: TLBEntry(tag: TLBEntry.invalid, addend: 0), count: TLBTables.entryCount)
     }

@@ -24,11 +24,12 @@ extension CPU {
         // A single step ends after each element (SDM vol. 3, 17.3.1.4).
         let isStepped = state.pointee.stepArmed
         // Repetitions count as well: a slice ends after about as much work, whatever it is made of.
-        defer { state.pointee.budget &-= done / 16 }
+        let isWhole = runsRepetitionsWhole
+        defer { if !isWhole { state.pointee.budget &-= done / 16 } }
         while true {
             let count = (state.gpr64(UInt8(Register.rcx)) << shift) >> shift
             if count == 0 { return .next }
-            if done >= Self.burst || done > 0 && (isStepped || state.pointee.budget <= 0) {
+            if done > 0, isStepped || !isWhole && (done >= Self.burst || state.pointee.budget <= 0) {
                 // Not finished: come back to the same instruction after interrupts were looked at.
                 state.pointee.rip = state.pointee.rip &- UInt64(op.pointee.length)
                 return .leave
