@@ -210,7 +210,8 @@ final class Emitter {
         return translator.addPath(
             SlowPath(
                 first: instruction.place, count: Int32(last - index + 1), remaining: block.count - Int32(index),
-                start: block.linear, resume: 0, bytes: Int32(bytes), writes: writes, touchesFlags: touches,
+                start: region.isRelocatable ? block.linear &- region.page : block.linear,
+                isRelative: region.isRelocatable, resume: 0, bytes: Int32(bytes), writes: writes, touchesFlags: touches,
                 seesX87: seesX87,
                 needsXMM: region.usesXMM, needsX87: region.usesX87, groupBlock: isGroup ? block.block : nil))
     }
@@ -245,7 +246,7 @@ final class Emitter {
             chain(target)
             return
         case .link(let target):
-            asm.storeConstant(StateOffset.rip, target)
+            storePointer(target)
             asm.constant(HostRegister.r11, item.slot)
             asm.store(StateOffset.exitSlot, HostRegister.r11)
             asm.constant(HostRegister.r11, UInt64(TranslatedExit.lookup.rawValue))
@@ -286,6 +287,10 @@ final class Emitter {
 
     /// By way of the jump cache.
     private func dispatch(_ target: UInt64) {
+        if region.isRelocatable {
+            codeAddress(HostRegister.r10, target, wide: is64)
+            return thunks.lookUp(&asm)
+        }
         let entry = StateOffset.jump(target)
         asm.constant(HostRegister.r10, target)
         asm.op(0x33, HostRegister.r10, .state(StateOffset.jumpKey), wide: true)
@@ -349,7 +354,7 @@ final class Emitter {
     private func emitWaysOut(_ block: RegionBlock) {
         block.exhausted = asm.here
         asm.arithmetic(0, .state(StateOffset.budget), block.count)
-        asm.storeConstant(StateOffset.rip, block.linear)
+        storePointer(block.linear)
         asm.constant(HostRegister.r11, UInt64(TranslatedExit.lookup.rawValue))
         asm.jump(to: thunks.exit)
         // Links lead to an entry for as long as there is code memory: those of code that is gone go on to what took its place.
@@ -360,6 +365,7 @@ final class Emitter {
     private func emitEntry(_ block: RegionBlock) {
         asm.align(16)
         block.entry = asm.here
+        if region.isRelocatable { Relocation.preamble(&asm, offset: block.linear & 0xFFF) }
         asm.arithmetic(5, .state(StateOffset.budget), block.count)
         asm.jump(HostCondition.sign, to: block.exhausted)
         if region.usesX87 { requireLive(StateOffset.x87Live, thunks.loadX87, block) }
@@ -372,7 +378,7 @@ final class Emitter {
         asm.compareByte(offset, 0)
         let isLive = asm.jump(HostCondition.notEqual)
         // The thunk leaves from here where the unit may not be used as it is.
-        asm.storeConstant(StateOffset.rip, block.linear)
+        storePointer(block.linear)
         asm.constant(HostRegister.r11, UInt64(block.count))
         asm.call(load)
         asm.bind(isLive)

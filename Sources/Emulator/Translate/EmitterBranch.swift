@@ -113,7 +113,10 @@ extension Emitter {
         let operand = access(
             stackOperand(Register.rsp, -bytes), bytes: bytes, writes: true, membership: block.accesses[index].stack,
             keepR11: true)
-        if !is64 {
+        if region.isRelocatable {
+            codeAddress(HostRegister.r11, fallThrough, wide: is64)
+            asm.op(0x89, HostRegister.r11, operand, wide: is64)
+        } else if !is64 {
             asm.op(0xC7, 0, operand)
             asm.int32(Int32(truncatingIfNeeded: fallThrough))
         } else if let small = Int32(exactly: Int64(bitPattern: block.end)) {

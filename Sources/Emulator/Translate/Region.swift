@@ -47,6 +47,7 @@ struct Region {
 
     var is64: Bool { mode & ModeKey.code64 != 0 }
     var isUser: Bool { mode & ModeKey.user != 0 }
+    var isRelocatable: Bool { Relocation.isRelocatable(page, mode) }
 
     /// - Parameters:
     ///   - first: the hot block, at `linear`.
@@ -81,7 +82,11 @@ struct Region {
             if blocks[address] != nil || address & ~0xFFF != page || count >= Self.instructionLimit { continue }
             guard let block = known ?? decode(address) else { continue }
             // What has code already is linked to.
-            if block != first, block.pointee.entry != nil, block.pointee.entryLinear == address { continue }
+            if block != first, block.pointee.entry != nil,
+                block.pointee.entryLinear == Relocation.place(address, mode)
+            {
+                continue
+            }
             if block != first, block.pointee.crossesPage { continue }
             let instructions = (0..<Int(block.pointee.count)).map { i in
                 let place = UnsafePointer(block.ops + i)

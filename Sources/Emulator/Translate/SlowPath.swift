@@ -6,8 +6,9 @@ struct SlowPath {
     var count: Int32
     /// Instructions of the block from the first on: given back to the budget when it faults.
     var remaining: Int32
-    /// Instruction pointer of the block's first byte.
+    /// Instruction pointer of the block's first byte; in relocatable code from the page's first byte on.
     var start: UInt64
+    var isRelative: Bool
     /// Where the code goes on when all of them are done.
     var resume: UInt64
     /// The access that could not be answered, for another try; 0 bytes: none.

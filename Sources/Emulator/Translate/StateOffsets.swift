@@ -18,7 +18,8 @@ enum StateOffset {
     static let budget = of(\.budget), rip = of(\.rip), flagsRest = of(\.flagsRest), cr4 = of(\.cr4)
     static let interruptRequest = of(\.interruptRequest), fpuTrapped = of(\.fpuTrapped)
     static let kernelGSBase = of(\.kernelGSBase)
-    static let flags = native(\.flags), hostStack = native(\.hostStack), jumpKey = native(\.jumpKey)
+    static let flags = native(\.flags), hostStack = native(\.hostStack), jumpKey = native(\.jumpKey),
+        codeBase = native(\.codeBase)
     static let exitSlot = native(\.exitSlot), exitFallback = native(\.exitFallback)
     static let xmmLive = native(\.xmmLive), x87Live = native(\.x87Live)
     static let scratch = native(\.scratch), groups = native(\.groups), hostMXCSR = native(\.hostMXCSR)

@@ -168,7 +168,7 @@ final class Translator {
         if slot != 0, epoch == counters.flushes, !cpu.blocks.flushRequested, !found.pointee.crossesPage,
             let target = self.entry(cpu, of: found)
         {
-            asm.fix(slot, target)
+            asm.fix(slot, target + linkOffset(found))
         }
         return .next
     }
@@ -194,9 +194,14 @@ final class Translator {
     /// The code of a block at `rip`.
     @inline(__always) private func entry(_ cpu: CPU, of block: BlockCache.Pointer) -> UInt64? {
         guard let entry = block.pointee.entry else { return nil }
-        let linear = cpu.linearPointer
-        if block.pointee.entryLinear == linear { return UInt64(UInt(bitPattern: entry)) }
-        return variants[Variant(block: block, linear: linear)]
+        let place = Relocation.place(cpu.linearPointer, block.pointee.mode)
+        if block.pointee.entryLinear == place { return UInt64(UInt(bitPattern: entry)) }
+        return variants[Variant(block: block, linear: place)]
+    }
+
+    /// How far behind the entry of the code at `rip` links inside its page enter.
+    private func linkOffset(_ block: BlockCache.Pointer) -> UInt64 {
+        Relocation.isRelocatable(cpu.linearPointer, block.pointee.mode) ? Relocation.preambleBytes : 0
     }
 
     /// Nothing wants to be looked at between two instructions.
@@ -278,13 +283,14 @@ final class Translator {
         for node in region.order {
             let block = node.block
             counters.instructions += UInt64(node.count)
-            if let old = block.pointee.entry, block.pointee.entryLinear != node.linear {
+            let place = Relocation.place(node.linear, region.mode)
+            if let old = block.pointee.entry, block.pointee.entryLinear != place {
                 variants[Variant(block: block, linear: block.pointee.entryLinear)] = UInt64(UInt(bitPattern: old))
             }
             block.pointee.entry = UnsafeMutableRawPointer(bitPattern: UInt(node.entry))
-            block.pointee.entryLinear = node.linear
+            block.pointee.entryLinear = place
             record.entries.append(
-                Record.Entry(block: block, linear: node.linear, entry: node.entry, dead: node.dead))
+                Record.Entry(block: block, linear: place, entry: node.entry, dead: node.dead))
             if isVerifying { liveIns[node.entry] = node.liveIn }
             let physical = block.pointee.physical
             lines[physical >> 12, default: 0] |= CodePages.lines(physical, block.bytesInFirstPage)
@@ -328,11 +334,15 @@ final class Translator {
         record.isDead = true
         counters.killed += 1
         for item in record.entries {
-            let place = asm.pointer(item.entry)
-            place.storeBytes(of: 0xE9, as: UInt8.self)
-            asm.fix(item.entry + 1, item.dead)
-            let jump = cpu.arena.jumps + 2 * Int(item.linear & UInt64(CPUArena.jumpCount - 1))
-            if jump[1] == item.entry { jump[0] = Self.noJump }
+            if item.linear == Relocation.anywhere {
+                // The jump cache may lead here from any address.
+                divert(item.entry, to: thunks.forget)
+                divert(item.entry + Relocation.preambleBytes, to: item.dead)
+            } else {
+                divert(item.entry, to: item.dead)
+                let jump = cpu.arena.jumps + 2 * Int(item.linear & UInt64(CPUArena.jumpCount - 1))
+                if jump[1] == item.entry { jump[0] = Self.noJump }
+            }
             let block = item.block
             if let entry = block.pointee.entry, UInt64(UInt(bitPattern: entry)) == item.entry {
                 block.pointee.entry = nil
@@ -341,6 +351,12 @@ final class Translator {
             let variant = Variant(block: block, linear: item.linear)
             if variants[variant] == item.entry { variants[variant] = nil }
         }
+    }
+
+    /// Code begins with a jump elsewhere from now on.
+    private func divert(_ place: UInt64, to target: UInt64) {
+        asm.pointer(place).storeBytes(of: 0xE9, as: UInt8.self)
+        asm.fix(place + 1, target)
     }
 
     /// The blocks are gone, and with them all code.
@@ -451,7 +467,7 @@ final class Translator {
         counters.helps += 1
         let s = cpu.state
         let path = paths + number
-        let start = path.pointee.start
+        let start = pointer(path, s)
         let converts = path.pointee.touchesFlags
         if converts { loadFlags(cpu) }
         if path.pointee.seesX87, s.pointee.native.x87Live != 0 { takeX87(s) }
@@ -492,6 +508,11 @@ final class Translator {
         return resume(cpu, path, converts)
     }
 
+    /// Instruction pointer of the block that a slow path belongs to.
+    @inline(__always) private func pointer(_ path: UnsafeMutablePointer<SlowPath>, _ s: CPUPointer) -> UInt64 {
+        path.pointee.isRelative ? s.pointee.native.codeBase &+ path.pointee.start : path.pointee.start
+    }
+
     /// Back into the middle of the region.
     private func resume(_ cpu: CPU, _ path: UnsafeMutablePointer<SlowPath>, _ converts: Bool) -> UInt64 {
         let s = cpu.state
@@ -500,7 +521,7 @@ final class Translator {
             (!path.pointee.needsXMM || mayUseXMM(s))
             && (!path.pointee.needsX87 || s.pointee.native.x87Live != 0 || mayUseX87(s))
         guard path.pointee.resume != 0, isPlain else {
-            s.pointee.rip = path.pointee.start &+ UInt64(last.pointee.offset) &+ UInt64(last.pointee.length)
+            s.pointee.rip = pointer(path, s) &+ UInt64(last.pointee.offset) &+ UInt64(last.pointee.length)
             cpu.giveBack(Int(path.pointee.remaining - path.pointee.count))
             return leave(cpu, .lookup, converts)
         }
