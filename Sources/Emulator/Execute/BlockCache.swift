@@ -30,6 +30,9 @@ struct Block {
     /// Translated code for this block at `entryLinear`, or wherever it is mapped (Relocation.swift); nil: none.
     var entry: UnsafeMutableRawPointer?
     var entryLinear: UInt64 = 0
+    /// Flags that the code may read, and the 128-byte lines of the page that say so.
+    var entryFlags = FlagMask.all
+    var entryLines: UInt32 = 0
     /// Times that the interpreter ran it: what is hot gets translated.
     var heat: Int32 = 0
 

@@ -146,6 +146,8 @@ extension TranslatedInstruction {
             && hasModRM
     }
 
+    private var isPushFlags: Bool { kind == .special && op.sub == SystemCode.pushf.rawValue }
+
     /// The implicit access of a stack operation: register, offset from it, direction.
     func stackAccess(wordBytes: Int) -> (register: Int, offset: Int, writes: Bool)? {
         switch op.code {
@@ -155,6 +157,7 @@ extension TranslatedInstruction {
         case .callRelativeGeneral, .callIndirectGeneral: isNativeBranch ? (Register.rsp, -wordBytes, true) : nil
         case .popR64, .popR32, .ret64: (Register.rsp, 0, false)
         case .retGeneral: isNativeBranch ? (Register.rsp, 0, false) : nil
+        case .system where isPushFlags: (Register.rsp, -wordBytes, true)
         case .leave64: (Register.rbp, 0, false)
         case .leaveGeneral: kind == .special ? (Register.rbp, 0, false) : nil
         default: nil
@@ -170,6 +173,7 @@ extension TranslatedInstruction {
         case .mulWide, .imulWide, .divide, .idivide: return register == Register.rax || register == Register.rdx
         case .cbw, .cwde, .cdqe, .lahf: return register == Register.rax
         case .cwd, .cdq, .cqo: return register == Register.rdx
+        case .system where isPushFlags: return register == Register.rsp
         case .cmpxchg where register == Register.rax: return true
         case .cmpxchg8b: return register == Register.rax || register == Register.rdx
         case .string:
@@ -212,6 +216,7 @@ extension TranslatedInstruction {
         case .pushR64, .pushI64, .pushR32, .pushI32, .pushGeneral: return -Int64(wordBytes)
         case .popR64, .popR32: return Int(op.reg) == register ? nil : Int64(wordBytes)
         case .callRelative64, .callR64, .callM64, .callRelativeGeneral, .callIndirectGeneral: return -Int64(wordBytes)
+        case .system where isPushFlags: return -Int64(wordBytes)
         case .addRI64 where wordBytes == 8, .addRI32 where wordBytes == 4: return op.immediate
         case .subRI64 where wordBytes == 8, .subRI32 where wordBytes == 4: return -op.immediate
         case .lea64 where wordBytes == 8, .lea32 where wordBytes == 4:

@@ -316,7 +316,7 @@ final class Emitter {
     /// An unconditional transfer to a linear address.
     func go(to linear: UInt64, next: RegionBlock?) {
         guard let target = target(linear) else {
-            if flagsInHost, !flagsInState { saveFlags() }
+            if flagsInHost, !flagsInState, region.liveFlags(at: linear) != [] { saveFlags() }
             return chain(linear)
         }
         if target.liveIn != [], !flagsInHost {

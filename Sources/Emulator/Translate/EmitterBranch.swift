@@ -46,7 +46,8 @@ extension Emitter {
                 asm.bind(over)
             }
         } else {
-            _ = addCold(asm.jump(condition), .chain(target: linear, saveFlags: !flagsInState), path: 0)
+            let saves = !flagsInState && region.liveFlags(at: linear) != []
+            _ = addCold(asm.jump(condition), .chain(target: linear, saveFlags: saves), path: 0)
         }
         go(to: fallThrough, next: next)
     }
@@ -99,7 +100,7 @@ extension Emitter {
     }
 
     private func call(_ target: UInt64) {
-        leaveFlags()
+        if liveOut != [] { leaveFlags() }
         let op = instruction.op
         let bytes = is64 ? 8 : 4
         let isIndirect = op.code != .callRelative64 && op.code != .callRelativeGeneral

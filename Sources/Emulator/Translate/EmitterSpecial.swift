@@ -25,6 +25,8 @@ extension Emitter {
             case .cli: changeFlags(4, Int32(bitPattern: ~RFLAGS.interrupt))
             case .sti: enableInterrupts()
             case .swapgs: swapGS()
+            case .pushf: pushFlags()
+            case .movFromSegment: moveSelector()
             default: helper()
             }
         default: helper()
@@ -251,6 +253,33 @@ extension Emitter {
         asm.compareByte(StateOffset.interruptRequest, 0)
         interpretIf(HostCondition.notEqual, path)
         asm.arithmetic(1, .state(StateOffset.flagsRest), Int32(bitPattern: RFLAGS.interrupt), wide: false)
+    }
+
+    /// PUSHF of the native width, outside of virtual-8086 mode.
+    private func pushFlags() {
+        let r11 = HostRegister.r11
+        needFlags()
+        asm.byte(0x9C)
+        asm.bytes(0x41, 0x5B)  // pop r11
+        asm.store(StateOffset.scratch + 8, r11)
+        let operand = access(
+            stackOperand(Register.rsp, -wordBytes), bytes: wordBytes, writes: true,
+            membership: block.accesses[index].stack, keepR11: true)
+        guardFlags()
+        asm.load(r11, StateOffset.scratch + 8)
+        asm.arithmetic(4, .register(r11), Int32(RFLAGS.arithmetic | RFLAGS.fixed1), wide: false)
+        asm.op(0x0B, r11, .state(StateOffset.flagsRest))
+        // VM and RF are never seen in the image.
+        asm.arithmetic(4, .register(r11), 0x00FC_FFFF, wide: false)
+        asm.op(0x89, r11, operand, wide: is64)
+        moveStack(-wordBytes)
+    }
+
+    /// MOV of a segment register to a general one.
+    private func moveSelector() {
+        let to = Int(instruction.encoding.rm)
+        asm.op(.two, 0xB7, home(to), .state(StateOffset.selector(Int(instruction.op.reg))))
+        put(to)
     }
 
     private func swapGS() {

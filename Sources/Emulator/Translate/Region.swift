@@ -5,6 +5,8 @@ final class RegionBlock {
     let instructions: [TranslatedInstruction]
     /// Linear addresses to which control may go inside the region's page.
     var successors: [UInt64] = []
+    /// Those at which flags may be read that the block leaves: its successors, or the target of a call.
+    var readers: [UInt64] = []
     /// Flags that somebody may read at each instruction; the last: behind the block.
     var live: [FlagMask]
     var liveIn = FlagMask()
@@ -42,6 +44,10 @@ struct Region {
     private(set) var blocks: [UInt64: RegionBlock] = [:]
     /// In the order in which they are written: fall-through first.
     private(set) var order: [RegionBlock] = []
+    /// Blocks of the page that have code already and are jumped to: what flags that code may read.
+    private var neighbours: [UInt64: FlagMask] = [:]
+    /// The lines of the page in which those answers lie.
+    private(set) var neighbourLines: UInt32 = 0
     private(set) var usesXMM = false
     private(set) var usesX87 = false
 
@@ -85,6 +91,8 @@ struct Region {
             if block != first, block.pointee.entry != nil,
                 block.pointee.entryLinear == Relocation.place(address, mode)
             {
+                neighbours[address] = block.pointee.entryFlags
+                neighbourLines |= block.pointee.entryLines
                 continue
             }
             if block != first, block.pointee.crossesPage { continue }
@@ -101,6 +109,7 @@ struct Region {
             count += instructions.count
             guard !block.pointee.crossesPage, let last = instructions.last else { continue }
             node.successors = Self.successors(last, node, is64: is64)
+            node.readers = last.isDirectCall ? [last.target(from: node.linear, is64: is64)] : node.successors
             if last.op.isCall { waiting.append((node.end, nil)) }
             for successor in node.successors { waiting.append((successor, nil)) }
         }
@@ -109,7 +118,7 @@ struct Region {
     /// Where control can go from a block's last instruction, as far as it is known; the last is fallen through to.
     private static func successors(_ last: TranslatedInstruction, _ node: RegionBlock, is64: Bool) -> [UInt64] {
         let mask: UInt64 = is64 ? ~0 : 0xFFFF_FFFF
-        let target = (node.linear &+ UInt64(bitPattern: last.op.immediate)) & mask
+        let target = last.target(from: node.linear, is64: is64)
         switch last.kind {
         case .branch:
             if !last.isNativeBranch { return [] }
@@ -122,6 +131,9 @@ struct Region {
         }
     }
 
+    /// Flags that may be read at an address: all where that is not known.
+    func liveFlags(at linear: UInt64) -> FlagMask { blocks[linear]?.liveIn ?? neighbours[linear] ?? .all }
+
     /// Backwards to a fixed point; a successor outside of the region may read all flags.
     private mutating func findLiveFlags() {
         var changed = true
@@ -129,8 +141,8 @@ struct Region {
             changed = false
             for block in order.reversed() {
                 var live = FlagMask()
-                if block.successors.isEmpty { live = .all }
-                for successor in block.successors { live.formUnion(blocks[successor]?.liveIn ?? .all) }
+                if block.readers.isEmpty { live = .all }
+                for reader in block.readers { live.formUnion(liveFlags(at: reader)) }
                 block.live[block.instructions.count] = live
                 for i in stride(from: block.instructions.count - 1, through: 0, by: -1) {
                     live = live.subtracting(block.instructions[i].kills).union(block.instructions[i].reads)
@@ -142,6 +154,18 @@ struct Region {
                 }
             }
         }
+    }
+}
+
+extension TranslatedInstruction {
+    /// A near call of a constant address, in line.
+    var isDirectCall: Bool {
+        isNativeBranch && (op.code == .callRelative64 || op.code == .callRelativeGeneral)
+    }
+
+    /// Where a relative branch or call at the end of a block leads.
+    func target(from blockStart: UInt64, is64: Bool) -> UInt64 {
+        (blockStart &+ UInt64(bitPattern: op.immediate)) & (is64 ? ~0 : 0xFFFF_FFFF)
     }
 }
 

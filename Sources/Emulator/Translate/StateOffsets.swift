@@ -29,6 +29,8 @@ enum StateOffset {
     static func gpr(_ register: Int) -> Int { register * 8 }
     /// Base of a segment register.
     static func segmentBase(_ index: Int) -> Int { segments + index * MemoryLayout<Segment>.stride + baseInSegment }
+    static func selector(_ index: Int) -> Int { segments + index * MemoryLayout<Segment>.stride + selectorInSegment }
+    private static let selectorInSegment = MemoryLayout<Segment>.offset(of: \Segment.selector) ?? 0
     private static let segments = of(\.segments)
     private static let baseInSegment = MemoryLayout<Segment>.offset(of: \Segment.base) ?? 0
 

@@ -110,10 +110,11 @@ struct TranslatedInstruction {
             || rmIsGeneral && !isMemory && isHighByte(encoding.rm, rmIsByte)
     }
 
-    /// They cannot be named together with REX: there must be no memory operand, whose host address needs one, and the other register must be
-    /// one of the first eight, where it is.
+    /// They cannot be named together with REX, which a memory operand's host address needs: that is done with the halves exchanged
+    /// (`Emitter.copy`). Otherwise the other register must be one of the first eight, where it is.
     private var canNameHighByte: Bool {
-        if isMemory { return false }
+        // CMPXCHG has AL beside it.
+        if isMemory { return Mnemonic(rawValue: row?.pointee.code ?? 0) != .cmpxchg }
         func needsREX(_ field: UInt8, _ isByte: Bool) -> Bool {
             if isHighByte(field, isByte) { return false }
             guard let host = HostRegister.of(guest: Int(field)) else { return true }
@@ -232,6 +233,17 @@ struct TranslatedInstruction {
     }
 
     private mutating func planSystem(_ row: UnsafePointer<OpcodeRow>, _ mode: UInt32) {
+        let isNative = op.size == (mode & ModeKey.code64 != 0 ? 3 : 2)
+        switch SystemCode(rawValue: op.sub) {
+        case .pushf where isNative:
+            kind = .special
+            reads = .all
+            return
+        case .movFromSegment where !isMemory && op.size >= 2 && op.reg < 6:
+            kind = .special
+            return
+        default: break
+        }
         guard mode & ModeKey.user == 0 else { return setHelper(readsAll: row.pointee.attributes.contains(.endsBlock)) }
         switch SystemCode(rawValue: op.sub) {
         case .cli, .sti: kind = .special
@@ -394,7 +406,8 @@ struct TranslatedInstruction {
         default: break
         }
         if isMemory, isNativeBranch { memoryBytes = 1 << Int(op.size) }
-        reads = .all
+        // Of a direct call it may be known what is read where it leads.
+        reads = isDirectCall ? [] : .all
     }
 
     /// A relative branch of 64-bit mode that leaves the canonical addresses faults: the interpreter does that.

@@ -59,6 +59,8 @@ final class Translator {
     private var variants: [Variant: UInt64] = [:]
     /// By physical page number: regions and the lines of that page that they cover.
     private var records: [UInt64: [(record: Record, lines: UInt32)]] = [:]
+    /// For each place of the jump cache the physical page and mode (`origin`) that its entry was found for; 0: it depends on more than one page.
+    private let origins: UnsafeMutablePointer<UInt64>
     private var withoutGroups: Set<UnsafeMutablePointer<Block>> = []
     /// While verifying: flags that code at an entry may read.
     private var liveIns: [UInt64: FlagMask] = [:]
@@ -83,6 +85,8 @@ final class Translator {
             owner = Unmanaged.passUnretained(cpu)
             isVerifying = verify
             paths = table.assumingMemoryBound(to: SlowPath.self)
+            origins = .allocate(capacity: CPUArena.jumpCount)
+            origins.initialize(repeating: 0, count: CPUArena.jumpCount)
             var asm = Assembler(writable: memory.writable, executable: memory.executable)
             thunks = Thunks(&asm, Self.targets)
             start = asm.here
@@ -134,7 +138,10 @@ final class Translator {
         return (first, [UInt8](UnsafeRawBufferPointer(start: asm.pointer(first), count: Int(last - first))))
     }
 
-    deinit { munmap(paths, Self.pathLimit * MemoryLayout<SlowPath>.stride) }
+    deinit {
+        munmap(paths, Self.pathLimit * MemoryLayout<SlowPath>.stride)
+        origins.deallocate()
+    }
 
     private func emptyJumpCache() { memset(cpu.arena.jumps, 0xFF, CPUArena.jumpBytes) }
 
@@ -284,10 +291,13 @@ final class Translator {
             let block = node.block
             counters.instructions += UInt64(node.count)
             let place = Relocation.place(node.linear, region.mode)
+            let hadCode = block.pointee.entry != nil
             if let old = block.pointee.entry, block.pointee.entryLinear != place {
                 variants[Variant(block: block, linear: block.pointee.entryLinear)] = UInt64(UInt(bitPattern: old))
             }
             block.pointee.entry = UnsafeMutableRawPointer(bitPattern: UInt(node.entry))
+            // At another address it may have been made with less in view.
+            block.pointee.entryFlags = hadCode ? block.pointee.entryFlags.union(node.liveIn) : node.liveIn
             block.pointee.entryLinear = place
             record.entries.append(
                 Record.Entry(block: block, linear: place, entry: node.entry, dead: node.dead))
@@ -298,6 +308,11 @@ final class Translator {
                 let rest = UInt64(block.pointee.byteLength) - block.bytesInFirstPage
                 lines[block.pointee.secondPage >> 12, default: 0] |= CodePages.lines(block.pointee.secondPage, rest)
             }
+        }
+        // What neighbours read is part of what the code stands on.
+        lines[region.order[0].block.pointee.physical >> 12, default: 0] |= region.neighbourLines
+        for node in region.order {
+            node.block.pointee.entryLines |= lines[node.block.pointee.physical >> 12, default: 0]
         }
         for (page, mask) in lines { records[page, default: []].append((record, mask)) }
     }
@@ -346,7 +361,7 @@ final class Translator {
             let block = item.block
             if let entry = block.pointee.entry, UInt64(UInt(bitPattern: entry)) == item.entry {
                 block.pointee.entry = nil
-                block.pointee.heat = 0
+                block.pointee.heat = hotness / 2
             }
             let variant = Variant(block: block, linear: item.linear)
             if variants[variant] == item.entry { variants[variant] = nil }
@@ -422,12 +437,23 @@ final class Translator {
         let s = cpu.state
         if cpu.blocks.flushRequested || s.pointee.budget <= 0 { return 0 }
         let linear = cpu.linearPointer, mode = s.pointee.modeKey
-        let slot = cpu.arena.jumps + 2 * Int(linear & UInt64(CPUArena.jumpCount - 1))
+        let index = Int(linear & UInt64(CPUArena.jumpCount - 1))
+        let slot = cpu.arena.jumps + 2 * index
+        let key = linear ^ s.pointee.native.jumpKey
         let exitSlot = s.pointee.native.exitSlot
         s.pointee.native.exitSlot = 0
         // Helpers that lead elsewhere come without having looked.
-        if exitSlot == 0, slot[0] == linear ^ s.pointee.native.jumpKey { return slot[1] }
+        if exitSlot == 0, slot[0] == key { return slot[1] }
         let faultAddress = s.pointee.cr2
+        // Another generation's: a process that was away. It is as good as ever if the page is still where it was.
+        if exitSlot == 0, (slot[0] ^ key) << JumpCache.generationBits == 0, slot[0] != Self.noJump,
+            let page = cpu.translateFetch(linear), origins[index] == Self.origin(page.pointee.physical, mode)
+        {
+            counters.returns += 1
+            slot[0] = key
+            cpu.jumps.note(linear, mode: mode, isGlobal: page.pointee.isGlobal)
+            return slot[1]
+        }
         guard let block = cpu.decoded(at: linear, mode) else {
             // A fault is found again, and delivered, by whoever looks next.
             s.pointee.fault.isPending = false
@@ -438,12 +464,18 @@ final class Translator {
             counters.strangers += 1
             return 0
         }
-        slot[0] = linear ^ s.pointee.native.jumpKey
+        slot[0] = key
         slot[1] = entry
+        origins[index] = block.pointee.crossesPage ? 0 : Self.origin(block.pointee.physical, mode)
         let isGlobal = cpu.isGlobalFetch(linear, block)
         cpu.jumps.note(linear, mode: mode, isGlobal: isGlobal, block)
         if exitSlot != 0 { link(exitSlot, to: entry, mayLink: isGlobal && mode & ModeKey.user == 0) }
         return entry
+    }
+
+    /// The lowest bit beside the mode: no origin is 0.
+    @inline(__always) private static func origin(_ physical: UInt64, _ mode: UInt32) -> UInt64 {
+        physical & ~0xFFF | UInt64(mode) << 1 | 1
     }
 
     /// A jump to another page was made for the first time.
@@ -579,8 +611,9 @@ final class Translator {
         // A verifier asks what it knows about the code that it runs.
         guard path.pointee.groupMisses == SlowPath.groupPatience, !isVerifying else { return }
         withoutGroups.insert(block)
-        retire(page: block.pointee.physical, lines: CodePages.lines(block.pointee.physical, block.bytesInFirstPage))
-        // The region goes on to its end: nothing that it stands for has changed.
-        cpu.state.pointee.native.codeChanged = 0
+        // What runs goes on to its end: nothing that it stands for has changed.
+        for item in records[block.pointee.physical >> 12] ?? [] where !item.record.isDead {
+            if item.record.entries.contains(where: { $0.block == block }) { kill(item.record) }
+        }
     }
 }
