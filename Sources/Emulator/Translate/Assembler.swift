@@ -158,6 +158,13 @@ struct Assembler {
         }
     }
 
+    /// The address of a place in code memory.
+    mutating func place(_ to: Int, _ place: UInt64) {
+        bytes(0x48 | (to >= 8 ? 4 : 0), 0x8D, 0x05 | UInt8(to & 7) << 3)
+        int32(0)
+        fix(here &- 4, place)
+    }
+
     /// Through `scratch` where the value needs more than 32 bits.
     mutating func storeConstant(_ offset: Int, _ value: UInt64, scratch: Int = HostRegister.r10) {
         if let small = Int32(exactly: Int64(bitPattern: value)) {

@@ -246,11 +246,9 @@ final class Emitter {
             chain(target)
             return
         case .link(let target):
-            storePointer(target)
-            asm.constant(HostRegister.r11, item.slot)
-            asm.store(StateOffset.exitSlot, HostRegister.r11)
-            asm.constant(HostRegister.r11, UInt64(TranslatedExit.lookup.rawValue))
-            asm.jump(to: thunks.exit)
+            codeAddress(HostRegister.r10, target, wide: is64)
+            asm.place(HostRegister.r11, item.slot)
+            asm.jump(to: thunks.linkExit)
             return
         case .linkAcross: return
         case .interpret:
@@ -304,9 +302,9 @@ final class Emitter {
         let fallback = asm.here
         dispatch(target)
         asm.bind(slot)
-        asm.constant(HostRegister.r11, slot)
+        asm.place(HostRegister.r11, slot)
         asm.store(StateOffset.exitSlot, HostRegister.r11)
-        asm.constant(HostRegister.r11, fallback)
+        asm.place(HostRegister.r11, fallback)
         asm.store(StateOffset.exitFallback, HostRegister.r11)
         asm.constant(HostRegister.r10, target)
         asm.op(0x33, HostRegister.r10, .state(StateOffset.jumpKey), wide: true)
@@ -353,13 +351,15 @@ final class Emitter {
 
     private func emitWaysOut(_ block: RegionBlock) {
         block.exhausted = asm.here
-        asm.arithmetic(0, .state(StateOffset.budget), block.count)
-        storePointer(block.linear)
-        asm.constant(HostRegister.r11, UInt64(TranslatedExit.lookup.rawValue))
-        asm.jump(to: thunks.exit)
+        codeAddress(HostRegister.r10, block.linear, wide: is64)
+        asm.constant(HostRegister.r11, UInt64(block.count))
+        asm.jump(to: thunks.exhausted)
         // Links lead to an entry for as long as there is code memory: those of code that is gone go on to what took its place.
         block.dead = asm.here
-        dispatch(block.linear)
+        codeAddress(HostRegister.r10, block.linear, wide: is64)
+        asm.jump(to: thunks.dispatch)
+        if region.usesX87 { block.x87Load = emitLoad(block, thunks.loadX87) }
+        if region.usesXMM { block.xmmLoad = emitLoad(block, thunks.loadXMM) }
     }
 
     private func emitEntry(_ block: RegionBlock) {
@@ -368,19 +368,24 @@ final class Emitter {
         if region.isRelocatable { Relocation.preamble(&asm, offset: block.linear & 0xFFF) }
         asm.arithmetic(5, .state(StateOffset.budget), block.count)
         asm.jump(HostCondition.sign, to: block.exhausted)
-        if region.usesX87 { requireLive(StateOffset.x87Live, thunks.loadX87, block) }
-        if region.usesXMM { requireLive(StateOffset.xmmLive, thunks.loadXMM, block) }
+        if region.usesX87 { requireLive(StateOffset.x87Live, block.x87Load) }
+        if region.usesXMM { requireLive(StateOffset.xmmLive, block.xmmLoad) }
         if block.liveIn != [] { restoreFlags() }
         asm.jump(to: block.body)
     }
 
-    private func requireLive(_ offset: Int, _ load: UInt64, _ block: RegionBlock) {
+    private func requireLive(_ offset: Int, _ load: RegionBlock.Load) {
         asm.compareByte(offset, 0)
-        let isLive = asm.jump(HostCondition.notEqual)
-        // The thunk leaves from here where the unit may not be used as it is.
-        storePointer(block.linear)
+        asm.jump(HostCondition.equal, to: load.start)
+        asm.bind(load.back)
+    }
+
+    /// The thunk leaves from here where the unit may not be used as it is.
+    private func emitLoad(_ block: RegionBlock, _ thunk: UInt64) -> RegionBlock.Load {
+        let start = asm.here
+        codeAddress(HostRegister.r10, block.linear, wide: is64)
         asm.constant(HostRegister.r11, UInt64(block.count))
-        asm.call(load)
-        asm.bind(isLive)
+        asm.call(thunk)
+        return RegionBlock.Load(start: start, back: asm.jump())
     }
 }

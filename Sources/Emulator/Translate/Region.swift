@@ -17,6 +17,13 @@ final class RegionBlock {
     var entry: UInt64 = 0
     /// Where the entry leads when its code is no longer good: to whatever code the address has then.
     var dead: UInt64 = 0
+    /// Stubs that make XMM registers or the x87 live: where they begin, and the jump with which they come back.
+    struct Load {
+        var start: UInt64 = 0
+        var back: UInt64 = 0
+    }
+    var xmmLoad = Load()
+    var x87Load = Load()
     /// Leaves with `rip` at the block, which the budget did not suffice for.
     var exhausted: UInt64 = 0
 

@@ -34,21 +34,15 @@ enum Relocation {
 }
 
 extension Emitter {
-    /// A linear address near the page of relocatable code. EFLAGS stay.
+    /// A linear address in or near the region's page. EFLAGS stay.
     func codeAddress(_ to: Int, _ linear: UInt64, wide: Bool = true) {
+        guard region.isRelocatable else { return asm.constant(to, wide ? linear : linear & 0xFFFF_FFFF) }
         asm.load(to, StateOffset.codeBase)
         let distance = Int64(bitPattern: linear &- region.page)
         if let small = Int32(exactly: distance) { return asm.lea(to, base: to, small, wide: wide) }
         // Two branches of 2 GiB reach no farther; in 32-bit mode addresses wrap.
         asm.lea(to, base: to, Int32(truncatingIfNeeded: distance / 2))
         asm.lea(to, base: to, Int32(truncatingIfNeeded: distance - distance / 2), wide: wide)
-    }
-
-    /// `rip` becomes a linear address of the region's page. May use R10.
-    func storePointer(_ linear: UInt64) {
-        guard region.isRelocatable else { return asm.storeConstant(StateOffset.rip, linear) }
-        codeAddress(HostRegister.r10, linear, wide: is64)
-        asm.store(StateOffset.rip, HostRegister.r10)
     }
 
     /// Where a RIP-relative operand of relocatable code lies while the page is where it was translated.

@@ -44,7 +44,13 @@ struct Thunks {
     private(set) var find: UInt64 = 0
     /// The same, where the jump cache led to relocatable code that is gone.
     private(set) var forget: UInt64 = 0
-    /// R11: instructions to give back to the budget if the unit may not be used.
+    /// R10: linear address of a block that the budget did not suffice for, R11: its instructions.
+    private(set) var exhausted: UInt64 = 0
+    /// R10: linear address to go to, R11: place of the jump that is to become a link to it.
+    private(set) var linkExit: UInt64 = 0
+    /// R10: linear address to go to by way of the jump cache.
+    private(set) var dispatch: UInt64 = 0
+    /// R10: linear address of the block, R11: its instructions, which are given back to the budget if the unit may not be used.
     private(set) var loadXMM: UInt64 = 0
     private(set) var loadX87: UInt64 = 0
 
@@ -61,6 +67,7 @@ struct Thunks {
         fillX87 = emitFill(&asm, targets, helperX87)
         emitFind(&asm, targets)
         emitForget(&asm)
+        emitLeave(&asm)
         emitLoadXMM(&asm)
         emitLoadX87(&asm, targets)
     }
@@ -242,6 +249,21 @@ struct Thunks {
         asm.jump(to: find)
     }
 
+    private mutating func emitLeave(_ asm: inout Assembler) {
+        asm.align(16)
+        exhausted = asm.here
+        asm.op(0x01, Self.r11, .state(StateOffset.budget), wide: true)
+        asm.constant(Self.r11, 0)
+        linkExit = asm.here
+        asm.store(StateOffset.exitSlot, Self.r11)
+        asm.store(StateOffset.rip, Self.r10)
+        asm.constant(Self.r11, TranslatedExit.lookup.rawValue)
+        asm.jump(to: exit)
+        asm.align(16)
+        dispatch = asm.here
+        lookUp(&asm)
+    }
+
     /// R10 holds a linear address: jumps to its code by way of the jump cache, or to `find`.
     func lookUp(_ asm: inout Assembler) {
         asm.op(.two, 0xB7, Self.r11, .register(Self.r10))  // movzx r11d, r10w
@@ -268,6 +290,7 @@ struct Thunks {
     private mutating func emitLoadXMM(_ asm: inout Assembler) {
         asm.align(16)
         loadXMM = asm.here
+        asm.store(StateOffset.rip + 8, Self.r10)
         asm.compareByte(StateOffset.fpuTrapped + 8, 0)
         let trapped = asm.jump(HostCondition.notEqual)
         asm.op(0xF7, 0, .state(StateOffset.cr4 + 8))
@@ -286,6 +309,7 @@ struct Thunks {
     private mutating func emitLoadX87(_ asm: inout Assembler, _ targets: Targets) {
         asm.align(16)
         loadX87 = asm.here
+        asm.store(StateOffset.rip + 8, Self.r10)
         asm.compareByte(StateOffset.fpuTrapped + 8, 0)
         let trapped = asm.jump(HostCondition.notEqual)
         asm.op(0x8B, Self.r10, .state(StateOffset.x87Control + 8))
