@@ -9,6 +9,8 @@ final class Emitter {
         enum Work {
             /// An access that missed: the TLB is filled and the check at `again` repeated.
             case fill(again: UInt64, access: Access)
+            /// A window to be moved, or, where the TLB does not have the page, as above.
+            case moveWindow(Int, again: UInt64, access: Access, writes: Bool)
             /// Instructions for the interpreter, without a way back into this region when `resume` is 0.
             case interpret
             /// A direct jump out of the region.
@@ -58,6 +60,8 @@ final class Emitter {
     var pendingColds: [Int] = []
     /// False for a block whose groups were found in two pages too often.
     var usesGroups = true
+    /// In loops of user code whose pages do not change all the time.
+    var usesWindows = false
 
     init(_ region: Region, _ asm: Assembler, far: Assembler, _ thunks: Thunks, _ translator: Translator) {
         self.region = region
@@ -105,6 +109,7 @@ final class Emitter {
         flagsInState = false
         forgetScratch()
         usesGroups = !translator.avoidsGroups(block.block)
+        usesWindows = isUser && block.isInLoop
         for i in block.instructions.indices {
             index = i
             if liveIn == [] {
@@ -213,7 +218,7 @@ final class Emitter {
                 start: region.isRelocatable ? block.linear &- region.page : block.linear,
                 isRelative: region.isRelocatable, resume: 0, bytes: Int32(bytes), writes: writes, touchesFlags: touches,
                 seesX87: seesX87,
-                needsXMM: region.usesXMM, needsX87: region.usesX87, groupBlock: isGroup ? block.block : nil))
+                needsXMM: region.usesXMM, needsX87: region.usesX87, block: block.block, isGroup: isGroup))
     }
 
     /// The interpreter runs the current instruction, in line.
@@ -253,14 +258,9 @@ final class Emitter {
         case .linkAcross: return
         case .interpret:
             jumpToHelper(item.path)
-        case .fill(let again, let access):
-            let outer = block
-            block = access.block
-            address(HostRegister.r10, access.op, access.offset, scratch: HostRegister.r11)
-            block = outer
-            asm.constant(HostRegister.r11, UInt64(item.path))
-            asm.call(translator.seesX87(item.path) ? thunks.fillX87 : thunks.fill)
-            asm.jump(to: again)
+        case .fill(let again, let access): emitFill(access, path: item.path, again: again)
+        case .moveWindow(let window, let again, let access, let writes):
+            moveWindow(window, access, writes: writes, path: item.path, again: again)
         }
         guard item.resume != 0 else { return }
         if item.restoreFlags {
@@ -270,6 +270,21 @@ final class Emitter {
         } else {
             translator.setResume(item.path, item.resume)
         }
+    }
+
+    func emitFill(_ access: Access, path: Int, again: UInt64) {
+        address(of: access)
+        asm.constant(HostRegister.r11, UInt64(path))
+        asm.call(translator.seesX87(path) ? thunks.fillX87 : thunks.fill)
+        asm.jump(to: again)
+    }
+
+    /// R10 becomes the linear address of an access.
+    func address(of access: Access) {
+        let outer = block
+        block = access.block
+        address(HostRegister.r10, access.op, access.offset, scratch: HostRegister.r11)
+        block = outer
     }
 
     // MARK: Going on elsewhere

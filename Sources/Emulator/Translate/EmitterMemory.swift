@@ -120,6 +120,10 @@ extension Emitter {
     private func check(
         _ op: DecodedOp, low: Int64, bytes: Int, writes: Bool, _ path: Int, again: UInt64, isAligned: Bool = false
     ) -> Int {
+        if usesWindows, let window = translator.takeWindow(for: path) {
+            return throughWindow(
+                window, op, low: low, bytes: bytes, writes: writes, path, again: again, isAligned: isAligned)
+        }
         let r10 = HostRegister.r10, r11 = HostRegister.r11
         address(r10, op, low, scratch: r11)
         if isAligned {

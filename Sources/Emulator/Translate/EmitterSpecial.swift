@@ -17,6 +17,7 @@ extension Emitter {
         case .divide, .idivide: divide()
         case .string: string()
         case .bitTestGeneral: bitTestMemory()
+        case .sse: loadMXCSR()
         case .cld: changeFlags(4, Int32(bitPattern: ~RFLAGS.df))
         case .x87: loadX87Control()
         case .std: changeFlags(1, Int32(bitPattern: RFLAGS.df))
@@ -235,6 +236,20 @@ extension Emitter {
         asm.arithmetic(7, .register(HostRegister.r11), 0x3F, wide: false)
         interpretIf(HostCondition.notEqual, path)
         asm.op(0xD9, 5, operand)
+    }
+
+    /// LDMXCSR of a word that masks all exceptions and has no reserved bit; the interpreter takes the others.
+    private func loadMXCSR() {
+        let r11 = HostRegister.r11
+        let operand = access(
+            instruction.op, bytes: 4, writes: false, membership: block.accesses[index].operand, keepR11: true)
+        guardFlags()
+        let path = makePath()
+        asm.op(0x8B, r11, operand)
+        asm.arithmetic(4, .register(r11), Int32(bitPattern: 0xFFFF_1F80), wide: false)
+        asm.arithmetic(7, .register(r11), 0x1F80, wide: false)
+        interpretIf(HostCondition.notEqual, path)
+        asm.op(.two, 0xAE, 2, operand)
     }
 
     // MARK: System

@@ -5,6 +5,10 @@ final class RegionBlock {
     let instructions: [TranslatedInstruction]
     /// Linear addresses to which control may go inside the region's page.
     var successors: [UInt64] = []
+    /// Its number in the order of writing.
+    var number = 0
+    /// A way leads from its end back to it, as far as the order shows.
+    var isInLoop = false
     /// Those at which flags may be read that the block leaves: its successors, or the target of a call.
     var readers: [UInt64] = []
     /// Flags that somebody may read at each instruction; the last: behind the block.
@@ -76,6 +80,7 @@ struct Region {
         page = linear & ~0xFFF
         collect(first, linear, features, decode, bytes)
         findLiveFlags()
+        findLoops()
         for block in order {
             for instruction in block.instructions {
                 usesXMM = usesXMM || instruction.usesXMM
@@ -112,6 +117,7 @@ struct Region {
             }
             let node = RegionBlock(address, block, instructions, is64: is64)
             blocks[address] = node
+            node.number = order.count
             order.append(node)
             count += instructions.count
             guard !block.pointee.crossesPage, let last = instructions.last else { continue }
@@ -135,6 +141,16 @@ struct Region {
             let endsBlock = last.row?.pointee.attributes.contains(.endsBlock) ?? true
             return endsBlock || last.op.code == .undefined ? [] : [node.end & mask]
         default: return [node.end & mask]
+        }
+    }
+
+    /// Everything between a jump backwards and where it leads.
+    private func findLoops() {
+        for last in order {
+            for successor in last.successors {
+                guard let first = blocks[successor], first.number <= last.number else { continue }
+                for number in first.number...last.number { order[number].isInLoop = true }
+            }
         }
     }
 

@@ -21,10 +21,15 @@ struct SlowPath {
     /// The code at `resume` expects XMM registers, or the x87 stack, in the host's registers.
     var needsXMM: Bool
     var needsX87: Bool
-    /// Block to translate without groups when that goes wrong too often; nil: no group.
-    var groupBlock: UnsafeMutablePointer<Block>?
+    /// The instructions' block, and whether they share one check: it is translated without groups when that goes wrong too often.
+    var block: UnsafeMutablePointer<Block>?
+    var isGroup: Bool
     var groupMisses: Int32 = 0
-    /// When it last did.
+    /// The access's window; -1: none.
+    var window: Int32 = -1
+    /// When that was last moved too often.
+    var windowSlice: UInt64 = 0
+    /// When a group last went wrong.
     var groupSlice: UInt64 = 0
 
     /// How often a group may be interpreted, each slice counting half of the one before, until its block is translated without groups.

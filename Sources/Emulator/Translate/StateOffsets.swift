@@ -38,6 +38,15 @@ enum StateOffset {
     static func tlb(user: Bool, write: Bool) -> Int {
         CPUArena.tlbOffset + ((user ? 2 : 0) + (write ? 1 : 0)) * TLBTables.entryCount * MemoryLayout<TLBEntry>.stride
     }
+    /// A page window and its fields, and the byte that holds its bit.
+    static func window(_ number: Int) -> Int { CPUArena.windowOffset + number * PageWindows.stride }
+    static let pageInWindow = MemoryLayout<PageWindow>.offset(of: \.page) ?? 0
+    static let limitInWindow = MemoryLayout<PageWindow>.offset(of: \.limit) ?? 0
+    static let addendInWindow = MemoryLayout<PageWindow>.offset(of: \.addend) ?? 0
+    static let patienceInWindow = MemoryLayout<PageWindow>.offset(of: \.patience) ?? 0
+    static func openWindows(_ number: Int) -> Int {
+        CPUArena.windowOffset + PageWindows.count * PageWindows.stride + number / 8
+    }
     /// Entry of the jump cache for a linear address.
     static func jump(_ linear: UInt64) -> Int {
         CPUArena.jumpOffset + Int(linear & UInt64(CPUArena.jumpCount - 1)) * 16

@@ -189,15 +189,30 @@ struct TranslatedInstruction {
 
     private mutating func planSSE(_ row: UnsafePointer<OpcodeRow>, _ decoder: Decoder) {
         let attributes = row.pointee.attributes
-        if attributes.contains(.called) { return setHelper(readsAll: false) }
+        switch SSECode(rawValue: row.pointee.code) {
+        case .ldmxcsr:
+            kind = .special
+            usesXMM = true
+            memoryBytes = 4
+            return
+        case .emms:
+            kind = .verbatim
+            usesX87 = true
+            return
+        // Nothing in it depends on the processor.
+        case .stmxcsr: usesXMM = true
+        default: if attributes.contains(.called) { return setHelper(readsAll: false) }
+        }
         if row.pointee.operandCount == 0 {
-            kind = row.pointee.code == SSECode.emms.rawValue ? .helper : .nothing
+            kind = .nothing
             return
         }
         for i in 0..<row.pointee.operandCount {
             let operand = row.pointee.slots[i]
             switch operand.method {
-            case .mmxRM, .mmxRegister, .mmxOnlyRM: return setHelper(readsAll: false)
+            // The x87's registers under another name: they are in the host's when those are.
+            case .mmxRM, .mmxRegister, .mmxOnlyRM: usesX87 = true
+            case .maskedDestination: return setHelper(readsAll: false)
             case .xmmRM, .xmmOnlyRM, .xmmRegister: usesXMM = true
             case .register:
                 regIsGeneral = true
@@ -208,7 +223,7 @@ struct TranslatedInstruction {
                 if i > 0 { rmUse = .reads }
             default: break
             }
-            if isMemory, operand.method == .xmmRM || operand.method == .general || operand.method == .memory {
+            if isMemory, [.xmmRM, .mmxRM, .general, .memory].contains(operand.method) {
                 memoryBytes = Self.bytes(operand.size, decoder)
                 if attributes.contains(.memoryByte) { memoryBytes = 1 }
                 if attributes.contains(.memoryWord) { memoryBytes = 2 }
@@ -257,11 +272,13 @@ struct TranslatedInstruction {
         guard let mnemonic = Mnemonic(rawValue: row.pointee.code) else { return }
         if op.isBlockBranch { return planBranch(mode) }
         switch mnemonic {
-        case .movs, .stos, .lods:
+        case .movs, .cmps, .stos, .lods, .scas:
             guard Emitter.isNativeString(op, is64: mode & ModeKey.code64 != 0) else {
                 return setHelper(readsAll: false)
             }
             kind = .special
+            // Without a repetition that may be none they compare in any case.
+            if touchesFlags, op.prefixes.isDisjoint(with: [.rep, .repne]) { kills = .all }
             return
         case .cmpxchg8b:
             kind = .copy

@@ -62,6 +62,9 @@ final class Translator {
     /// For each place of the jump cache the physical page and mode (`origin`) that its entry was found for; 0: it depends on more than one page.
     private let origins: UnsafeMutablePointer<UInt64>
     private var withoutGroups: Set<UnsafeMutablePointer<Block>> = []
+    /// First instructions of accesses that were in another page too often.
+    private var withoutWindows: Set<UnsafePointer<DecodedOp>> = []
+    private var windowCount = 0
     /// While verifying: flags that code at an entry may read.
     private var liveIns: [UInt64: FlagMask] = [:]
     private var counters = TranslatorCounters()
@@ -329,6 +332,18 @@ final class Translator {
 
     func setResume(_ path: Int, _ place: UInt64) { paths[path].resume = place }
 
+    /// A window for the access of a slow path; nil: it is better without, or there are no more. A verifier has tables of its own in
+    /// place of the TLB.
+    func takeWindow(for path: Int) -> Int? {
+        guard !isVerifying, windowCount < PageWindows.count, !withoutWindows.contains(paths[path].first) else {
+            return nil
+        }
+        paths[path].window = Int32(windowCount)
+        cpu.tlb.windows.windows[windowCount] = PageWindow()
+        windowCount += 1
+        return windowCount - 1
+    }
+
     func avoidsGroups(_ block: UnsafeMutablePointer<Block>) -> Bool { withoutGroups.contains(block) }
 
     // MARK: Throwing away
@@ -383,6 +398,9 @@ final class Translator {
         variants.removeAll(keepingCapacity: true)
         records.removeAll(keepingCapacity: true)
         withoutGroups.removeAll()
+        withoutWindows.removeAll()
+        cpu.tlb.windows.shut()
+        windowCount = 0
         liveIns.removeAll()
         counters.flushes += 1
         cpu.state.pointee.native.codeChanged = 1
@@ -503,9 +521,13 @@ final class Translator {
         let converts = path.pointee.touchesFlags
         if converts { loadFlags(cpu) }
         if path.pointee.seesX87, s.pointee.native.x87Live != 0 { takeX87(s) }
-        // First, as a group may end with a call or a return.
-        if let block = path.pointee.groupBlock { missed(cpu, path, block) }
         var op = path.pointee.first
+        // First, as a group may end with a call or a return.
+        if path.pointee.window >= 0, cpu.tlb.windows.windows[Int(path.pointee.window)].patience < 0 {
+            movedOften(cpu, path)
+        } else if path.pointee.isGroup, let block = path.pointee.block {
+            missed(cpu, path, block)
+        }
         for done in 0..<path.pointee.count {
             helperCounts.count(op)
             let step = cpu.performOne(op, start)
@@ -611,7 +633,22 @@ final class Translator {
         // A verifier asks what it knows about the code that it runs.
         guard path.pointee.groupMisses == SlowPath.groupPatience, !isVerifying else { return }
         withoutGroups.insert(block)
-        // What runs goes on to its end: nothing that it stands for has changed.
+        discard(block)
+    }
+
+    /// A window was moved more often than pays.
+    private func movedOften(_ cpu: CPU, _ path: UnsafeMutablePointer<SlowPath>) {
+        cpu.tlb.windows.windows[Int(path.pointee.window)].patience = PageWindow.movesUntilAsked
+        let slice = cpu.state.pointee.slices
+        let passed = slice &- path.pointee.windowSlice
+        path.pointee.windowSlice = slice
+        guard passed <= PageWindow.slicesOfPatience, let block = path.pointee.block else { return }
+        withoutWindows.insert(path.pointee.first)
+        discard(block)
+    }
+
+    /// A block is to be translated in another way. What runs goes on to its end: nothing that it stands for has changed.
+    private func discard(_ block: UnsafeMutablePointer<Block>) {
         for item in records[block.pointee.physical >> 12] ?? [] where !item.record.isDead {
             if item.record.entries.contains(where: { $0.block == block }) { kill(item.record) }
         }
