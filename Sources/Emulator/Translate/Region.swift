@@ -99,6 +99,8 @@ struct Region {
         while let (address, known) = waiting.popLast() {
             if blocks[address] != nil || address & ~0xFFF != page || count >= Self.instructionLimit { continue }
             guard let block = known ?? decode(address) else { continue }
+            // Where it goes on may be another page each time.
+            if block != first, block.pointee.crossesPage { continue }
             // What has code already is linked to.
             if block != first, block.pointee.entry != nil,
                 block.pointee.entryLinear == Relocation.place(address, mode)
@@ -107,7 +109,6 @@ struct Region {
                 neighbourLines |= block.pointee.entryLines
                 continue
             }
-            if block != first, block.pointee.crossesPage { continue }
             let instructions = (0..<Int(block.pointee.count)).map { i in
                 let place = UnsafePointer(block.ops + i)
                 let text = bytes(block, Int(place.pointee.offset), Int(place.pointee.length))
