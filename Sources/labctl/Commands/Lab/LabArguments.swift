@@ -18,30 +18,17 @@ struct LabArguments: ParsableArguments {
             valueName: "file-or-vm"), completion: LabCompletion.filesAndVMs)
     var arguments: [String] = []
 
-    @Option(
-        name: .customLong("lab"),
-        help: ArgumentHelp(
-            "Works with the lab of this name as it was last brought up, without its file (see `labctl ls`).",
-            valueName: "NAME"), completion: LabCompletion.labs)
-    var labName: String?
-
-    @Option(
-        name: .customLong("set"),
-        help: ArgumentHelp("Sets a variable of the lab file, over the environment.", valueName: "NAME=VALUE"))
-    var assignments: [String] = []
+    @OptionGroup var selection: LabSelection
 
     @Option(help: "When diagnostics are coloured: auto, always or never.")
     var color: ColorChoice = .auto
 
     func validate() throws {
-        if let labName, let file = files.first {
+        if let labName = selection.labName, let file = files.first {
             throw ValidationError("--lab \(labName) works without a lab file; leave out '\(file)'")
         }
         if files.count > 1 {
             throw ValidationError("only one lab file at a time: \(files.joined(separator: ", "))")
-        }
-        for assignment in assignments where !assignment.dropFirst().contains("=") {
-            throw ValidationError("--set takes NAME=VALUE, not '\(assignment)'")
         }
     }
 
@@ -76,14 +63,6 @@ struct LabArguments: ParsableArguments {
         }
     }
 
-    /// `${NAME}` in the lab file: the environment, and `--set` over it.
-    var variables: LabVariables {
-        var set: [String: String] = [:]
-        for assignment in assignments {
-            let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            set[String(parts[0])] = parts.count == 2 ? String(parts[1]) : ""
-        }
-        return LabVariables(environment: ProcessInfo.processInfo.environment, set: set)
-    }
-
+    /// What `${NAME}` in the lab file means.
+    var variables: LabVariables { selection.variables }
 }

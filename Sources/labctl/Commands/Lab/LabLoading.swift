@@ -17,11 +17,19 @@ extension LabArguments {
     ///
     /// - Parameter checksFiles: whether images and kernels have to exist. Verbs that start nothing pass false.
     func find(in state: StateDirectory, checksFiles: Bool) throws -> LoadedPlace {
-        if let labName { return try load(state.place(named: labName), checksFiles) }
+        let project = selection.effectiveProject
+        if let labName = selection.labName {
+            return try load(state.place(named: labName, project: project), checksFiles)
+        }
         guard let path = try existingFile(in: state, checksFiles) else {
             let folder = Folder.real(".") ?? "/"
             let gone = files.first.map { Folder.absolute($0) }
-            let place = if let gone { try state.place(ofGone: gone) } else { try state.place(ofGoneIn: folder) }
+            let place =
+                if let gone {
+                    try state.place(ofGone: gone, project: project)
+                } else {
+                    try state.place(ofGoneIn: folder, project: project)
+                }
             // Without a trace of it, the message is about the file.
             guard let place else { return try load(path: try labFilePath(), state, checksFiles) }
             return try load(place, checksFiles)
@@ -44,14 +52,18 @@ extension LabArguments {
             path: path, variables: variables, checksFiles: checksFiles, checksSupport: checksFiles)
         show(loaded)
         guard let lab = loaded.lab else {
-            if let known = try? state.place(ofGone: Folder.real(path) ?? path), known.kept != nil {
+            if let known = try? state.place(
+                ofGone: Folder.real(path) ?? path, project: selection.effectiveProject), known.kept != nil
+            {
                 StandardError.line(
                     "'--lab \(known.folder.folderName)' works with the lab as it was last brought up")
             }
             throw ExitCode.labFileInvalid
         }
         return LoadedPlace(
-            lab: lab, place: state.place(of: lab, text: loaded.source.text), kept: KeptLabFile(loaded))
+            lab: lab,
+            place: state.place(of: lab, text: loaded.source.text, project: selection.effectiveProject),
+            kept: KeptLabFile(loaded))
     }
 
     private func load(_ place: LabPlace, _ checksFiles: Bool) throws -> LoadedPlace {
