@@ -16,7 +16,7 @@ struct Labctl: ParsableCommand {
         groupedSubcommands: [
             CommandGroup(
                 name: "Lab file",
-                subcommands: [InitCommand.self, ValidateCommand.self, SchemaCommand.self]),
+                subcommands: [InitCommand.self, ValidateCommand.self, PackCommand.self, SchemaCommand.self]),
             CommandGroup(
                 name: "Lab",
                 subcommands: [

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import LabSpec
+import Orchestrator
 
 extension ExitCode {
     /// The lab file has errors.
@@ -9,7 +10,7 @@ extension ExitCode {
 
 /// What every lab verb takes: a lab file, names of VMs, variables.
 ///
-/// An argument that ends in `.yaml` or `.yml` is the lab file, every other argument is a VM name. Without a file it is
+/// An argument that ends in `.yaml`, `.yml` or `.labz` is the lab file, every other argument is a VM name. Without a file it is
 /// `lab.yaml` in the current folder, else the one `*.lab.yaml` there.
 struct LabArguments: ParsableArguments {
     @Argument(
@@ -32,9 +33,10 @@ struct LabArguments: ParsableArguments {
         }
     }
 
-    private static func isFile(_ argument: String) -> Bool {
+    /// Whether an argument is a lab file.
+    static func isFile(_ argument: String) -> Bool {
         let lower = argument.lowercased()
-        return lower.hasSuffix(".yaml") || lower.hasSuffix(".yml")
+        return [".yaml", ".yml", PackedLab.ending].contains(where: lower.hasSuffix)
     }
 
     /// Lab files among the arguments.

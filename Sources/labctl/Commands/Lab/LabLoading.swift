@@ -16,7 +16,11 @@ extension LabArguments {
     /// standard error, errors end the program with exit code 4.
     ///
     /// - Parameter checksFiles: whether images and kernels have to exist. Verbs that start nothing pass false.
-    func find(in state: StateDirectory, checksFiles: Bool) throws -> LoadedPlace {
+    func find(in state: StateDirectory, checksFiles: Bool, _ interruption: StopSignal) throws -> LoadedPlace {
+        if let file = files.first, file.lowercased().hasSuffix(PackedLab.ending) {
+            let packed = try PackedLab(file, state, interruption)
+            return try load(path: packed.labFile, state, checksFiles, packed.variables)
+        }
         let project = selection.effectiveProject
         if let labName = selection.labName {
             return try load(state.place(named: labName, project: project), checksFiles)
@@ -47,7 +51,12 @@ extension LabArguments {
         return try labFilePath()
     }
 
-    private func load(path: String, _ state: StateDirectory, _ checksFiles: Bool) throws -> LoadedPlace {
+    /// - Parameter defaults: what variables mean where nobody sets them.
+    private func load(
+        path: String, _ state: StateDirectory, _ checksFiles: Bool, _ defaults: [String: String] = [:]
+    ) throws -> LoadedPlace {
+        var variables = variables
+        variables.files.merge(defaults) { given, _ in given }
         let loaded = LabFile.load(
             path: path, variables: variables, checksFiles: checksFiles, checksSupport: checksFiles)
         show(loaded)
@@ -74,7 +83,8 @@ extension LabArguments {
         return LoadedPlace(lab: lab, place: place, kept: nil)
     }
 
-    private func show(_ loaded: LoadedLab) {
+    /// Prints what is wrong with a lab file.
+    func show(_ loaded: LoadedLab) {
         guard !loaded.diagnostics.isEmpty else { return }
         var errors = StandardError()
         print(loaded.rendered(as: .pretty, usesColor: color.isOn(for: STDERR_FILENO)), to: &errors)

@@ -28,7 +28,7 @@ struct LabSession {
         let usesColor = arguments.color.isOn(for: STDOUT_FILENO)
         try reporting(color: arguments.color) { interruption in
             let state = try StateDirectory()
-            let found = try arguments.find(in: state, checksFiles: checksFiles)
+            let found = try arguments.find(in: state, checksFiles: checksFiles, interruption)
             if let notice = found.place.notice { StandardError.line("note: \(notice)") }
             let display = progress.display(usesColor: arguments.color.isOn(for: STDERR_FILENO))
             var orchestrator = LabOrchestrator(

@@ -23,7 +23,7 @@ struct VMArguments: ParsableArguments {
     ) throws -> (lab: LabArguments, vm: String, rest: [String]) {
         var rest = words[...]
         var file: [String] = []
-        if let first = rest.first?.lowercased(), first.hasSuffix(".yaml") || first.hasSuffix(".yml") {
+        if let first = rest.first, LabArguments.isFile(first) {
             file = [String(rest.removeFirst())]
         }
         guard let vm = rest.popFirst() else { throw ValidationError("give the name of a VM") }
