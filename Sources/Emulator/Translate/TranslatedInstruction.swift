@@ -199,6 +199,8 @@ struct TranslatedInstruction {
             kind = .verbatim
             usesX87 = true
             return
+        // From memory, Intel's processors make the x87's registers MMX registers; AMD's do not.
+        case .cvtpi2ps where isMemory: return setHelper(readsAll: false)
         // Nothing in it depends on the processor.
         case .stmxcsr: usesXMM = true
         default: if attributes.contains(.called) { return setHelper(readsAll: false) }
