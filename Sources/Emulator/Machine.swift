@@ -80,7 +80,9 @@ public final class Machine: @unchecked Sendable {
         cpu.acknowledgeInterrupt = { [unowned apic] in apic.acknowledgeInterrupt() }
         cpu.readTaskPriority = { [unowned apic] in apic.taskPriority }
         cpu.writeTaskPriority = { [unowned apic] in apic.taskPriority = $0 }
-        cpu.tscNow = { [unowned board] in board.scheduler.nowNanoseconds }
+        // SAFETY: the machine keeps its board for as long as its CPU. Kernels read the counter in each system call: counting references
+        // to the scheduler cost more than the reading.
+        cpu.tscNow = { [unowned(unsafe) scheduler = board.scheduler] in scheduler.nowNanoseconds }
         cpu.floatingPointError = { [unowned board] in board.systemPorts.raiseFloatingPointError() }
         apic.tscNow = { [unowned cpu] in cpu.timeStampCounter }
         connectMSRs()

@@ -34,6 +34,45 @@ final class BareCPU {
         s.setGPR64(UInt8(Register.rsp), Self.stackTop)
     }
 
+    /// Where `enterUserMode` maps all of memory, as programs at random addresses see it.
+    static let userBase: UInt64 = 0x7F12_3450_0000
+    private static let tables: UInt64 = 0x20_0000
+
+    /// 64-bit code at privilege 3: the first 2 MiB are mapped where they are and from `userBase` on.
+    func enterUserMode() {
+        func entry(_ address: UInt64, _ index: UInt64, _ value: UInt64) {
+            withUnsafeBytes(of: value) { memory.write(address + index * 8, from: $0) }
+        }
+        let bits: UInt64 = 0x67  // dirty, accessed, user, writable, present
+        let table = Self.tables
+        entry(table, 0, (table + 0x1000) | bits)
+        entry(table + 0x1000, 0, (table + 0x2000) | bits)
+        entry(table + 0x2000, 0, (table + 0x3000) | bits)
+        entry(table, Self.userBase >> 39 & 511, (table + 0x4000) | bits)
+        entry(table + 0x4000, Self.userBase >> 30 & 511, (table + 0x5000) | bits)
+        for page in 0..<UInt64(512) {
+            entry(table + 0x3000, page, page << 12 | bits)
+            let linear = Self.userBase + page << 12
+            entry(table + 0x5000, linear >> 21 & 511, (table + 0x6000 + (linear >> 21 & 1) << 12) | bits)
+            entry(table + 0x6000 + (linear >> 21 & 1) << 12, linear >> 12 & 511, page << 12 | bits)
+        }
+        s.pointee.cr3 = table
+        s.pointee.cr4 |= CR4.pae
+        s.pointee.cr0 |= CR0.pg
+        for index in 0..<6 { s.pointee.segments[index].attributes |= 0x60 }
+        s.pointee.efer |= EFER.lma | EFER.lme
+        cpu.updateMode()
+        cpu.tlb.flush()
+    }
+
+    /// Maps a page of `userBase` to another page of memory, and says so as INVLPG does.
+    func remap(userPage: UInt64, to physical: UInt64, bits: UInt64 = 0x67) {
+        let linear = Self.userBase + userPage << 12
+        let table = Self.tables + 0x6000 + (linear >> 21 & 1) << 12
+        withUnsafeBytes(of: physical | bits) { memory.write(table + (linear >> 12 & 511) * 8, from: $0) }
+        cpu.flushTLB(page: linear)
+    }
+
     func write(_ bytes: [UInt8], at address: UInt64) {
         bytes.withUnsafeBytes { memory.write(address, from: $0) }
     }

@@ -21,7 +21,7 @@ final class Scheduler {
     /// timers before the guest goes on. So no guest can fill a slice of time with costly operations.
     var longWork: () -> Void = {}
 
-    private var clock: () -> UInt64
+    private let clock: () -> UInt64
     /// The latest moment that anybody was told.
     private var latest: UInt64 = 0
     private var isFiring = false

@@ -70,7 +70,7 @@ final class CPU {
         self.memory = memory
         self.ports = ports
         self.features = features
-        tlb = TLBTables(arena.tlb)
+        tlb = TLBTables(arena.tlb, windows: arena.windows)
         blocks = BlockCache(pages: memory.codePages)
         scratch = UnsafeMutableRawPointer.allocate(
             byteCount: Block.headerBytes + 2 * MemoryLayout<DecodedOp>.stride, alignment: 64

@@ -6,7 +6,7 @@ import Glibc
 /// Translated code runs with the host's RSP at the state (docs/decisions/0303-translator.md): what lies below is a
 /// normal stack for calls and signals.
 ///
-///     guard page | stack 1 MiB | CPUState 16 KiB | TLB 256 KiB | jump cache 1 MiB
+///     guard page | stack 1 MiB | CPUState 16 KiB | TLB 256 KiB | jump cache 1 MiB | page windows 129 KiB
 struct CPUArena: ~Copyable {
     static let guardBytes = 4096
     static let stackBytes = 1 << 20
@@ -18,7 +18,8 @@ struct CPUArena: ~Copyable {
     /// As many as 16 bits of an address tell apart: a 16-bit move is the index.
     static let jumpCount = 1 << 16
     static let jumpBytes = jumpCount * 16
-    private static let byteCount = guardBytes + stackBytes + jumpOffset + jumpBytes
+    static let windowOffset = jumpOffset + jumpBytes
+    private static let byteCount = guardBytes + stackBytes + windowOffset + PageWindows.bytes
 
     private let base: UnsafeMutableRawPointer
 
@@ -37,6 +38,7 @@ struct CPUArena: ~Copyable {
     /// Where the state goes; aligned to 4096.
     var state: UnsafeMutableRawPointer { base + Self.guardBytes + Self.stackBytes }
     var tlb: UnsafeMutableRawPointer { state + Self.tlbOffset }
+    var windows: UnsafeMutableRawPointer { state + Self.windowOffset }
     /// Pairs of linear address XOR `CPUState.jumpKey`, and host address of an entry.
     var jumps: UnsafeMutablePointer<UInt64> { (state + Self.jumpOffset).assumingMemoryBound(to: UInt64.self) }
 }

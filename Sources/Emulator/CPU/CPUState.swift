@@ -118,6 +118,8 @@ struct NativeState {
     static let x87InImage: UInt8 = 2
     /// The translator that the state's CPU has, for calls from translated code; as long as the CPU.
     var translator: Unmanaged<Translator>?
+    /// Linear address of the page whose relocatable code runs (Relocation.swift).
+    var codeBase: UInt64 = 0
     var scratch = InlineArray<4, UInt64>(repeating: 0)
     /// Host minus guest address of the pages that groups of accesses found.
     var groups = InlineArray<8, UInt64>(repeating: 0)

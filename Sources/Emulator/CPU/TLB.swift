@@ -70,9 +70,11 @@ struct TLBTables: ~Copyable {
     private let walks: UnsafeMutablePointer<WalkEntry>
     private let walkGeneration: UnsafeMutablePointer<UInt64>
     private static let walkCount = 64
+    let windows: PageWindows
 
-    /// - Parameter memory: `CPUArena.tlbBytes` of it.
-    init(_ memory: UnsafeMutableRawPointer) {
+    /// - Parameters: `memory` of `CPUArena.tlbBytes`; `windows` of `PageWindows.bytes`.
+    init(_ memory: UnsafeMutableRawPointer, windows: UnsafeMutableRawPointer) {
+        self.windows = PageWindows(windows)
         data = memory.assumingMemoryBound(to: TLBEntry.self)
         fetch = .allocate(capacity: 2 * Self.fetchCount)
         none = .allocate(capacity: Self.entryCount)
@@ -185,6 +187,7 @@ struct TLBTables: ~Copyable {
     // MARK: Flushing
 
     func flush() {
+        windows.shut()
         // SAFETY: both tables are plain words; all ones is an invalid tag.
         memset(data, 0xFF, 4 * Self.entryCount * MemoryLayout<TLBEntry>.stride)
         memset(fetch, 0xFF, 2 * Self.fetchCount * MemoryLayout<FetchEntry>.stride)
@@ -196,6 +199,7 @@ struct TLBTables: ~Copyable {
 
     /// Drops what is not global (a CR3 load with CR4.PGE set or clear: without it nothing was entered as global).
     func flushLocal() {
+        windows.shut()
         forgetWalks()
         let count = journalCount.pointee
         guard count < Self.journalLimit else { return flush() }
@@ -217,6 +221,7 @@ struct TLBTables: ~Copyable {
 
     /// Drops the translations of one linear page.
     func flush(page linear: UInt64) {
+        windows.shut()
         forgetWalks()
         let index = Int(linear >> 12 & Self.mask)
         for table in 0..<4 { data[table * Self.entryCount + index].tag = TLBEntry.invalid }
@@ -227,6 +232,7 @@ struct TLBTables: ~Copyable {
 
     /// Drops all store translations that lead to a host page (another linear alias may have entered it).
     func flushWrites(hostPage: UnsafeMutableRawPointer) {
+        windows.shut()
         let host = UInt64(UInt(bitPattern: hostPage))
         for table in [1, 3] {
             let entries = data + table * Self.entryCount

@@ -27,9 +27,12 @@ struct Block {
     var pageNext: UnsafeMutablePointer<Block>?
     /// The next crossing block that ends in `secondPage`.
     var crossingNext: UnsafeMutablePointer<Block>?
-    /// Translated code for this block at `entryLinear`; nil: none.
+    /// Translated code for this block at `entryLinear`, or wherever it is mapped (Relocation.swift); nil: none.
     var entry: UnsafeMutableRawPointer?
     var entryLinear: UInt64 = 0
+    /// Flags that the code may read, and the 128-byte lines of the page that say so.
+    var entryFlags = FlagMask.all
+    var entryLines: UInt32 = 0
     /// Times that the interpreter ran it: what is hot gets translated.
     var heat: Int32 = 0
 
@@ -60,7 +63,7 @@ extension UnsafeMutablePointer where Pointee == Block {
 final class BlockCache {
     typealias Pointer = UnsafeMutablePointer<Block>
 
-    static let arenaBytes = 24 << 20
+    static let arenaBytes = 64 << 20
     private static let hashBits: UInt64 = 17
     private static let hashCount = 1 << hashBits
     /// Stray stores that a page with code takes before it is given up to data.

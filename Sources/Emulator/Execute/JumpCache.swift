@@ -13,7 +13,8 @@ struct JumpCache: ~Copyable {
 
     static let count = 1 << 12
     /// Generations have 14 bits, as they stand in the upper bits of a key beside the address.
-    private static let generationLimit: UInt64 = 1 << 14
+    static let generationBits = 14
+    private static let generationLimit: UInt64 = 1 << generationBits
 
     private let entries: UnsafeMutablePointer<Entry>
     private var supervisor: UInt64 = 1
@@ -69,7 +70,8 @@ struct JumpCache: ~Copyable {
         if block.pointee.crossesPage { note(linear &+ 4096, mode: mode, isGlobal: isGlobal) }
     }
 
-    private mutating func note(_ linear: UInt64, mode: UInt32, isGlobal: Bool) {
+    /// The same for a block that stays in its page.
+    mutating func note(_ linear: UInt64, mode: UInt32, isGlobal: Bool) {
         pages[Int(truncatingIfNeeded: linear >> 12) & (Self.pageCount - 1)] |= Self.isUser(mode) ? 2 : 1
         if !Self.isUser(mode), !isGlobal { hasLocalSupervisorCode = true }
     }

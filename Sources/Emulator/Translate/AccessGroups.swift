@@ -38,13 +38,17 @@ enum AccessGroups {
 
     static func plan(_ instructions: [TranslatedInstruction], is64: Bool) -> [AccessPlan] {
         var plans = [AccessPlan](repeating: AccessPlan(), count: instructions.count)
+        guard instructions.count(where: { $0.memoryBytes > 0 || $0.op.code.mayTouchStack }) > 1 else { return plans }
         var open = [Open?](repeating: nil, count: 16)
+        /// Registers with an open group.
+        var isOpen: UInt16 = 0
         /// Instructions of the first and the last member.
         var spans: [(first: Int, last: Int)] = []
 
         func close(_ register: Int) {
             guard let group = open[register] else { return }
             open[register] = nil
+            isOpen &= ~(1 << UInt16(register))
             guard group.members.count > 1, spans.count < limit else { return }
             // Offsets are from the register at the leader; each member's own distance is added when it is planned.
             for (number, member) in group.members.enumerated() {
@@ -79,12 +83,17 @@ enum AccessGroups {
             group.writes = group.writes || writes
             group.members.append((i, isStack, from, Int64(size)))
             open[register] = group
+            isOpen |= 1 << UInt16(register)
+        }
+
+        func closeAll() {
+            while isOpen != 0 { close(isOpen.trailingZeroBitCount) }
         }
 
         let wordBytes = is64 ? 8 : 4
         for (i, instruction) in instructions.enumerated() {
             if instruction.kind == .helper || instruction.kind == .branch && !instruction.isNativeBranch {
-                for register in 0..<16 { close(register) }
+                closeAll()
                 continue
             }
             let op = instruction.op
@@ -101,15 +110,20 @@ enum AccessGroups {
                     // group's page.
                     mayLead: instruction.memoryBytes == 0)
             }
-            for register in 0..<16 where instruction.changes(register) {
-                if let delta = instruction.constantChange(of: register, wordBytes: wordBytes), open[register] != nil {
+            var candidates = isOpen
+            while candidates != 0 {
+                let register = candidates.trailingZeroBitCount
+                candidates &= candidates - 1
+                guard instruction.changes(register) else { continue }
+                if let delta = instruction.constantChange(of: register, wordBytes: wordBytes) {
                     open[register]?.delta += delta
                 } else {
                     close(register)
                 }
             }
         }
-        for register in 0..<16 { close(register) }
+        closeAll()
+        guard !spans.isEmpty else { return plans }
         extend(&spans)
         for i in plans.indices {
             if let group = plans[i].operand?.group { plans[i].operand?.last = spans[group].last }
@@ -138,6 +152,19 @@ extension AccessGroups {
     }
 }
 
+extension OpCode {
+    /// Whether `stackAccess` has to be asked.
+    fileprivate var mayTouchStack: Bool {
+        switch self {
+        case .pushR64, .pushI64, .pushR32, .pushI32, .pushGeneral, .callRelative64, .callR64, .callM64,
+            .callRelativeGeneral, .callIndirectGeneral, .popR64, .popR32, .ret64, .retGeneral, .leave64, .leaveGeneral,
+            .system:
+            true
+        default: false
+        }
+    }
+}
+
 extension TranslatedInstruction {
     /// Base register and constant only, in a host register, flat.
     func isGroupable(is64: Bool) -> Bool {
@@ -145,6 +172,8 @@ extension TranslatedInstruction {
             && op.addressShift == (is64 ? 0 : 32) && HostRegister.of(guest: Int(op.base)) != nil && !isAligned
             && hasModRM
     }
+
+    private var isPushFlags: Bool { kind == .special && op.sub == SystemCode.pushf.rawValue }
 
     /// The implicit access of a stack operation: register, offset from it, direction.
     func stackAccess(wordBytes: Int) -> (register: Int, offset: Int, writes: Bool)? {
@@ -155,6 +184,7 @@ extension TranslatedInstruction {
         case .callRelativeGeneral, .callIndirectGeneral: isNativeBranch ? (Register.rsp, -wordBytes, true) : nil
         case .popR64, .popR32, .ret64: (Register.rsp, 0, false)
         case .retGeneral: isNativeBranch ? (Register.rsp, 0, false) : nil
+        case .system where isPushFlags: (Register.rsp, -wordBytes, true)
         case .leave64: (Register.rbp, 0, false)
         case .leaveGeneral: kind == .special ? (Register.rbp, 0, false) : nil
         default: nil
@@ -170,6 +200,7 @@ extension TranslatedInstruction {
         case .mulWide, .imulWide, .divide, .idivide: return register == Register.rax || register == Register.rdx
         case .cbw, .cwde, .cdqe, .lahf: return register == Register.rax
         case .cwd, .cdq, .cqo: return register == Register.rdx
+        case .system where isPushFlags: return register == Register.rsp
         case .cmpxchg where register == Register.rax: return true
         case .cmpxchg8b: return register == Register.rax || register == Register.rdx
         case .string:
@@ -212,6 +243,7 @@ extension TranslatedInstruction {
         case .pushR64, .pushI64, .pushR32, .pushI32, .pushGeneral: return -Int64(wordBytes)
         case .popR64, .popR32: return Int(op.reg) == register ? nil : Int64(wordBytes)
         case .callRelative64, .callR64, .callM64, .callRelativeGeneral, .callIndirectGeneral: return -Int64(wordBytes)
+        case .system where isPushFlags: return -Int64(wordBytes)
         case .addRI64 where wordBytes == 8, .addRI32 where wordBytes == 4: return op.immediate
         case .subRI64 where wordBytes == 8, .subRI32 where wordBytes == 4: return -op.immediate
         case .lea64 where wordBytes == 8, .lea32 where wordBytes == 4:

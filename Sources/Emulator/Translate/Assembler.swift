@@ -55,7 +55,19 @@ struct Assembler {
         cursor.pointee = value
         cursor += 1
     }
-    mutating func bytes(_ values: UInt8...) { for value in values { byte(value) } }
+    @inline(__always) mutating func bytes(_ a: UInt8, _ b: UInt8) {
+        byte(a)
+        byte(b)
+    }
+    @inline(__always) mutating func bytes(_ a: UInt8, _ b: UInt8, _ c: UInt8) {
+        bytes(a, b)
+        byte(c)
+    }
+    mutating func bytes(_ a: UInt8, _ b: UInt8, _ c: UInt8, _ d: UInt8, _ more: UInt8...) {
+        bytes(a, b)
+        bytes(c, d)
+        for value in more { byte(value) }
+    }
     @inline(__always) mutating func int32(_ value: Int32) {
         UnsafeMutableRawPointer(cursor).storeBytes(of: value, as: Int32.self)
         cursor += 4
@@ -144,6 +156,13 @@ struct Assembler {
             bytes(0x48 | (to >= 8 ? 1 : 0), 0xB8 | UInt8(to & 7))
             uint64(value)
         }
+    }
+
+    /// The address of a place in code memory.
+    mutating func place(_ to: Int, _ place: UInt64) {
+        bytes(0x48 | (to >= 8 ? 4 : 0), 0x8D, 0x05 | UInt8(to & 7) << 3)
+        int32(0)
+        fix(here &- 4, place)
     }
 
     /// Through `scratch` where the value needs more than 32 bits.

@@ -9,6 +9,8 @@ final class Emitter {
         enum Work {
             /// An access that missed: the TLB is filled and the check at `again` repeated.
             case fill(again: UInt64, access: Access)
+            /// A window to be moved, or, where the TLB does not have the page, as above.
+            case moveWindow(Int, again: UInt64, access: Access, writes: Bool)
             /// Instructions for the interpreter, without a way back into this region when `resume` is 0.
             case interpret
             /// A direct jump out of the region.
@@ -58,6 +60,8 @@ final class Emitter {
     var pendingColds: [Int] = []
     /// False for a block whose groups were found in two pages too often.
     var usesGroups = true
+    /// In loops of user code whose pages do not change all the time.
+    var usesWindows = false
 
     init(_ region: Region, _ asm: Assembler, far: Assembler, _ thunks: Thunks, _ translator: Translator) {
         self.region = region
@@ -105,6 +109,7 @@ final class Emitter {
         flagsInState = false
         forgetScratch()
         usesGroups = !translator.avoidsGroups(block.block)
+        usesWindows = isUser && block.isInLoop
         for i in block.instructions.indices {
             index = i
             if liveIn == [] {
@@ -210,9 +215,10 @@ final class Emitter {
         return translator.addPath(
             SlowPath(
                 first: instruction.place, count: Int32(last - index + 1), remaining: block.count - Int32(index),
-                start: block.linear, resume: 0, bytes: Int32(bytes), writes: writes, touchesFlags: touches,
+                start: region.isRelocatable ? block.linear &- region.page : block.linear,
+                isRelative: region.isRelocatable, resume: 0, bytes: Int32(bytes), writes: writes, touchesFlags: touches,
                 seesX87: seesX87,
-                needsXMM: region.usesXMM, needsX87: region.usesX87, groupBlock: isGroup ? block.block : nil))
+                needsXMM: region.usesXMM, needsX87: region.usesX87, block: block.block, isGroup: isGroup))
     }
 
     /// The interpreter runs the current instruction, in line.
@@ -245,23 +251,16 @@ final class Emitter {
             chain(target)
             return
         case .link(let target):
-            asm.storeConstant(StateOffset.rip, target)
-            asm.constant(HostRegister.r11, item.slot)
-            asm.store(StateOffset.exitSlot, HostRegister.r11)
-            asm.constant(HostRegister.r11, UInt64(TranslatedExit.lookup.rawValue))
-            asm.jump(to: thunks.exit)
+            codeAddress(HostRegister.r10, target, wide: is64)
+            asm.place(HostRegister.r11, item.slot)
+            asm.jump(to: thunks.linkExit)
             return
         case .linkAcross: return
         case .interpret:
             jumpToHelper(item.path)
-        case .fill(let again, let access):
-            let outer = block
-            block = access.block
-            address(HostRegister.r10, access.op, access.offset, scratch: HostRegister.r11)
-            block = outer
-            asm.constant(HostRegister.r11, UInt64(item.path))
-            asm.call(translator.seesX87(item.path) ? thunks.fillX87 : thunks.fill)
-            asm.jump(to: again)
+        case .fill(let again, let access): emitFill(access, path: item.path, again: again)
+        case .moveWindow(let window, let again, let access, let writes):
+            moveWindow(window, access, writes: writes, path: item.path, again: again)
         }
         guard item.resume != 0 else { return }
         if item.restoreFlags {
@@ -271,6 +270,21 @@ final class Emitter {
         } else {
             translator.setResume(item.path, item.resume)
         }
+    }
+
+    func emitFill(_ access: Access, path: Int, again: UInt64) {
+        address(of: access)
+        asm.constant(HostRegister.r11, UInt64(path))
+        asm.call(translator.seesX87(path) ? thunks.fillX87 : thunks.fill)
+        asm.jump(to: again)
+    }
+
+    /// R10 becomes the linear address of an access.
+    func address(of access: Access) {
+        let outer = block
+        block = access.block
+        address(HostRegister.r10, access.op, access.offset, scratch: HostRegister.r11)
+        block = outer
     }
 
     // MARK: Going on elsewhere
@@ -286,6 +300,10 @@ final class Emitter {
 
     /// By way of the jump cache.
     private func dispatch(_ target: UInt64) {
+        if region.isRelocatable {
+            codeAddress(HostRegister.r10, target, wide: is64)
+            return thunks.lookUp(&asm)
+        }
         let entry = StateOffset.jump(target)
         asm.constant(HostRegister.r10, target)
         asm.op(0x33, HostRegister.r10, .state(StateOffset.jumpKey), wide: true)
@@ -299,9 +317,9 @@ final class Emitter {
         let fallback = asm.here
         dispatch(target)
         asm.bind(slot)
-        asm.constant(HostRegister.r11, slot)
+        asm.place(HostRegister.r11, slot)
         asm.store(StateOffset.exitSlot, HostRegister.r11)
-        asm.constant(HostRegister.r11, fallback)
+        asm.place(HostRegister.r11, fallback)
         asm.store(StateOffset.exitFallback, HostRegister.r11)
         asm.constant(HostRegister.r10, target)
         asm.op(0x33, HostRegister.r10, .state(StateOffset.jumpKey), wide: true)
@@ -311,7 +329,7 @@ final class Emitter {
     /// An unconditional transfer to a linear address.
     func go(to linear: UInt64, next: RegionBlock?) {
         guard let target = target(linear) else {
-            if flagsInHost, !flagsInState { saveFlags() }
+            if flagsInHost, !flagsInState, region.liveFlags(at: linear) != [] { saveFlags() }
             return chain(linear)
         }
         if target.liveIn != [], !flagsInHost {
@@ -348,33 +366,41 @@ final class Emitter {
 
     private func emitWaysOut(_ block: RegionBlock) {
         block.exhausted = asm.here
-        asm.arithmetic(0, .state(StateOffset.budget), block.count)
-        asm.storeConstant(StateOffset.rip, block.linear)
-        asm.constant(HostRegister.r11, UInt64(TranslatedExit.lookup.rawValue))
-        asm.jump(to: thunks.exit)
+        codeAddress(HostRegister.r10, block.linear, wide: is64)
+        asm.constant(HostRegister.r11, UInt64(block.count))
+        asm.jump(to: thunks.exhausted)
         // Links lead to an entry for as long as there is code memory: those of code that is gone go on to what took its place.
         block.dead = asm.here
-        dispatch(block.linear)
+        codeAddress(HostRegister.r10, block.linear, wide: is64)
+        asm.jump(to: thunks.dispatch)
+        if region.usesX87 { block.x87Load = emitLoad(block, thunks.loadX87) }
+        if region.usesXMM { block.xmmLoad = emitLoad(block, thunks.loadXMM) }
     }
 
     private func emitEntry(_ block: RegionBlock) {
         asm.align(16)
         block.entry = asm.here
+        if region.isRelocatable { Relocation.preamble(&asm, offset: block.linear & 0xFFF) }
         asm.arithmetic(5, .state(StateOffset.budget), block.count)
         asm.jump(HostCondition.sign, to: block.exhausted)
-        if region.usesX87 { requireLive(StateOffset.x87Live, thunks.loadX87, block) }
-        if region.usesXMM { requireLive(StateOffset.xmmLive, thunks.loadXMM, block) }
+        if region.usesX87 { requireLive(StateOffset.x87Live, block.x87Load) }
+        if region.usesXMM { requireLive(StateOffset.xmmLive, block.xmmLoad) }
         if block.liveIn != [] { restoreFlags() }
         asm.jump(to: block.body)
     }
 
-    private func requireLive(_ offset: Int, _ load: UInt64, _ block: RegionBlock) {
+    private func requireLive(_ offset: Int, _ load: RegionBlock.Load) {
         asm.compareByte(offset, 0)
-        let isLive = asm.jump(HostCondition.notEqual)
-        // The thunk leaves from here where the unit may not be used as it is.
-        asm.storeConstant(StateOffset.rip, block.linear)
+        asm.jump(HostCondition.equal, to: load.start)
+        asm.bind(load.back)
+    }
+
+    /// The thunk leaves from here where the unit may not be used as it is.
+    private func emitLoad(_ block: RegionBlock, _ thunk: UInt64) -> RegionBlock.Load {
+        let start = asm.here
+        codeAddress(HostRegister.r10, block.linear, wide: is64)
         asm.constant(HostRegister.r11, UInt64(block.count))
-        asm.call(load)
-        asm.bind(isLive)
+        asm.call(thunk)
+        return RegionBlock.Load(start: start, back: asm.jump())
     }
 }

@@ -46,7 +46,8 @@ extension Emitter {
                 asm.bind(over)
             }
         } else {
-            _ = addCold(asm.jump(condition), .chain(target: linear, saveFlags: !flagsInState), path: 0)
+            let saves = !flagsInState && region.liveFlags(at: linear) != []
+            _ = addCold(asm.jump(condition), .chain(target: linear, saveFlags: saves), path: 0)
         }
         go(to: fallThrough, next: next)
     }
@@ -99,7 +100,7 @@ extension Emitter {
     }
 
     private func call(_ target: UInt64) {
-        leaveFlags()
+        if liveOut != [] { leaveFlags() }
         let op = instruction.op
         let bytes = is64 ? 8 : 4
         let isIndirect = op.code != .callRelative64 && op.code != .callRelativeGeneral
@@ -113,7 +114,10 @@ extension Emitter {
         let operand = access(
             stackOperand(Register.rsp, -bytes), bytes: bytes, writes: true, membership: block.accesses[index].stack,
             keepR11: true)
-        if !is64 {
+        if region.isRelocatable {
+            codeAddress(HostRegister.r11, fallThrough, wide: is64)
+            asm.op(0x89, HostRegister.r11, operand, wide: is64)
+        } else if !is64 {
             asm.op(0xC7, 0, operand)
             asm.int32(Int32(truncatingIfNeeded: fallThrough))
         } else if let small = Int32(exactly: Int64(bitPattern: block.end)) {

@@ -18,6 +18,9 @@ extension Emitter {
 
         // Registers of the state that the two fields name.
         var reg = Int(encoding.reg), regGuest: Int?
+        let exchanges =
+            instruction.isMemory && instruction.regIsGeneral
+            && instruction.isHighByte(encoding.reg, instruction.regIsByte)
         if instruction.regIsExtension {
             reg = Int(encoding.modRM >> 3 & 7)
         } else if instruction.regIsGeneral, !instruction.isHighByte(encoding.reg, instruction.regIsByte) {
@@ -27,7 +30,8 @@ extension Emitter {
         if instruction.isMemory {
             rm = access(
                 instruction.op, bytes: instruction.memoryBytes, writes: instruction.writesMemory,
-                membership: block.accesses[index].operand, keepR11: regGuest != nil, isAligned: instruction.isAligned)
+                membership: block.accesses[index].operand, keepR11: regGuest != nil || exchanges,
+                isAligned: instruction.isAligned)
         } else if instruction.rmIsGeneral, !instruction.isHighByte(encoding.rm, instruction.rmIsByte) {
             if let host = HostRegister.of(guest: Int(encoding.rm)) {
                 rm = .register(host)
@@ -48,6 +52,11 @@ extension Emitter {
                     for: regGuest, reads: instruction.regUse.contains(.reads), beside: rmGuest.flatMap(holder(of:)))
             }
         }
+        // AH to BH become AL to BL for as long as the instruction takes.
+        if exchanges {
+            exchangeHalves(reg)
+            reg &= 3
+        }
         // A repeat prefix counts only where it is part of the opcode; elsewhere it may mean another instruction on the host.
         let prefix = instruction.row?.pointee.prefix
         let isMandatory = prefix == .pF3 || prefix == .pF2
@@ -57,11 +66,18 @@ extension Emitter {
             encoding.map, opcode, reg, rm, wide: encoding.isWide, p66: encoding.has66,
             repeatPrefix: isMandatory ? encoding.repeatPrefix : 0, forceREX: encoding.hasREX)
         for i in encoding.immediateOffset..<Int(instruction.op.length) { asm.byte(instruction.bytes[i]) }
+        if exchanges { exchangeHalves(reg) }
         if let regGuest, instruction.regUse.contains(.writes) { asm.store(StateOffset.gpr(regGuest), reg) }
         if let rmGuest, instruction.rmUse.contains(.writes), case .register(let register) = rm {
             asm.store(StateOffset.gpr(rmGuest), register)
         }
         noteFlags()
+    }
+
+    /// XCHG of AL and AH, or CL and CH, …: flags stay.
+    private func exchangeHalves(_ register: Int) {
+        let low = UInt8(register & 3)
+        asm.bytes(0x86, 0xC4 | low << 3 | low)
     }
 
     /// ModRM.rm that names a register of the state: where it is, or in a scratch register.

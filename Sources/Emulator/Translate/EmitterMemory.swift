@@ -5,6 +5,7 @@ extension Emitter {
         guard op.index == UInt8(Register.zero), Int(op.base) >= Register.zero, op.segment == SegmentIndex.flat else {
             return nil
         }
+        if Int(op.base) == Register.blockIP, region.isRelocatable { return nil }
         let base = Int(op.base) == Register.blockIP ? block.linear : 0
         let sum = base &+ UInt64(bitPattern: op.displacement)
         return op.addressShift == 32 ? sum & 0xFFFF_FFFF : sum
@@ -21,7 +22,9 @@ extension Emitter {
         let hasIndex = op.index != UInt8(Register.zero)
         let index = Int(op.index), base = Int(op.base), scale = Int(op.scale)
         let hostIndex = hasIndex ? HostRegister.of(guest: index) : nil
-        if base >= Register.zero {
+        if base == Register.blockIP, region.isRelocatable {
+            codeAddress(to, block.linear &+ UInt64(bitPattern: full), wide: wide)
+        } else if base >= Register.zero {
             let known = (base == Register.blockIP ? block.linear : 0) &+ UInt64(bitPattern: full)
             if !hasIndex {
                 asm.constant(to, wide ? known : known & 0xFFFF_FFFF)
@@ -92,6 +95,9 @@ extension Emitter {
         if let known = constantAddress(op), !isAligned || known & 15 == 0 {
             return accessConstant(op, known, bytes, writes, path, again: again, keepR11: keepR11)
         }
+        if let target = relocatedAddress(op), target & 0xFFF + UInt64(bytes) <= 4096, !isAligned || target & 15 == 0 {
+            return accessRelocated(op, target, bytes, writes, path, again: again, keepR11: keepR11)
+        }
         pendingColds.append(check(op, low: 0, bytes: bytes, writes: writes, path, again: again, isAligned: isAligned))
         return addressed(op, keepR11: keepR11)
     }
@@ -114,6 +120,10 @@ extension Emitter {
     private func check(
         _ op: DecodedOp, low: Int64, bytes: Int, writes: Bool, _ path: Int, again: UInt64, isAligned: Bool = false
     ) -> Int {
+        if usesWindows, let window = translator.takeWindow(for: path) {
+            return throughWindow(
+                window, op, low: low, bytes: bytes, writes: writes, path, again: again, isAligned: isAligned)
+        }
         let r10 = HostRegister.r10, r11 = HostRegister.r11
         address(r10, op, low, scratch: r11)
         if isAligned {

@@ -17,6 +17,7 @@ extension Emitter {
         case .divide, .idivide: divide()
         case .string: string()
         case .bitTestGeneral: bitTestMemory()
+        case .sse: loadMXCSR()
         case .cld: changeFlags(4, Int32(bitPattern: ~RFLAGS.df))
         case .x87: loadX87Control()
         case .std: changeFlags(1, Int32(bitPattern: RFLAGS.df))
@@ -25,6 +26,8 @@ extension Emitter {
             case .cli: changeFlags(4, Int32(bitPattern: ~RFLAGS.interrupt))
             case .sti: enableInterrupts()
             case .swapgs: swapGS()
+            case .pushf: pushFlags()
+            case .movFromSegment: moveSelector()
             default: helper()
             }
         default: helper()
@@ -235,6 +238,20 @@ extension Emitter {
         asm.op(0xD9, 5, operand)
     }
 
+    /// LDMXCSR of a word that masks all exceptions and has no reserved bit; the interpreter takes the others.
+    private func loadMXCSR() {
+        let r11 = HostRegister.r11
+        let operand = access(
+            instruction.op, bytes: 4, writes: false, membership: block.accesses[index].operand, keepR11: true)
+        guardFlags()
+        let path = makePath()
+        asm.op(0x8B, r11, operand)
+        asm.arithmetic(4, .register(r11), Int32(bitPattern: 0xFFFF_1F80), wide: false)
+        asm.arithmetic(7, .register(r11), 0x1F80, wide: false)
+        interpretIf(HostCondition.notEqual, path)
+        asm.op(.two, 0xAE, 2, operand)
+    }
+
     // MARK: System
 
     /// AND (4) or OR (1) on the flags that are not arithmetic.
@@ -251,6 +268,33 @@ extension Emitter {
         asm.compareByte(StateOffset.interruptRequest, 0)
         interpretIf(HostCondition.notEqual, path)
         asm.arithmetic(1, .state(StateOffset.flagsRest), Int32(bitPattern: RFLAGS.interrupt), wide: false)
+    }
+
+    /// PUSHF of the native width, outside of virtual-8086 mode.
+    private func pushFlags() {
+        let r11 = HostRegister.r11
+        needFlags()
+        asm.byte(0x9C)
+        asm.bytes(0x41, 0x5B)  // pop r11
+        asm.store(StateOffset.scratch + 8, r11)
+        let operand = access(
+            stackOperand(Register.rsp, -wordBytes), bytes: wordBytes, writes: true,
+            membership: block.accesses[index].stack, keepR11: true)
+        guardFlags()
+        asm.load(r11, StateOffset.scratch + 8)
+        asm.arithmetic(4, .register(r11), Int32(RFLAGS.arithmetic | RFLAGS.fixed1), wide: false)
+        asm.op(0x0B, r11, .state(StateOffset.flagsRest))
+        // VM and RF are never seen in the image.
+        asm.arithmetic(4, .register(r11), 0x00FC_FFFF, wide: false)
+        asm.op(0x89, r11, operand, wide: is64)
+        moveStack(-wordBytes)
+    }
+
+    /// MOV of a segment register to a general one.
+    private func moveSelector() {
+        let to = Int(instruction.encoding.rm)
+        asm.op(.two, 0xB7, home(to), .state(StateOffset.selector(Int(instruction.op.reg))))
+        put(to)
     }
 
     private func swapGS() {

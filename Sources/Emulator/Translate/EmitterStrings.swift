@@ -1,17 +1,30 @@
-/// MOVS, STOS and LODS forwards: one element like a load and a store, repeated ones as the host's own repetition inside one page.
+/// MOVS, CMPS, STOS, LODS and SCAS forwards: one element like a load and a store, repeated ones as the host's own repetition inside one page.
 ///
 /// RSI, RDI and RCX are where the host wants them; for a repetition host addresses take the place of guest addresses. What goes
 /// backwards, over a page's end or further than a page is interpreted.
 extension Emitter {
     /// `DecodedOp.sub` of string operations, in the order of the mnemonics.
     enum StringKind: UInt16 {
-        case movs = 0, stos = 2, lods = 3
+        case movs = 0, cmps, stos, lods, scas
+
+        var readsSource: Bool { self == .movs || self == .cmps || self == .lods }
+        var compares: Bool { self == .cmps || self == .scas }
+        /// Of the form that works on bytes.
+        var opcode: UInt8 {
+            switch self {
+            case .movs: 0xA4
+            case .cmps: 0xA6
+            case .stos: 0xAA
+            case .lods: 0xAC
+            case .scas: 0xAE
+            }
+        }
     }
 
     /// Those that can be written for the host.
     static func isNativeString(_ op: DecodedOp, is64: Bool) -> Bool {
         guard let kind = StringKind(rawValue: op.sub), op.addressShift == (is64 ? 0 : 32),
-            kind == .stos || op.segment == SegmentIndex.flat
+            !kind.readsSource || op.segment == SegmentIndex.flat
         else { return false }
         return kind != .lods || op.prefixes.isDisjoint(with: [.rep, .repne])
     }
@@ -32,25 +45,30 @@ extension Emitter {
     // MARK: One element
 
     private func element(_ kind: StringKind) {
-        let r11 = HostRegister.r11
-        if kind != .stos {
+        let r11 = HostRegister.r11, rax = HostRegister.rax
+        let isByte = log2 == 0, wide = log2 == 3, p66 = log2 == 1
+        if kind.readsSource {
             let source = access(
                 stackOperand(Register.rsi, 0), bytes: byteCount, writes: false, membership: nil, keepR11: false)
             if kind == .lods {
-                asm.op(log2 == 0 ? 0x8A : 0x8B, HostRegister.rax, source, wide: log2 == 3, p66: log2 == 1)
+                asm.op(isByte ? 0x8A : 0x8B, rax, source, wide: wide, p66: p66)
                 return advance(HostRegister.rsi)
             }
             load(r11, source)
             asm.store(StateOffset.scratch + 8, r11)
         }
         let destination = access(
-            stackOperand(Register.rdi, 0), bytes: byteCount, writes: true, membership: nil, keepR11: true)
-        if kind == .movs { asm.load(r11, StateOffset.scratch + 8) }
-        asm.op(
-            log2 == 0 ? 0x88 : 0x89, kind == .movs ? r11 : HostRegister.rax, destination, wide: log2 == 3,
-            p66: log2 == 1)
+            stackOperand(Register.rdi, 0), bytes: byteCount, writes: !kind.compares, membership: nil, keepR11: true)
+        if kind.readsSource { asm.load(r11, StateOffset.scratch + 8) }
+        let operand = kind.readsSource ? r11 : rax
+        if kind.compares {
+            asm.op(isByte ? 0x3A : 0x3B, operand, destination, wide: wide, p66: p66)
+            noteFlags()
+        } else {
+            asm.op(isByte ? 0x88 : 0x89, operand, destination, wide: wide, p66: p66)
+        }
         advance(HostRegister.rdi)
-        if kind == .movs { advance(HostRegister.rsi) }
+        if kind.readsSource { advance(HostRegister.rsi) }
     }
 
     /// Zero-extended: a part of R11 would wait for the rest of it.
@@ -67,43 +85,54 @@ extension Emitter {
     // MARK: Many
 
     private func repeated(_ kind: StringKind, _ path: Int) {
-        let rcx = HostRegister.rcx, r10 = HostRegister.r10, r11 = HostRegister.r11
+        let rcx = HostRegister.rcx, rsi = HostRegister.rsi, rdi = HostRegister.rdi
+        let r10 = HostRegister.r10, r11 = HostRegister.r11
         asm.op(0x85, rcx, .register(rcx), wide: is64)
         let nothing = asm.jump(HostCondition.equal)
         asm.arithmetic(7, .register(rcx), Int32(4096 / byteCount), wide: is64)
         interpretIf(HostCondition.above, path)
-        page(HostRegister.rdi, writes: true, path)
-        if kind == .movs {
-            loadAddend(writes: true)
+        page(rdi, writes: !kind.compares, path)
+        if kind.readsSource {
+            loadAddend(writes: !kind.compares)
             asm.store(StateOffset.scratch + 8, r10)
-            page(HostRegister.rsi, writes: false, path)
+            page(rsi, writes: false, path)
         }
+        asm.store(StateOffset.scratch + 16, rcx)
+        loadAddend(writes: !kind.compares && !kind.readsSource)
+        // Host addresses; what takes guest addresses back does not change flags.
+        if kind.readsSource {
+            asm.load(r11, StateOffset.scratch + 8)
+            asm.op(0x01, r10, .register(rsi), wide: true)
+            asm.op(0x01, r11, .register(rdi), wide: true)
+            asm.op(0xF7, 3, .register(r11), wide: true)
+        } else {
+            asm.op(0x01, r10, .register(rdi), wide: true)
+        }
+        asm.op(0xF7, 3, .register(r10), wide: true)  // neg
+        if log2 == 1 { asm.byte(0x66) }
+        asm.byte(instruction.op.prefixes.contains(.rep) ? 0xF3 : 0xF2)
+        if log2 == 3 { asm.byte(0x48) }
+        asm.byte(kind.opcode | (log2 == 0 ? 0 : 1))
+        if kind.readsSource {
+            asm.op(0x8D, rsi, .memory(base: rsi, index: r10), wide: is64)
+            asm.op(0x8D, rdi, .memory(base: rdi, index: r11), wide: is64)
+        } else {
+            asm.op(0x8D, rdi, .memory(base: rdi, index: r10), wide: is64)
+        }
+        if kind.compares, liveOut != [] { saveFlags() }
         // Repetitions are charged as the interpreter does.
         if !translator.isVerifying {
-            asm.op(0x8B, r11, .register(rcx))
+            asm.load(r11, StateOffset.scratch + 16)
+            asm.op(0x29, rcx, .register(r11), wide: true)
             asm.op(0xC1, 5, .register(r11))
             asm.byte(4)
             asm.op(0x29, r11, .state(StateOffset.budget), wide: true)
         }
-        loadAddend(writes: kind != .movs)
-        if kind == .movs {
-            asm.load(r11, StateOffset.scratch + 8)
-            asm.op(0x01, r10, .register(HostRegister.rsi), wide: true)
-            asm.op(0x01, r11, .register(HostRegister.rdi), wide: true)
-        } else {
-            asm.op(0x01, r10, .register(HostRegister.rdi), wide: true)
-        }
-        if log2 == 1 { asm.byte(0x66) }
-        asm.byte(0xF3)
-        if log2 == 3 { asm.byte(0x48) }
-        asm.byte((kind == .movs ? 0xA4 : 0xAA) | (log2 == 0 ? 0 : 1))
-        if kind == .movs {
-            asm.op(0x29, r10, .register(HostRegister.rsi), wide: true)
-            asm.op(0x29, r11, .register(HostRegister.rdi), wide: true)
-        } else {
-            asm.op(0x29, r10, .register(HostRegister.rdi), wide: true)
-        }
         asm.bind(nothing)
+        if kind.compares {
+            flagsInHost = false
+            flagsInState = true
+        }
     }
 
     /// R10 becomes the TLB index of the page at a register, if all of the elements lie in it and it is known.

@@ -5,6 +5,12 @@ final class RegionBlock {
     let instructions: [TranslatedInstruction]
     /// Linear addresses to which control may go inside the region's page.
     var successors: [UInt64] = []
+    /// Its number in the order of writing.
+    var number = 0
+    /// A way leads from its end back to it, as far as the order shows.
+    var isInLoop = false
+    /// Those at which flags may be read that the block leaves: its successors, or the target of a call.
+    var readers: [UInt64] = []
     /// Flags that somebody may read at each instruction; the last: behind the block.
     var live: [FlagMask]
     var liveIn = FlagMask()
@@ -15,6 +21,13 @@ final class RegionBlock {
     var entry: UInt64 = 0
     /// Where the entry leads when its code is no longer good: to whatever code the address has then.
     var dead: UInt64 = 0
+    /// Stubs that make XMM registers or the x87 live: where they begin, and the jump with which they come back.
+    struct Load {
+        var start: UInt64 = 0
+        var back: UInt64 = 0
+    }
+    var xmmLoad = Load()
+    var x87Load = Load()
     /// Leaves with `rip` at the block, which the budget did not suffice for.
     var exhausted: UInt64 = 0
 
@@ -42,11 +55,16 @@ struct Region {
     private(set) var blocks: [UInt64: RegionBlock] = [:]
     /// In the order in which they are written: fall-through first.
     private(set) var order: [RegionBlock] = []
+    /// Blocks of the page that have code already and are jumped to: what flags that code may read.
+    private var neighbours: [UInt64: FlagMask] = [:]
+    /// The lines of the page in which those answers lie.
+    private(set) var neighbourLines: UInt32 = 0
     private(set) var usesXMM = false
     private(set) var usesX87 = false
 
     var is64: Bool { mode & ModeKey.code64 != 0 }
     var isUser: Bool { mode & ModeKey.user != 0 }
+    var isRelocatable: Bool { Relocation.isRelocatable(page, mode) }
 
     /// - Parameters:
     ///   - first: the hot block, at `linear`.
@@ -62,6 +80,7 @@ struct Region {
         page = linear & ~0xFFF
         collect(first, linear, features, decode, bytes)
         findLiveFlags()
+        findLoops()
         for block in order {
             for instruction in block.instructions {
                 usesXMM = usesXMM || instruction.usesXMM
@@ -80,9 +99,16 @@ struct Region {
         while let (address, known) = waiting.popLast() {
             if blocks[address] != nil || address & ~0xFFF != page || count >= Self.instructionLimit { continue }
             guard let block = known ?? decode(address) else { continue }
-            // What has code already is linked to.
-            if block != first, block.pointee.entry != nil, block.pointee.entryLinear == address { continue }
+            // Where it goes on may be another page each time.
             if block != first, block.pointee.crossesPage { continue }
+            // What has code already is linked to.
+            if block != first, block.pointee.entry != nil,
+                block.pointee.entryLinear == Relocation.place(address, mode)
+            {
+                neighbours[address] = block.pointee.entryFlags
+                neighbourLines |= block.pointee.entryLines
+                continue
+            }
             let instructions = (0..<Int(block.pointee.count)).map { i in
                 let place = UnsafePointer(block.ops + i)
                 let text = bytes(block, Int(place.pointee.offset), Int(place.pointee.length))
@@ -92,10 +118,12 @@ struct Region {
             }
             let node = RegionBlock(address, block, instructions, is64: is64)
             blocks[address] = node
+            node.number = order.count
             order.append(node)
             count += instructions.count
             guard !block.pointee.crossesPage, let last = instructions.last else { continue }
             node.successors = Self.successors(last, node, is64: is64)
+            node.readers = last.isDirectCall ? [last.target(from: node.linear, is64: is64)] : node.successors
             if last.op.isCall { waiting.append((node.end, nil)) }
             for successor in node.successors { waiting.append((successor, nil)) }
         }
@@ -104,7 +132,7 @@ struct Region {
     /// Where control can go from a block's last instruction, as far as it is known; the last is fallen through to.
     private static func successors(_ last: TranslatedInstruction, _ node: RegionBlock, is64: Bool) -> [UInt64] {
         let mask: UInt64 = is64 ? ~0 : 0xFFFF_FFFF
-        let target = (node.linear &+ UInt64(bitPattern: last.op.immediate)) & mask
+        let target = last.target(from: node.linear, is64: is64)
         switch last.kind {
         case .branch:
             if !last.isNativeBranch { return [] }
@@ -117,6 +145,19 @@ struct Region {
         }
     }
 
+    /// Everything between a jump backwards and where it leads.
+    private func findLoops() {
+        for last in order {
+            for successor in last.successors {
+                guard let first = blocks[successor], first.number <= last.number else { continue }
+                for number in first.number...last.number { order[number].isInLoop = true }
+            }
+        }
+    }
+
+    /// Flags that may be read at an address: all where that is not known.
+    func liveFlags(at linear: UInt64) -> FlagMask { blocks[linear]?.liveIn ?? neighbours[linear] ?? .all }
+
     /// Backwards to a fixed point; a successor outside of the region may read all flags.
     private mutating func findLiveFlags() {
         var changed = true
@@ -124,8 +165,8 @@ struct Region {
             changed = false
             for block in order.reversed() {
                 var live = FlagMask()
-                if block.successors.isEmpty { live = .all }
-                for successor in block.successors { live.formUnion(blocks[successor]?.liveIn ?? .all) }
+                if block.readers.isEmpty { live = .all }
+                for reader in block.readers { live.formUnion(liveFlags(at: reader)) }
                 block.live[block.instructions.count] = live
                 for i in stride(from: block.instructions.count - 1, through: 0, by: -1) {
                     live = live.subtracting(block.instructions[i].kills).union(block.instructions[i].reads)
@@ -137,6 +178,18 @@ struct Region {
                 }
             }
         }
+    }
+}
+
+extension TranslatedInstruction {
+    /// A near call of a constant address, in line.
+    var isDirectCall: Bool {
+        isNativeBranch && (op.code == .callRelative64 || op.code == .callRelativeGeneral)
+    }
+
+    /// Where a relative branch or call at the end of a block leads.
+    func target(from blockStart: UInt64, is64: Bool) -> UInt64 {
+        (blockStart &+ UInt64(bitPattern: op.immediate)) & (is64 ? ~0 : 0xFFFF_FFFF)
     }
 }
 

@@ -42,7 +42,15 @@ struct Thunks {
     private(set) var fillX87: UInt64 = 0
     /// R10: linear address XOR jump key.
     private(set) var find: UInt64 = 0
-    /// R11: instructions to give back to the budget if the unit may not be used.
+    /// The same, where the jump cache led to relocatable code that is gone.
+    private(set) var forget: UInt64 = 0
+    /// R10: linear address of a block that the budget did not suffice for, R11: its instructions.
+    private(set) var exhausted: UInt64 = 0
+    /// R10: linear address to go to, R11: place of the jump that is to become a link to it.
+    private(set) var linkExit: UInt64 = 0
+    /// R10: linear address to go to by way of the jump cache.
+    private(set) var dispatch: UInt64 = 0
+    /// R10: linear address of the block, R11: its instructions, which are given back to the budget if the unit may not be used.
     private(set) var loadXMM: UInt64 = 0
     private(set) var loadX87: UInt64 = 0
 
@@ -58,6 +66,8 @@ struct Thunks {
         fill = emitFill(&asm, targets, helper)
         fillX87 = emitFill(&asm, targets, helperX87)
         emitFind(&asm, targets)
+        emitForget(&asm)
+        emitLeave(&asm)
         emitLoadXMM(&asm)
         emitLoadX87(&asm, targets)
     }
@@ -107,6 +117,13 @@ struct Thunks {
         asm.bytes(0xFF, 0xD0)
     }
 
+    /// To the code at R11, in the way of the jump cache: with R10 as `find` has it. The state's `rip` is where the code is for.
+    private func enterAt(_ asm: inout Assembler) {
+        asm.load(Self.r10, StateOffset.rip)
+        asm.op(0x33, Self.r10, .state(StateOffset.jumpKey), wide: true)
+        asm.op(0xFF, 4, .register(Self.r11))
+    }
+
     // MARK: In and out
 
     /// (state, address) → exit code.
@@ -115,10 +132,10 @@ struct Thunks {
         enter = asm.here
         asm.bytes(0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57)  // push rbx, rbp, r12–r15
         asm.op(0x89, Self.rsp, .memory(base: Self.rdi, displacement: Int32(StateOffset.hostStack)), wide: true)
-        asm.move(Self.r10, Self.rsi)
+        asm.move(Self.r11, Self.rsi)
         asm.move(Self.rsp, Self.rdi)
         loadRegisters(&asm)
-        asm.op(0xFF, 4, .register(Self.r10))
+        enterAt(&asm)
     }
 
     /// - Returns: where a caller jumps to whose guest registers, but for those of the x87, are all in the state.
@@ -163,7 +180,6 @@ struct Thunks {
         asm.move(Self.r11, HostRegister.rax)
         asm.arithmetic(7, .register(Self.r11), Int32(TranslatedExit.limit))
         asm.jump(HostCondition.below, to: exitStored)
-        asm.move(Self.r10, Self.r11)
         restoreXMM(&asm)
         // Not 0 or 1: the image was written anew.
         asm.compareByte(StateOffset.x87Live, NativeState.x87InImage)
@@ -172,7 +188,7 @@ struct Thunks {
         asm.storeConstant(StateOffset.x87Live, 1)
         asm.bind(skip)
         loadRegisters(&asm)
-        asm.op(0xFF, 4, .register(Self.r10))
+        enterAt(&asm)
     }
 
     private func emitFill(_ asm: inout Assembler, _ targets: Targets, _ helper: UInt64) -> UInt64 {
@@ -208,16 +224,44 @@ struct Thunks {
         storeXMM(&asm)
         asm.move(Self.rdi, Self.rsp)
         call(&asm, unsafeBitCast(targets.find, to: UnsafeRawPointer.self))
-        asm.move(Self.r10, HostRegister.rax)
+        asm.move(Self.r11, HostRegister.rax)
         restoreXMM(&asm)
         for register in Self.volatile { asm.load(register, StateOffset.gpr(register)) }
-        asm.op(0x85, Self.r10, .register(Self.r10), wide: true)
+        asm.op(0x85, Self.r11, .register(Self.r11), wide: true)
         let nothing = asm.jump(HostCondition.equal)
-        asm.op(0xFF, 4, .register(Self.r10))
+        enterAt(&asm)
         asm.bind(nothing)
         asm.storeConstant(StateOffset.exitSlot, 0)
         asm.constant(Self.r11, TranslatedExit.lookup.rawValue)
         asm.jump(to: exit)
+    }
+
+    private mutating func emitForget(_ asm: inout Assembler) {
+        asm.align(16)
+        forget = asm.here
+        asm.move(Self.r11, Self.r10)
+        asm.op(0x33, Self.r11, .state(StateOffset.jumpKey), wide: true)
+        asm.op(.two, 0xB7, Self.r11, .register(Self.r11))
+        asm.op(0xC1, 4, .register(Self.r11))
+        asm.byte(4)
+        asm.op(0xC7, 0, .memory(base: Self.rsp, index: Self.r11, displacement: Int32(CPUArena.jumpOffset)), wide: true)
+        asm.int32(-1)
+        asm.jump(to: find)
+    }
+
+    private mutating func emitLeave(_ asm: inout Assembler) {
+        asm.align(16)
+        exhausted = asm.here
+        asm.op(0x01, Self.r11, .state(StateOffset.budget), wide: true)
+        asm.constant(Self.r11, 0)
+        linkExit = asm.here
+        asm.store(StateOffset.exitSlot, Self.r11)
+        asm.store(StateOffset.rip, Self.r10)
+        asm.constant(Self.r11, TranslatedExit.lookup.rawValue)
+        asm.jump(to: exit)
+        asm.align(16)
+        dispatch = asm.here
+        lookUp(&asm)
     }
 
     /// R10 holds a linear address: jumps to its code by way of the jump cache, or to `find`.
@@ -246,6 +290,7 @@ struct Thunks {
     private mutating func emitLoadXMM(_ asm: inout Assembler) {
         asm.align(16)
         loadXMM = asm.here
+        asm.store(StateOffset.rip + 8, Self.r10)
         asm.compareByte(StateOffset.fpuTrapped + 8, 0)
         let trapped = asm.jump(HostCondition.notEqual)
         asm.op(0xF7, 0, .state(StateOffset.cr4 + 8))
@@ -264,6 +309,7 @@ struct Thunks {
     private mutating func emitLoadX87(_ asm: inout Assembler, _ targets: Targets) {
         asm.align(16)
         loadX87 = asm.here
+        asm.store(StateOffset.rip + 8, Self.r10)
         asm.compareByte(StateOffset.fpuTrapped + 8, 0)
         let trapped = asm.jump(HostCondition.notEqual)
         asm.op(0x8B, Self.r10, .state(StateOffset.x87Control + 8))

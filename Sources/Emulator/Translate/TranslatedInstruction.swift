@@ -110,10 +110,11 @@ struct TranslatedInstruction {
             || rmIsGeneral && !isMemory && isHighByte(encoding.rm, rmIsByte)
     }
 
-    /// They cannot be named together with REX: there must be no memory operand, whose host address needs one, and the other register must be
-    /// one of the first eight, where it is.
+    /// They cannot be named together with REX, which a memory operand's host address needs: that is done with the halves exchanged
+    /// (`Emitter.copy`). Otherwise the other register must be one of the first eight, where it is.
     private var canNameHighByte: Bool {
-        if isMemory { return false }
+        // CMPXCHG has AL beside it.
+        if isMemory { return Mnemonic(rawValue: row?.pointee.code ?? 0) != .cmpxchg }
         func needsREX(_ field: UInt8, _ isByte: Bool) -> Bool {
             if isHighByte(field, isByte) { return false }
             guard let host = HostRegister.of(guest: Int(field)) else { return true }
@@ -188,15 +189,32 @@ struct TranslatedInstruction {
 
     private mutating func planSSE(_ row: UnsafePointer<OpcodeRow>, _ decoder: Decoder) {
         let attributes = row.pointee.attributes
-        if attributes.contains(.called) { return setHelper(readsAll: false) }
+        switch SSECode(rawValue: row.pointee.code) {
+        case .ldmxcsr:
+            kind = .special
+            usesXMM = true
+            memoryBytes = 4
+            return
+        case .emms:
+            kind = .verbatim
+            usesX87 = true
+            return
+        // From memory, Intel's processors make the x87's registers MMX registers; AMD's do not.
+        case .cvtpi2ps where isMemory: return setHelper(readsAll: false)
+        // Nothing in it depends on the processor.
+        case .stmxcsr: usesXMM = true
+        default: if attributes.contains(.called) { return setHelper(readsAll: false) }
+        }
         if row.pointee.operandCount == 0 {
-            kind = row.pointee.code == SSECode.emms.rawValue ? .helper : .nothing
+            kind = .nothing
             return
         }
         for i in 0..<row.pointee.operandCount {
             let operand = row.pointee.slots[i]
             switch operand.method {
-            case .mmxRM, .mmxRegister, .mmxOnlyRM: return setHelper(readsAll: false)
+            // The x87's registers under another name: they are in the host's when those are.
+            case .mmxRM, .mmxRegister, .mmxOnlyRM: usesX87 = true
+            case .maskedDestination: return setHelper(readsAll: false)
             case .xmmRM, .xmmOnlyRM, .xmmRegister: usesXMM = true
             case .register:
                 regIsGeneral = true
@@ -207,7 +225,7 @@ struct TranslatedInstruction {
                 if i > 0 { rmUse = .reads }
             default: break
             }
-            if isMemory, operand.method == .xmmRM || operand.method == .general || operand.method == .memory {
+            if isMemory, [.xmmRM, .mmxRM, .general, .memory].contains(operand.method) {
                 memoryBytes = Self.bytes(operand.size, decoder)
                 if attributes.contains(.memoryByte) { memoryBytes = 1 }
                 if attributes.contains(.memoryWord) { memoryBytes = 2 }
@@ -232,6 +250,17 @@ struct TranslatedInstruction {
     }
 
     private mutating func planSystem(_ row: UnsafePointer<OpcodeRow>, _ mode: UInt32) {
+        let isNative = op.size == (mode & ModeKey.code64 != 0 ? 3 : 2)
+        switch SystemCode(rawValue: op.sub) {
+        case .pushf where isNative:
+            kind = .special
+            reads = .all
+            return
+        case .movFromSegment where !isMemory && op.size >= 2 && op.reg < 6:
+            kind = .special
+            return
+        default: break
+        }
         guard mode & ModeKey.user == 0 else { return setHelper(readsAll: row.pointee.attributes.contains(.endsBlock)) }
         switch SystemCode(rawValue: op.sub) {
         case .cli, .sti: kind = .special
@@ -245,11 +274,13 @@ struct TranslatedInstruction {
         guard let mnemonic = Mnemonic(rawValue: row.pointee.code) else { return }
         if op.isBlockBranch { return planBranch(mode) }
         switch mnemonic {
-        case .movs, .stos, .lods:
+        case .movs, .cmps, .stos, .lods, .scas:
             guard Emitter.isNativeString(op, is64: mode & ModeKey.code64 != 0) else {
                 return setHelper(readsAll: false)
             }
             kind = .special
+            // Without a repetition that may be none they compare in any case.
+            if touchesFlags, op.prefixes.isDisjoint(with: [.rep, .repne]) { kills = .all }
             return
         case .cmpxchg8b:
             kind = .copy
@@ -394,7 +425,8 @@ struct TranslatedInstruction {
         default: break
         }
         if isMemory, isNativeBranch { memoryBytes = 1 << Int(op.size) }
-        reads = .all
+        // Of a direct call it may be known what is read where it leads.
+        reads = isDirectCall ? [] : .all
     }
 
     /// A relative branch of 64-bit mode that leaves the canonical addresses faults: the interpreter does that.

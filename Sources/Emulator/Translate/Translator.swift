@@ -59,7 +59,12 @@ final class Translator {
     private var variants: [Variant: UInt64] = [:]
     /// By physical page number: regions and the lines of that page that they cover.
     private var records: [UInt64: [(record: Record, lines: UInt32)]] = [:]
+    /// For each place of the jump cache the physical page and mode (`origin`) that its entry was found for; 0: it depends on more than one page.
+    private let origins: UnsafeMutablePointer<UInt64>
     private var withoutGroups: Set<UnsafeMutablePointer<Block>> = []
+    /// First instructions of accesses that were in another page too often.
+    private var withoutWindows: Set<UnsafePointer<DecodedOp>> = []
+    private var windowCount = 0
     /// While verifying: flags that code at an entry may read.
     private var liveIns: [UInt64: FlagMask] = [:]
     private var counters = TranslatorCounters()
@@ -83,6 +88,8 @@ final class Translator {
             owner = Unmanaged.passUnretained(cpu)
             isVerifying = verify
             paths = table.assumingMemoryBound(to: SlowPath.self)
+            origins = .allocate(capacity: CPUArena.jumpCount)
+            origins.initialize(repeating: 0, count: CPUArena.jumpCount)
             var asm = Assembler(writable: memory.writable, executable: memory.executable)
             thunks = Thunks(&asm, Self.targets)
             start = asm.here
@@ -134,7 +141,10 @@ final class Translator {
         return (first, [UInt8](UnsafeRawBufferPointer(start: asm.pointer(first), count: Int(last - first))))
     }
 
-    deinit { munmap(paths, Self.pathLimit * MemoryLayout<SlowPath>.stride) }
+    deinit {
+        munmap(paths, Self.pathLimit * MemoryLayout<SlowPath>.stride)
+        origins.deallocate()
+    }
 
     private func emptyJumpCache() { memset(cpu.arena.jumps, 0xFF, CPUArena.jumpBytes) }
 
@@ -168,7 +178,7 @@ final class Translator {
         if slot != 0, epoch == counters.flushes, !cpu.blocks.flushRequested, !found.pointee.crossesPage,
             let target = self.entry(cpu, of: found)
         {
-            asm.fix(slot, target)
+            asm.fix(slot, target + linkOffset(found))
         }
         return .next
     }
@@ -194,9 +204,14 @@ final class Translator {
     /// The code of a block at `rip`.
     @inline(__always) private func entry(_ cpu: CPU, of block: BlockCache.Pointer) -> UInt64? {
         guard let entry = block.pointee.entry else { return nil }
-        let linear = cpu.linearPointer
-        if block.pointee.entryLinear == linear { return UInt64(UInt(bitPattern: entry)) }
-        return variants[Variant(block: block, linear: linear)]
+        let place = Relocation.place(cpu.linearPointer, block.pointee.mode)
+        if block.pointee.entryLinear == place { return UInt64(UInt(bitPattern: entry)) }
+        return variants[Variant(block: block, linear: place)]
+    }
+
+    /// How far behind the entry of the code at `rip` links inside its page enter.
+    private func linkOffset(_ block: BlockCache.Pointer) -> UInt64 {
+        Relocation.isRelocatable(cpu.linearPointer, block.pointee.mode) ? Relocation.preambleBytes : 0
     }
 
     /// Nothing wants to be looked at between two instructions.
@@ -278,13 +293,17 @@ final class Translator {
         for node in region.order {
             let block = node.block
             counters.instructions += UInt64(node.count)
-            if let old = block.pointee.entry, block.pointee.entryLinear != node.linear {
+            let place = Relocation.place(node.linear, region.mode)
+            let hadCode = block.pointee.entry != nil
+            if let old = block.pointee.entry, block.pointee.entryLinear != place {
                 variants[Variant(block: block, linear: block.pointee.entryLinear)] = UInt64(UInt(bitPattern: old))
             }
             block.pointee.entry = UnsafeMutableRawPointer(bitPattern: UInt(node.entry))
-            block.pointee.entryLinear = node.linear
+            // At another address it may have been made with less in view.
+            block.pointee.entryFlags = hadCode ? block.pointee.entryFlags.union(node.liveIn) : node.liveIn
+            block.pointee.entryLinear = place
             record.entries.append(
-                Record.Entry(block: block, linear: node.linear, entry: node.entry, dead: node.dead))
+                Record.Entry(block: block, linear: place, entry: node.entry, dead: node.dead))
             if isVerifying { liveIns[node.entry] = node.liveIn }
             let physical = block.pointee.physical
             lines[physical >> 12, default: 0] |= CodePages.lines(physical, block.bytesInFirstPage)
@@ -292,6 +311,11 @@ final class Translator {
                 let rest = UInt64(block.pointee.byteLength) - block.bytesInFirstPage
                 lines[block.pointee.secondPage >> 12, default: 0] |= CodePages.lines(block.pointee.secondPage, rest)
             }
+        }
+        // What neighbours read is part of what the code stands on.
+        lines[region.order[0].block.pointee.physical >> 12, default: 0] |= region.neighbourLines
+        for node in region.order {
+            node.block.pointee.entryLines |= lines[node.block.pointee.physical >> 12, default: 0]
         }
         for (page, mask) in lines { records[page, default: []].append((record, mask)) }
     }
@@ -307,6 +331,18 @@ final class Translator {
     func seesX87(_ path: Int) -> Bool { paths[path].seesX87 }
 
     func setResume(_ path: Int, _ place: UInt64) { paths[path].resume = place }
+
+    /// A window for the access of a slow path; nil: it is better without, or there are no more. A verifier has tables of its own in
+    /// place of the TLB.
+    func takeWindow(for path: Int) -> Int? {
+        guard !isVerifying, windowCount < PageWindows.count, !withoutWindows.contains(paths[path].first) else {
+            return nil
+        }
+        paths[path].window = Int32(windowCount)
+        cpu.tlb.windows.windows[windowCount] = PageWindow()
+        windowCount += 1
+        return windowCount - 1
+    }
 
     func avoidsGroups(_ block: UnsafeMutablePointer<Block>) -> Bool { withoutGroups.contains(block) }
 
@@ -328,19 +364,29 @@ final class Translator {
         record.isDead = true
         counters.killed += 1
         for item in record.entries {
-            let place = asm.pointer(item.entry)
-            place.storeBytes(of: 0xE9, as: UInt8.self)
-            asm.fix(item.entry + 1, item.dead)
-            let jump = cpu.arena.jumps + 2 * Int(item.linear & UInt64(CPUArena.jumpCount - 1))
-            if jump[1] == item.entry { jump[0] = Self.noJump }
+            if item.linear == Relocation.anywhere {
+                // The jump cache may lead here from any address.
+                divert(item.entry, to: thunks.forget)
+                divert(item.entry + Relocation.preambleBytes, to: item.dead)
+            } else {
+                divert(item.entry, to: item.dead)
+                let jump = cpu.arena.jumps + 2 * Int(item.linear & UInt64(CPUArena.jumpCount - 1))
+                if jump[1] == item.entry { jump[0] = Self.noJump }
+            }
             let block = item.block
             if let entry = block.pointee.entry, UInt64(UInt(bitPattern: entry)) == item.entry {
                 block.pointee.entry = nil
-                block.pointee.heat = 0
+                block.pointee.heat = hotness / 2
             }
             let variant = Variant(block: block, linear: item.linear)
             if variants[variant] == item.entry { variants[variant] = nil }
         }
+    }
+
+    /// Code begins with a jump elsewhere from now on.
+    private func divert(_ place: UInt64, to target: UInt64) {
+        asm.pointer(place).storeBytes(of: 0xE9, as: UInt8.self)
+        asm.fix(place + 1, target)
     }
 
     /// The blocks are gone, and with them all code.
@@ -352,6 +398,9 @@ final class Translator {
         variants.removeAll(keepingCapacity: true)
         records.removeAll(keepingCapacity: true)
         withoutGroups.removeAll()
+        withoutWindows.removeAll()
+        cpu.tlb.windows.shut()
+        windowCount = 0
         liveIns.removeAll()
         counters.flushes += 1
         cpu.state.pointee.native.codeChanged = 1
@@ -406,12 +455,23 @@ final class Translator {
         let s = cpu.state
         if cpu.blocks.flushRequested || s.pointee.budget <= 0 { return 0 }
         let linear = cpu.linearPointer, mode = s.pointee.modeKey
-        let slot = cpu.arena.jumps + 2 * Int(linear & UInt64(CPUArena.jumpCount - 1))
+        let index = Int(linear & UInt64(CPUArena.jumpCount - 1))
+        let slot = cpu.arena.jumps + 2 * index
+        let key = linear ^ s.pointee.native.jumpKey
         let exitSlot = s.pointee.native.exitSlot
         s.pointee.native.exitSlot = 0
         // Helpers that lead elsewhere come without having looked.
-        if exitSlot == 0, slot[0] == linear ^ s.pointee.native.jumpKey { return slot[1] }
+        if exitSlot == 0, slot[0] == key { return slot[1] }
         let faultAddress = s.pointee.cr2
+        // Another generation's: a process that was away. It is as good as ever if the page is still where it was.
+        if exitSlot == 0, (slot[0] ^ key) << JumpCache.generationBits == 0, slot[0] != Self.noJump,
+            let page = cpu.translateFetch(linear), origins[index] == Self.origin(page.pointee.physical, mode)
+        {
+            counters.returns += 1
+            slot[0] = key
+            cpu.jumps.note(linear, mode: mode, isGlobal: page.pointee.isGlobal)
+            return slot[1]
+        }
         guard let block = cpu.decoded(at: linear, mode) else {
             // A fault is found again, and delivered, by whoever looks next.
             s.pointee.fault.isPending = false
@@ -422,12 +482,18 @@ final class Translator {
             counters.strangers += 1
             return 0
         }
-        slot[0] = linear ^ s.pointee.native.jumpKey
+        slot[0] = key
         slot[1] = entry
+        origins[index] = block.pointee.crossesPage ? 0 : Self.origin(block.pointee.physical, mode)
         let isGlobal = cpu.isGlobalFetch(linear, block)
         cpu.jumps.note(linear, mode: mode, isGlobal: isGlobal, block)
         if exitSlot != 0 { link(exitSlot, to: entry, mayLink: isGlobal && mode & ModeKey.user == 0) }
         return entry
+    }
+
+    /// The lowest bit beside the mode: no origin is 0.
+    @inline(__always) private static func origin(_ physical: UInt64, _ mode: UInt32) -> UInt64 {
+        physical & ~0xFFF | UInt64(mode) << 1 | 1
     }
 
     /// A jump to another page was made for the first time.
@@ -451,13 +517,17 @@ final class Translator {
         counters.helps += 1
         let s = cpu.state
         let path = paths + number
-        let start = path.pointee.start
+        let start = pointer(path, s)
         let converts = path.pointee.touchesFlags
         if converts { loadFlags(cpu) }
         if path.pointee.seesX87, s.pointee.native.x87Live != 0 { takeX87(s) }
-        // First, as a group may end with a call or a return.
-        if let block = path.pointee.groupBlock { missed(cpu, path, block) }
         var op = path.pointee.first
+        // First, as a group may end with a call or a return.
+        if path.pointee.window >= 0, cpu.tlb.windows.windows[Int(path.pointee.window)].patience < 0 {
+            movedOften(cpu, path)
+        } else if path.pointee.isGroup, let block = path.pointee.block {
+            missed(cpu, path, block)
+        }
         for done in 0..<path.pointee.count {
             helperCounts.count(op)
             let step = cpu.performOne(op, start)
@@ -492,6 +562,11 @@ final class Translator {
         return resume(cpu, path, converts)
     }
 
+    /// Instruction pointer of the block that a slow path belongs to.
+    @inline(__always) private func pointer(_ path: UnsafeMutablePointer<SlowPath>, _ s: CPUPointer) -> UInt64 {
+        path.pointee.isRelative ? s.pointee.native.codeBase &+ path.pointee.start : path.pointee.start
+    }
+
     /// Back into the middle of the region.
     private func resume(_ cpu: CPU, _ path: UnsafeMutablePointer<SlowPath>, _ converts: Bool) -> UInt64 {
         let s = cpu.state
@@ -500,7 +575,7 @@ final class Translator {
             (!path.pointee.needsXMM || mayUseXMM(s))
             && (!path.pointee.needsX87 || s.pointee.native.x87Live != 0 || mayUseX87(s))
         guard path.pointee.resume != 0, isPlain else {
-            s.pointee.rip = path.pointee.start &+ UInt64(last.pointee.offset) &+ UInt64(last.pointee.length)
+            s.pointee.rip = pointer(path, s) &+ UInt64(last.pointee.offset) &+ UInt64(last.pointee.length)
             cpu.giveBack(Int(path.pointee.remaining - path.pointee.count))
             return leave(cpu, .lookup, converts)
         }
@@ -558,8 +633,24 @@ final class Translator {
         // A verifier asks what it knows about the code that it runs.
         guard path.pointee.groupMisses == SlowPath.groupPatience, !isVerifying else { return }
         withoutGroups.insert(block)
-        retire(page: block.pointee.physical, lines: CodePages.lines(block.pointee.physical, block.bytesInFirstPage))
-        // The region goes on to its end: nothing that it stands for has changed.
-        cpu.state.pointee.native.codeChanged = 0
+        discard(block)
+    }
+
+    /// A window was moved more often than pays.
+    private func movedOften(_ cpu: CPU, _ path: UnsafeMutablePointer<SlowPath>) {
+        cpu.tlb.windows.windows[Int(path.pointee.window)].patience = PageWindow.movesUntilAsked
+        let slice = cpu.state.pointee.slices
+        let passed = slice &- path.pointee.windowSlice
+        path.pointee.windowSlice = slice
+        guard passed <= PageWindow.slicesOfPatience, let block = path.pointee.block else { return }
+        withoutWindows.insert(path.pointee.first)
+        discard(block)
+    }
+
+    /// A block is to be translated in another way. What runs goes on to its end: nothing that it stands for has changed.
+    private func discard(_ block: UnsafeMutablePointer<Block>) {
+        for item in records[block.pointee.physical >> 12] ?? [] where !item.record.isDead {
+            if item.record.entries.contains(where: { $0.block == block }) { kill(item.record) }
+        }
     }
 }

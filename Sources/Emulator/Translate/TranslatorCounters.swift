@@ -10,8 +10,8 @@ public struct TranslatorCounters: Sendable {
     public var crossings: UInt64 = 0, refusals: UInt64 = 0
     /// Operations of the interpreter's that translated code called for.
     public var helps: UInt64 = 0
-    /// Jumps to code that the jump cache did not know; those for which there was none.
-    public var finds: UInt64 = 0, strangers: UInt64 = 0
+    /// Jumps to code that the jump cache did not know; those that it knew from before the address space changed; those for which there was none.
+    public var finds: UInt64 = 0, returns: UInt64 = 0, strangers: UInt64 = 0
     /// Returns to the run loop: to look something up, because a fault or something else is pending, to interpret.
     public var lookups: UInt64 = 0, faults: UInt64 = 0, boundaries: UInt64 = 0, interpreted: UInt64 = 0
 
@@ -24,7 +24,8 @@ public struct TranslatorCounters: Sendable {
             ("regions", regions), ("guest-instructions", instructions), ("host-bytes", hostBytes),
             ("regions-killed", killed), ("flushes", flushes), ("tlb-fills", fills), ("tlb-crossings", crossings),
             ("tlb-refusals", refusals), ("helper-calls", helps),
-            ("jump-cache-misses", finds), ("jump-cache-strangers", strangers), ("exits-lookup", lookups),
+            ("jump-cache-misses", finds), ("jump-cache-returns", returns), ("jump-cache-strangers", strangers),
+            ("exits-lookup", lookups),
             ("exits-fault", faults), ("exits-boundary", boundaries), ("exits-interpret", interpreted),
         ] + operations
     }

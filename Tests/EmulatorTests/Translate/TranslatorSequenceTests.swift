@@ -112,10 +112,21 @@
             }
         }
 
+        /// Where code runs, and as whose: kernels' code is made for its addresses, that of users for any (Relocation.swift).
+        enum Place: CaseIterable {
+            case kernel32, kernel64, user64
+
+            var is64: Bool { self != .kernel32 }
+            /// What is added to addresses of memory.
+            var base: UInt64 { self == .user64 ? BareCPU.userBase : 0 }
+        }
+
         /// - Returns: the report of the first difference.
-        static func run(seed: UInt64, is64: Bool, sequences: Int) throws -> (report: String?, compared: UInt64) {
+        static func run(seed: UInt64, _ place: Place, sequences: Int) throws -> (report: String?, compared: UInt64) {
             var random = SeededRandom(seed)
+            let is64 = place.is64
             let bare = try BareCPU(is64 ? .flat64 : .flat32, engine: .verify)
+            if place == .user64 { bare.enterUserMode() }
             var report: String?
             bare.cpu.enginesDiffer = { report = $0 }
             let rows = rows(is64: is64)
@@ -132,11 +143,11 @@
                     code += [0x75, back]
                 }
                 for i in 0..<16 where i != Register.rsp {
-                    let page = BareCPU.dataAddress + UInt64(random.below(4)) << 12
+                    let page = (random.oneIn(2) ? place.base : 0) + BareCPU.dataAddress + UInt64(random.below(4)) << 12
                     bare[i] = random.oneIn(3) ? random.next() : page + UInt64(random.below(128)) &- 64
                     if !is64 { bare[i] &= 0xFFFF_FFFF }
                 }
-                bare[Register.rsp] = 0x5_0000 + UInt64(random.below(3)) * 8
+                bare[Register.rsp] = place.base + 0x5_0000 + UInt64(random.below(3)) * 8
                 bare.write([3, 0, 0, 0], at: 0x6_0000)
                 for i in 0..<16 { bare.s.xmm[i] = V128(low: random.next(), high: random.next()) }
                 bare.s.pointee.fpu.control = 0x37F
@@ -147,9 +158,9 @@
                     BareCPU.codeAddress
                     + (random.oneIn(4) ? 0xFF0 - UInt64(random.below(32)) : UInt64(random.below(64)) * 8)
                 bare.write(code + [0xEB, 0xFE], at: start)
-                bare.s.pointee.rip = start
+                bare.s.pointee.rip = place.base + start
                 bare.s.pointee.fault.isPending = false
-                run(bare, until: start + UInt64(code.count))
+                run(bare, until: place.base + start + UInt64(code.count))
                 if let report { return ("seed \(seed): " + report, bare.cpu.translator?.verifier?.comparisons ?? 0) }
             }
             return (nil, bare.cpu.translator?.verifier?.comparisons ?? 0)
@@ -165,12 +176,12 @@
             }
         }
 
-        @Test("random sequences leave the same registers, flags, memory and faults", arguments: [true, false])
-        func sequences(is64: Bool) throws {
+        @Test("random sequences leave the same registers, flags, memory and faults", arguments: Place.allCases)
+        func sequences(place: Place) throws {
             let budget = FuzzBudget(rounds: 24)
             var compared: UInt64 = 0
             try budget.run("sequences") { seed in
-                let result = try Self.run(seed: seed, is64: is64, sequences: 50)
+                let result = try Self.run(seed: seed, place, sequences: 50)
                 #expect(result.report == nil)
                 compared += result.compared
             }
