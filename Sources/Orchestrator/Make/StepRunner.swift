@@ -5,9 +5,11 @@ import VMProtocol
 /// Does the steps of a lab file with a running VM.
 struct StepRunner {
     let vm: VMFolder
+    /// How `run` gets a shell; nil: somebody is logged in.
+    var login: Login?
     let interruption: StopSignal
 
-    private var console: ConsoleSession { ConsoleSession(vm) }
+    private var console: ConsoleSession { ConsoleSession(vm, login: login) }
 
     /// A shell that has just been logged in to may swallow what is typed too early.
     private static let shellAttempts = 4
