@@ -83,8 +83,8 @@ struct VMSnapshotTests {
         for disk in ["a.qcow2", "b.qcow2"] {
             try DiskImage.create(scratch.folder + "/" + disk, format: "qcow2", size: 1 << 20)
         }
-        let vm = try vm(disks: ["a.qcow2", "b.qcow2"], in: scratch.folder)
-        let monitor = try vm.monitor()
+        let running = try vm(disks: ["a.qcow2", "b.qcow2"], in: scratch.folder)
+        let monitor = try running.monitor()
         func job(_ command: String, _ id: String, _ devices: [JSONValue]) throws -> String? {
             var arguments: [String: JSONValue] = [
                 "job-id": .string(id), "tag": "one", "devices": .array(devices),
@@ -97,16 +97,16 @@ struct VMSnapshotTests {
             try monitor.ask("job-dismiss", ["id": .string(id)])
             return entry["error"]?.stringValue
         }
-        #expect(try type(0x41, vm) == 0x41)
+        #expect(try type(0x41, running) == 0x41)
         #expect(try job("snapshot-save", "j1", ["ide0-hd1"])?.contains("'ide0-hd0' is writable") == true)
         #expect(try job("snapshot-save", "j2", ["ide0-hd0", "ide0-hd1"]) == nil)
-        #expect(try type(0x01, vm) == 0x42)
+        #expect(try type(0x01, running) == 0x42)
         #expect(try job("snapshot-load", "j3", ["ide0-hd0", "ide0-hd1"]) == nil)
-        #expect(try type(0x02, vm) == 0x43)
+        #expect(try type(0x02, running) == 0x43)
         #expect(try job("snapshot-delete", "j4", ["ide0-hd0", "ide0-hd1"]) == nil)
         #expect(try job("snapshot-load", "j5", ["ide0-hd0", "ide0-hd1"])?.contains("does not have") == true)
         try monitor.ask("quit")
-        #expect(vm.waitForEnd().status == 0)
+        #expect(running.waitForEnd().status == 0)
     }
 
     @Test func aDiskThatKeepsNoSnapshotsIsNamed() throws {

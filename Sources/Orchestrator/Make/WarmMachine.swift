@@ -127,7 +127,7 @@ struct WarmMachine {
         if let ready = instance.spec.ready {
             orchestrator.progress(.image(name: label, .building(step: "until it is ready")))
             let own = WallClock.monotonicNanoseconds + ready.timeout.milliseconds * 1_000_000
-            try await (ready, until: min(deadline, own))
+            try awaitReady(ready, until: min(deadline, own))
         }
         let runner = StepRunner(
             vm: folder, login: instance.spec.login, interruption: orchestrator.interruption)
@@ -203,7 +203,7 @@ struct WarmMachine {
         return (process, run, record.overlays)
     }
 
-    private func await(_ ready: Readiness, until deadline: UInt64) throws(OrchestratorError) {
+    private func awaitReady(_ ready: Readiness, until deadline: UInt64) throws(OrchestratorError) {
         var probe = ReadinessProbe(ready, folder, from: 0)
         while !probe.find() {
             guard folder.isRunning else { throw OrchestratorError(.vm, "it ended before it was ready") }

@@ -58,9 +58,11 @@ extension LabOrchestrator {
                 case .snapshot(let name): saved = try member(for: plan.instance, of: folder.snapshot(name))
                 case .warm(let recipe):
                     let group = plan.instance.spec.name
-                    saved =
-                        try warm[group]
-                        ?? WarmMachine(self, survey, plan.instance, recipe, executable: executable).saved()
+                    if let known = warm[group] {
+                        saved = known
+                    } else {
+                        saved = try WarmMachine(self, survey, plan.instance, recipe, executable: executable).saved()
+                    }
                     warm[group] = saved
                 }
                 try check(saved, fits: plan.instance, survey)

@@ -132,7 +132,7 @@ enum QMPCommands {
         QMPCommand(name: "x-snapshot-save", arguments: ["state", "disks"]) { control, arguments throws(QMPError) in
             var disks: [Checkpoint.Files] = []
             for item in try arguments.array("disks") {
-                guard let slot = slot(item["slot"]), let overlay = item["overlay"]?.stringValue,
+                guard let slot = diskSlot(item["slot"]), let overlay = item["overlay"]?.stringValue,
                     let frozen = item["frozen"]?.stringValue
                 else { throw .generic("Invalid parameter 'disks': expected slot, overlay and frozen") }
                 disks.append(Checkpoint.Files(slot: slot, overlay: overlay, frozen: frozen))
@@ -141,7 +141,7 @@ enum QMPCommands {
             return [:]
         },
         QMPCommand(name: "x-snapshot-end", arguments: ["keep"]) { control, arguments throws(QMPError) in
-            try control.endCheckpoint(keeping: try arguments.array("keep").compactMap(slot))
+            try control.endCheckpoint(keeping: try arguments.array("keep").compactMap { diskSlot($0) })
             return [:]
         },
         // Ours: what of the sandbox holds, and what the translator did.
@@ -155,7 +155,7 @@ enum QMPCommands {
         },
     ]
 
-    private static func slot(_ value: JSONValue?) -> VMDescription.Disk.Slot? {
+    private static func diskSlot(_ value: JSONValue?) -> VMDescription.Disk.Slot? {
         value?.stringValue.flatMap { VMDescription.Disk.Slot(rawValue: $0) }
     }
 

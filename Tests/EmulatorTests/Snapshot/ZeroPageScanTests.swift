@@ -33,5 +33,8 @@ struct ZeroPageScanTests {
         }
         #expect(resident(memory) == Self.pages / 8)
         for page in 0..<Self.pages { #expect(memory[page * 4096 + 17] == (page % 8 == 0 ? 1 : 0)) }
+        // The memory is mapped as long as its owner is used.
+        let bytes = ram.sizeBytes
+        #expect(bytes == UInt64(memory.count))
     }
 }

@@ -47,17 +47,14 @@ struct SnapshotMake: ParsableCommand {
     }
 }
 
-/// `labctl snapshots`, `labctl snapshot ls`.
-struct SnapshotList: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "snapshots", abstract: "Lists the snapshots of the lab.", aliases: ["ls"])
-
+/// What `labctl snapshots` and `labctl snapshot ls` take and print.
+struct SnapshotListing: ParsableArguments {
     @OptionGroup var lab: LabArguments
 
     @Option(help: "text or json.")
     var format: TableFormat = .text
 
-    func run() throws {
+    func show() throws {
         try LabSession.run(lab) { session in
             let list = session.orchestrator.snapshots()
             guard format == .text else { return JSONOutput.write(list) }
@@ -74,6 +71,26 @@ struct SnapshotList: ParsableCommand {
             print(table.rendered(usesColor: session.usesColor), terminator: "")
         }
     }
+}
+
+/// `labctl snapshots`.
+struct SnapshotsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "snapshots", abstract: "Lists the snapshots of the lab.")
+
+    @OptionGroup var listing: SnapshotListing
+
+    func run() throws { try listing.show() }
+}
+
+/// `labctl snapshot ls`.
+struct SnapshotList: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ls", abstract: "Lists the snapshots of the lab.", aliases: ["list"])
+
+    @OptionGroup var listing: SnapshotListing
+
+    func run() throws { try listing.show() }
 }
 
 /// `labctl snapshot rm`.
