@@ -65,15 +65,9 @@ final class Checkpoint {
 
     /// - Parameter slots: disks whose overlays stay.
     func finish(keeping slots: Set<VMDescription.Disk.Slot>) {
-        for change in changes {
-            let stays = slots.contains(change.slot)
-            if !stays { change.backend.change(to: change.old) }
-            for image in stays ? [change.old] : [change.new, change.frozen] {
-                do throws(ImageError) { try image.close() } catch {
-                    ProcessLog.say("closing \(image.path) failed: \(error.sentence)")
-                }
-            }
-        }
+        for change in changes where !slots.contains(change.slot) { change.backend.change(to: change.old) }
+        // What nobody reads any more is let go, not closed: closing an image closes those below it, which others read. It was
+        // flushed, and nothing was written since.
         changes = []
     }
 }
