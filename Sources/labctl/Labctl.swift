@@ -16,7 +16,8 @@ struct Labctl: ParsableCommand {
                 subcommands: [
                     PlanCommand.self, UpCommand.self, DownCommand.self, ResetCommand.self, DestroyCommand.self,
                     StatusCommand.self, TopCommand.self, ListCommand.self, CheckCommand.self, EventsCommand.self,
-                    BuildCommand.self, GraphCommand.self, PruneCommand.self, SnapshotCommand.self, SnapshotsCommand.self,
+                    BuildCommand.self, GraphCommand.self, PruneCommand.self, SnapshotCommand.self,
+                    SnapshotsCommand.self,
                     RestoreCommand.self,
                 ]),
             CommandGroup(
