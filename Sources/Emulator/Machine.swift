@@ -46,6 +46,9 @@ public final class Machine: @unchecked Sendable {
     /// A reset that the guest or the host asked for waits for the end of the running budget.
     var resetPending = false
     private var isPaused = false
+    /// Its memory is mapped from a saved state: what is given back would not be zeros again.
+    var isMemoryMapped = false
+    private var zeroPages = ZeroPageScan()
     /// Instructions between two looks at the clock: tens of microseconds.
     private static let slice = 32768
     /// The same while deadlines wait to fire: enough to take an interrupt.
@@ -196,6 +199,11 @@ public final class Machine: @unchecked Sendable {
         let deadline = board.scheduler.nextDeadline
         let now = clock.now
         guard deadline > now else { return }
+        if !isMemoryMapped {
+            let ram = UnsafeMutableRawBufferPointer(
+                start: board.memory.ram.base, count: Int(board.memory.ram.sizeBytes))
+            zeroPages.step(ram, now: now, sleep: deadline - now)
+        }
         clock.isSleeping = true
         mailbox.sleep(nanoseconds: min(clock.hostNanoseconds(for: deadline - now), Self.longestSleep))
         _ = clock.now

@@ -158,6 +158,8 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var endsWithParent: Bool?
     /// The snapshot that the VM begins as (-loadvm); nil: it is switched on.
     public var loadSnapshot: String?
+    /// The saved state that the VM begins as, on disks that are as they were then; nil: it is switched on.
+    public var savedState: String?
     /// For tests of the sandbox: what is tried from inside in the guest's place, as `NAME PATH`.
     public var probe: String?
     /// Nil: images may name any file (`labctl run`).

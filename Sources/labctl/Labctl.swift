@@ -23,7 +23,8 @@ struct Labctl: ParsableCommand {
                     PlanCommand.self, UpCommand.self, DownCommand.self, ResetCommand.self, DestroyCommand.self,
                     StatusCommand.self, StatsCommand.self, TopCommand.self, ListCommand.self, CheckCommand.self,
                     EventsCommand.self,
-                    BuildCommand.self, GraphCommand.self, PruneCommand.self,
+                    BuildCommand.self, GraphCommand.self, PruneCommand.self, SnapshotCommand.self,
+                    SnapshotsCommand.self, RestoreCommand.self,
                 ]),
             CommandGroup(
                 name: "One VM",

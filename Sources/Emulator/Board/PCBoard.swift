@@ -21,6 +21,7 @@ final class PCBoard {
     let ide: IDEController
     let vga: VGADevice
     let power: PIIX4PM
+    private let generation = VMGenerationID()
     private let isaBridge: PIIX3
     let fwCfg: FwCfg
     let systemPorts: SystemPorts
@@ -107,6 +108,8 @@ final class PCBoard {
                 drives: config.floppies.prefix(2).map { FloppyDrive(kind: .highDensity, disk: $0) },
                 irq: wires.line(6), dma: FloppyDMAChannel(dma), scheduler: scheduler)
         fwCfg = FwCfg(memory: memory, scheduler: scheduler)
+        memory.map(
+            "VM generation ID", at: VMGenerationID.base, length: VMGenerationID.mappedBytes, .device(generation))
 
         // PCI: the bridge's configuration ports first, so that CF9 inside them goes to the reset register.
         ports.claim(0xCF8, count: 8, by: pci)
@@ -140,7 +143,7 @@ final class PCBoard {
 
         devices = [
             a20, keys, wires, pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, dma, fwCfg, pci,
-            hostBridge, isaBridge, ide, power, vga,
+            hostBridge, isaBridge, ide, power, vga, generation,
         ]
         devices += uarts
         if let floppyController { devices.append(floppyController) }
@@ -180,12 +183,22 @@ final class PCBoard {
             in: rtc, lowRAMBytes: lowRAM, highRAMBytes: highRAM,
             floppyTypes: (a: drives[0], b: drives[1]))
         CMOSContents.setDiskTranslations(in: rtc, ide.geometries.map { $0?.translation.rawValue })
+        generation.describe(to: fwCfg)
         FirmwareDescription.install(in: fwCfg, config: config, lowRAMBytes: lowRAM, highRAMBytes: highRAM)
     }
 
     // MARK: From the host
 
     func pressPowerButton() { power.pressPowerButton() }
+
+    /// The machine was turned back or copied: its guest hears of it, and its real-time clock shows the time of now.
+    /// - Parameter seconds: how long ago it was saved.
+    func goOnAsAnother(after seconds: Int64) {
+        generation.renew()
+        generation.describe(to: fwCfg)
+        power.raiseGeneralEvent(VMGenerationID.generalEvent)
+        rtc.advance(bySeconds: max(0, seconds))
+    }
 
     /// Bytes for a serial port; ports that the machine does not have swallow them.
     func serialInput(port: Int, _ bytes: some Sequence<UInt8>) {

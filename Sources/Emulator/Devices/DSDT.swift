@@ -7,6 +7,7 @@
 /// | `\_SB.LNKA`–`LNKD` | interrupt links: set a PIRQ's route to ISA 5, 10 or 11 |
 /// | `\_SB.HPET` | timer block |
 /// | `\_PR.C000` | the processor |
+/// | `\_SB.VGEN`, `\_GPE._E05` | VM generation ID, and what tells that it changed |
 /// | `\_S5` | sleep type 0: power off |
 enum DSDT {
     /// ISA interrupts that PCI may use; the MADT declares them level-triggered.
@@ -21,6 +22,8 @@ enum DSDT {
         AML.scope("\\_SB", pciRoot(lowRAMEnd: lowRAMEnd))
             + AML.scope("\\_SB.PCI0", isaBridge(serialPortCount: serialPortCount, hasFloppy: hasFloppy))
             + AML.scope("\\_SB", hpet() + links.indices.flatMap(link))
+            + AML.scope("\\_SB", generationID())
+            + AML.scope("\\_GPE", AML.method("_E05", AML.notify("\\_SB.VGEN", 0x80)))
             + AML.scope("\\_PR", AML.processor("C000", id: 0))
             + AML.name("\\_S5", AML.package([[0], [0], [0], [0]]))
     }
@@ -84,6 +87,18 @@ enum DSDT {
             uid.map { AML.name("_UID", AML.integer($0)) } ?? [],
             AML.name("_STA", AML.integer(0x0F)),
             AML.name("_CRS", AML.resources(resources)))
+    }
+
+    /// `ADDR` is the identifier's address in two halves.
+    private static func generationID() -> [UInt8] {
+        let address = VMGenerationID.base + VMGenerationID.offset
+        return AML.device(
+            "VGEN",
+            AML.name("_HID", AML.string("LABC0001")),
+            AML.name("_CID", AML.string("VM_Gen_Counter")),
+            AML.name("_DDN", AML.string("VM_Gen_Counter")),
+            AML.name("_STA", AML.integer(0x0F)),
+            AML.name("ADDR", AML.package([AML.integer(address), [0]])))
     }
 
     private static func hpet() -> [UInt8] {

@@ -62,6 +62,11 @@ final class EmulatedPC: GuestMachine {
         machine = try Machine(config, options: options)
     }
 
+    /// Begins as a saved machine: one that others may be, too. Before `run`.
+    func goOn(from path: String) throws(MachineError) {
+        machine.goOnAsAnother(savedAt: try machine.restore(from: path))
+    }
+
     /// Seconds since 1970 as a clock on the wall shows them.
     private static func localSeconds() -> Int64 {
         var now = time(nil), local = tm()

@@ -17,6 +17,20 @@ enum QMPCommands {
 
     static let greeting: JSONValue = ["QMP": ["version": version, "capabilities": []]]
 
+    /// `snapshot-save` and its like: QEMU's names of the disks, and of the one that holds the machine.
+    private static func snapshotJob(_ kind: MachineControl.SnapshotJob) -> QMPCommand {
+        let hasState = kind != .delete
+        return QMPCommand(
+            name: kind.rawValue, arguments: ["job-id", "tag", "devices"] + (hasState ? ["vmstate"] : [])
+        ) { control, arguments throws(QMPError) in
+            let devices = try arguments.array("devices").compactMap(\.stringValue)
+            try control.run(
+                kind, arguments.string("tag"), carrier: hasState ? arguments.string("vmstate") : nil,
+                devices: devices, as: arguments.string("job-id"))
+            return [:]
+        }
+    }
+
     static let table: [QMPCommand] = [
         QMPCommand(name: "qmp_capabilities", arguments: ["enable"]) { _, _ throws(QMPError) in
             throw QMPError(
@@ -104,6 +118,32 @@ enum QMPCommands {
         QMPCommand(name: "x-query-screen-text", arguments: []) { control, _ throws(QMPError) in
             try control.screenText()
         },
+        snapshotJob(.save), snapshotJob(.load), snapshotJob(.delete),
+        QMPCommand(name: "query-jobs", arguments: []) { control, _ in control.jobs.list },
+        QMPCommand(name: "job-dismiss", arguments: ["id"]) { control, arguments throws(QMPError) in
+            try control.jobs.dismiss(try arguments.string("id"), announce: control.announce)
+            return [:]
+        },
+        // Ours: the steps of a lab's snapshot (Checkpoint.swift).
+        QMPCommand(name: "x-snapshot-begin", arguments: []) { control, _ throws(QMPError) in
+            try control.beginCheckpoint()
+            return [:]
+        },
+        QMPCommand(name: "x-snapshot-save", arguments: ["state", "disks"]) { control, arguments throws(QMPError) in
+            var disks: [Checkpoint.Files] = []
+            for item in try arguments.array("disks") {
+                guard let slot = diskSlot(item["slot"]), let overlay = item["overlay"]?.stringValue,
+                    let frozen = item["frozen"]?.stringValue
+                else { throw .generic("Invalid parameter 'disks': expected slot, overlay and frozen") }
+                disks.append(Checkpoint.Files(slot: slot, overlay: overlay, frozen: frozen))
+            }
+            try control.saveCheckpoint(state: try arguments.string("state"), disks: disks)
+            return [:]
+        },
+        QMPCommand(name: "x-snapshot-end", arguments: ["keep"]) { control, arguments throws(QMPError) in
+            try control.endCheckpoint(keeping: try arguments.array("keep").compactMap { diskSlot($0) })
+            return [:]
+        },
         // Ours: what of the sandbox holds, and what the translator did.
         QMPCommand(name: "x-query-sandbox", arguments: []) { control, _ in control.sandbox.json },
         QMPCommand(name: "x-query-jit", arguments: []) { control, _ in
@@ -114,6 +154,10 @@ enum QMPCommands {
             .string(HumanMonitor.run(try arguments.string("command-line"), control))
         },
     ]
+
+    private static func diskSlot(_ value: JSONValue?) -> VMDescription.Disk.Slot? {
+        value?.stringValue.flatMap { VMDescription.Disk.Slot(rawValue: $0) }
+    }
 
     private static func drive(_ arguments: QMPArguments) throws(QMPError) -> String {
         if let id = try arguments.optionalString("id") { return id }
