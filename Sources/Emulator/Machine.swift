@@ -1,4 +1,4 @@
-/// A whole PC: the board, its CPU and the loop that runs them. The host-facing API of this module.
+/// A whole PC: the board, its CPUs and the loop that runs them. The host-facing API of this module.
 ///
 /// `run` occupies the calling thread until the machine ends. The other methods may be called from any thread at any time.
 public final class Machine: @unchecked Sendable {
@@ -38,6 +38,8 @@ public final class Machine: @unchecked Sendable {
     }
 
     let board: PCBoard
+    let processors: Processors
+    /// The boot processor.
     let cpu: CPU
     let clock: GuestClock
     private let mailbox = Mailbox()
@@ -63,38 +65,24 @@ public final class Machine: @unchecked Sendable {
         self.clock = clock
         let board = try PCBoard(config: config, clock: { clock.now })
         self.board = board
-        let cpu = CPU(memory: board.memory, ports: board.ports, features: config.cpu, engine: config.engine)
-        self.cpu = cpu
-        let apic = board.localAPIC
-        apic.interruptLineChanged = { [unowned cpu] level in
-            cpu.state.pointee.interruptRequest = level
-            if level { cpu.kick() }
-        }
-        apic.nmi = { [unowned cpu] in
-            cpu.state.pointee.nmiRequest = true
-            cpu.kick()
-        }
-        // What takes long ends the slice, so that messages are heard soon whatever a guest does.
-        board.scheduler.longWork = { [unowned cpu] in cpu.kick() }
-        board.memory.addObserver(PhysicalMap.Observer(layoutChanged: { [unowned cpu] in cpu.kick() }))
-        cpu.acknowledgeInterrupt = { [unowned apic] in apic.acknowledgeInterrupt() }
-        cpu.readTaskPriority = { [unowned apic] in apic.taskPriority }
-        cpu.writeTaskPriority = { [unowned apic] in apic.taskPriority = $0 }
-        cpu.tscNow = { [unowned board] in board.scheduler.nowNanoseconds }
-        cpu.floatingPointError = { [unowned board] in board.systemPorts.raiseFloatingPointError() }
-        apic.tscNow = { [unowned cpu] in cpu.timeStampCounter }
-        connectMSRs()
-        cpu.tripleFault = { [unowned self] in
-            log("triple fault\n" + self.cpu.dump())
-            requestResetFromGuest()
+        let group = try Processors(config, board)
+        processors = group
+        cpu = group.cpus[0]
+        for cpu in group.cpus {
+            cpu.tripleFault = { [unowned self, unowned cpu] in
+                log("triple fault" + (processors.cpus.count > 1 ? " on CPU \(cpu.index)\n" : "\n") + cpu.dump())
+                requestResetFromGuest()
+            }
         }
         cpu.enginesDiffer = { [unowned self] report in
             end = end ?? .failed(report)
             self.cpu.kick()
         }
         if let log = options.log {
-            cpu.log = { log($0) }
-            if !options.trace.isEmpty { cpu.tracer = Tracer(items: options.trace) { log($0) } }
+            for cpu in group.cpus {
+                cpu.log = { log($0) }
+                if !options.trace.isEmpty { cpu.tracer = Tracer(items: options.trace) { log($0) } }
+            }
         }
         if options.perfMap != nil || options.trace.contains(.outAsm) {
             cpu.translator?.translated = { [unowned cpu] code in
@@ -108,51 +96,28 @@ public final class Machine: @unchecked Sendable {
         board.resetRequested = { [unowned self] in requestResetFromGuest() }
         board.powerOff = { [unowned self] in
             if options.stopOnPowerOff { isPaused = true } else { end = end ?? .powerOff }
-            self.cpu.kick()
+            processors.kick()
         }
         board.debugExit = { [unowned self] status in
             end = end ?? .debugExit(status)
-            self.cpu.kick()
+            processors.kick()
         }
         try powerOn()
     }
 
     private func log(_ line: String) { options.log?(line) }
 
-    private func connectMSRs() {
-        let apic = board.localAPIC, features = cpu.features
-        apic.offersX2APIC = features.has(.x2APIC)
-        apic.physicalAddressBits = UInt64(features.physicalAddressBits)
-        cpu.readDeviceMSR = { [unowned apic] number in
-            switch number {
-            case 0x1B: apic.baseMSR
-            case 0x6E0 where features.has(.tscDeadline): apic.tscDeadlineMSR
-            case LocalAPIC.x2APICMSRs: apic.readX2APIC(number)
-            default: nil
-            }
-        }
-        cpu.writeDeviceMSR = { [unowned apic] number, value in
-            switch number {
-            case 0x1B: return apic.writeBase(value)
-            case 0x6E0 where features.has(.tscDeadline):
-                apic.tscDeadlineMSR = value
-                return true
-            case LocalAPIC.x2APICMSRs: return apic.writeX2APIC(number, value)
-            default: return nil
-            }
-        }
-    }
-
     private func powerOn() throws(MachineError) {
-        cpu.tracer?.line(.cpuReset, "CPU Reset (CPU 0)\n" + cpu.dump())
+        for cpu in processors.cpus {
+            cpu.tracer?.line(.cpuReset, "CPU Reset (CPU \(cpu.index))\n" + cpu.dump())
+        }
         try board.reset()
-        cpu.reset()
-        if let entry = board.bootEntry { cpu.start(at: entry) }
+        processors.powerOn(at: board.bootEntry)
     }
 
     private func requestResetFromGuest() {
         resetPending = true
-        cpu.kick()
+        processors.kick()
     }
 
     // MARK: Running
@@ -168,9 +133,9 @@ public final class Machine: @unchecked Sendable {
                 continue
             }
             let now = clock.now
-            board.scheduler.advance(to: now) { cpu.state.pointee.interruptRequest }
+            board.scheduler.advance(to: now) { processors.haveRequests }
             let isLate = board.scheduler.nextDeadline <= now
-            if case .halted = cpu.run(budget: isLate ? Self.lateSlice : Self.slice) { sleepUntilNextEvent() }
+            if !processors.run(budget: isLate ? Self.lateSlice : Self.slice) { sleepUntilNextEvent() }
         }
     }
 

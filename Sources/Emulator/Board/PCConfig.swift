@@ -52,6 +52,8 @@ public struct PCConfig {
     public var clockSource = ClockSource.guest
     /// What the processor is and can do.
     public var cpu = CPUFeatures()
+    /// How many there are, and how they are packed.
+    public var topology = CPUTopology()
     /// Frequency of the time-stamp counter; at 1 GHz it counts guest nanoseconds.
     public var tscHertz: UInt64 = 1_000_000_000
     /// What executes guest instructions.

@@ -37,9 +37,11 @@ final class Translator {
         var isDead = false
     }
 
-    private let owner: Unmanaged<CPU>
-    /// The CPU that owns this translator. Counting references to it on every exit cost more than the exit.
-    // SAFETY: a CPU outlives its translator.
+    private var owner: Unmanaged<CPU>
+    /// All CPUs that run its code; on one thread, in turn.
+    private var processors: [Unmanaged<CPU>]
+    /// The CPU whose turn it is. Counting references to it on every exit cost more than the exit.
+    // SAFETY: CPUs outlive their translator.
     @inline(__always) var cpu: CPU { owner._withUnsafeGuaranteedRef { $0 } }
     let isVerifying: Bool
     private(set) var verifier: Verifier?
@@ -81,6 +83,7 @@ final class Translator {
                 table != MAP_FAILED
             else { return nil }
             owner = Unmanaged.passUnretained(cpu)
+            processors = [Unmanaged.passUnretained(cpu)]
             isVerifying = verify
             paths = table.assumingMemoryBound(to: SlowPath.self)
             var asm = Assembler(writable: memory.writable, executable: memory.executable)
@@ -136,7 +139,25 @@ final class Translator {
 
     deinit { munmap(paths, Self.pathLimit * MemoryLayout<SlowPath>.stride) }
 
-    private func emptyJumpCache() { memset(cpu.arena.jumps, 0xFF, CPUArena.jumpBytes) }
+    // MARK: Several CPUs
+
+    /// Another CPU of the machine runs this code, too.
+    func join(_ cpu: CPU) {
+        processors.append(Unmanaged.passUnretained(cpu))
+        cpu.state.pointee.native.translator = Unmanaged.passUnretained(self)
+        memset(cpu.arena.jumps, 0xFF, CPUArena.jumpBytes)
+        // Links hold for the one whose translations they were made by.
+        unlink()
+    }
+
+    /// It is that CPU's turn.
+    func serve(_ cpu: CPU) { owner = Unmanaged.passUnretained(cpu) }
+
+    private func forEachJumpCache(_ body: (UnsafeMutablePointer<UInt64>) -> Void) {
+        for processor in processors { processor._withUnsafeGuaranteedRef { body($0.arena.jumps) } }
+    }
+
+    private func emptyJumpCache() { forEachJumpCache { memset($0, 0xFF, CPUArena.jumpBytes) } }
 
     // MARK: Running
 
@@ -331,8 +352,10 @@ final class Translator {
             let place = asm.pointer(item.entry)
             place.storeBytes(of: 0xE9, as: UInt8.self)
             asm.fix(item.entry + 1, item.dead)
-            let jump = cpu.arena.jumps + 2 * Int(item.linear & UInt64(CPUArena.jumpCount - 1))
-            if jump[1] == item.entry { jump[0] = Self.noJump }
+            forEachJumpCache { jumps in
+                let jump = jumps + 2 * Int(item.linear & UInt64(CPUArena.jumpCount - 1))
+                if jump[1] == item.entry { jump[0] = Self.noJump }
+            }
             let block = item.block
             if let entry = block.pointee.entry, UInt64(UInt(bitPattern: entry)) == item.entry {
                 block.pointee.entry = nil
@@ -432,9 +455,10 @@ final class Translator {
 
     /// A jump to another page was made for the first time.
     ///
-    /// - Parameter mayLink: the target stays where it is until `unlink` is called.
+    /// - Parameter mayLink: the target stays where it is until `unlink` is called. That is one CPU's knowledge, so that several share no
+    ///   links.
     private func link(_ slot: UInt64, to entry: UInt64, mayLink: Bool) {
-        guard mayLink, !isVerifying else { return asm.fix(slot, cpu.state.pointee.native.exitFallback) }
+        guard mayLink, !isVerifying, processors.count == 1 else { return asm.fix(slot, cpu.state.pointee.native.exitFallback) }
         let distance = asm.pointer(slot).loadUnaligned(as: Int32.self)
         links.append((slot, slot &+ 4 &+ UInt64(bitPattern: Int64(distance))))
         asm.fix(slot, entry)

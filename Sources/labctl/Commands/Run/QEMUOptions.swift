@@ -195,9 +195,9 @@ enum QEMUOptions {
                 request.vm.sandbox = try QEMUValues.sandbox(value)
             }),
         QEMUOption(
-            names: ["smp"], help: "1",
-            action: .value("N") { _, value throws(QEMUOptionError) in
-                try QEMUValues.require(value, among: ["1", "cpus=1"], else: "a VM has one processor")
+            names: ["smp"], help: "N, or cpus=,sockets=,cores=,threads=: processors (default 1)",
+            action: .value("N") { request, value throws(QEMUOptionError) in
+                try request.setProcessors(value)
             }),
         QEMUOption(
             names: ["rtc"], help: "base=utc|localtime|DATE, clock=vm (time that the guest got; default) or host",

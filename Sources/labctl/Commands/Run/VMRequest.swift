@@ -147,6 +147,15 @@ struct VMRequest {
         vm.cpu = text
     }
 
+    /// `-smp`. There are no processors to plug in later, so that `maxcpus` only says how those that there are are packed.
+    mutating func setProcessors(_ text: String) throws(QEMUOptionError) {
+        let asked = try QEMUValues.topology(text)
+        if asked.maximum > asked.topology.count {
+            substitute("-smp maxcpus=\(asked.maximum): there are \(asked.topology.count), none can be added later")
+        }
+        vm.topology = asked.topology.count > 1 ? asked.topology : nil
+    }
+
     private mutating func substitute(_ line: String) {
         if !warnings.contains(line) { warnings.append(line) }
     }
@@ -196,6 +205,10 @@ struct VMRequest {
         // As with QEMU, a drive without a disc.
         if vm.cdrom == nil, !isTaken(.hdc) { vm.cdrom = "" }
         if isSnapshot { for index in vm.disks.indices { vm.disks[index].snapshot = true } }
+        if let topology = vm.topology, vm.accelerator == .verify {
+            throw QEMUOptionError(
+                "-accel verify compares the engines on one processor, not \(topology.count): leave out -smp")
+        }
         if vm.kernel == nil, vm.initrd != nil || vm.append != nil {
             throw QEMUOptionError("-initrd and -append go with -kernel")
         }
