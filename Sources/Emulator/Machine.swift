@@ -42,6 +42,7 @@ public final class Machine: @unchecked Sendable {
     /// The boot processor.
     let cpu: CPU
     let clock: GuestClock
+    private let instructionClock: InstructionClock?
     private let mailbox = Mailbox()
     private let options: Options
     private var end: ExitReason?
@@ -60,12 +61,19 @@ public final class Machine: @unchecked Sendable {
     /// - Throws: `MachineError` when memory or a file that the machine needs cannot be had.
     public init(_ config: PCConfig, options: Options = Options()) throws(MachineError) {
         self.options = options
-        let clock = GuestClock(
-            follows: config.clockSource, slowness: config.engine == .verify ? Self.verifierSlowness : 1)
+        let counting = config.instructionClock.map { InstructionClock($0) }
+        instructionClock = counting
+        let clock =
+            if let counting {
+                GuestClock(follows: .host, host: { counting.now })
+            } else {
+                GuestClock(
+                    follows: config.clockSource, slowness: config.engine == .verify ? Self.verifierSlowness : 1)
+            }
         self.clock = clock
         let board = try PCBoard(config: config, clock: { clock.now })
         self.board = board
-        let group = try Processors(config, board)
+        let group = try Processors(config, board, counting: counting)
         processors = group
         cpu = group.cpus[0]
         for cpu in group.cpus {
@@ -134,8 +142,10 @@ public final class Machine: @unchecked Sendable {
             }
             let now = clock.now
             board.scheduler.advance(to: now) { processors.haveRequests }
-            let isLate = board.scheduler.nextDeadline <= now
-            if !processors.run(budget: isLate ? Self.lateSlice : Self.slice) { sleepUntilNextEvent() }
+            let next = board.scheduler.nextDeadline
+            var budget = next <= now ? Self.lateSlice : Self.slice
+            if let instructionClock, next > now { budget = instructionClock.budget(for: next - now, limit: budget) }
+            if !processors.run(budget: budget) { sleepUntilNextEvent() }
         }
     }
 
@@ -159,10 +169,22 @@ public final class Machine: @unchecked Sendable {
         let deadline = board.scheduler.nextDeadline
         let now = clock.now
         guard deadline > now else { return }
+        if let instructionClock {
+            return sleepCounting(instructionClock, deadline == .max ? nil : deadline - now)
+        }
         clock.isSleeping = true
         mailbox.sleep(nanoseconds: min(clock.hostNanoseconds(for: deadline - now), Self.longestSleep))
         _ = clock.now
         clock.isSleeping = false
+    }
+
+    /// The same where time is counted: it passes for sleeping as the host's does, to the deadline exactly, or is skipped.
+    private func sleepCounting(_ counting: InstructionClock, _ nanoseconds: UInt64?) {
+        guard let nanoseconds else { return mailbox.sleep(nanoseconds: Self.longestSleep) }
+        guard counting.sleeps else { return counting.skip(nanoseconds) }
+        let start = GuestClock.hostNanoseconds()
+        mailbox.sleep(nanoseconds: min(nanoseconds, Self.longestSleep))
+        counting.skip(min(GuestClock.hostNanoseconds() - start, nanoseconds))
     }
 
     // MARK: From any thread

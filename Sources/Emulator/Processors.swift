@@ -7,6 +7,7 @@ final class Processors {
     /// The boot processor first.
     let cpus: [CPU]
     private let bus: APICBus
+    private let instructionClock: InstructionClock?
     /// Whose turn it is or was last, and whether it is under way.
     private var turn = 0
     private var isRunning = false
@@ -23,7 +24,8 @@ final class Processors {
     private static let turnPrice = 2 * slicePrice
 
     /// - Throws: `badConfiguration` for an engine that can run one processor only.
-    init(_ config: PCConfig, _ board: PCBoard) throws(MachineError) {
+    init(_ config: PCConfig, _ board: PCBoard, counting: InstructionClock? = nil) throws(MachineError) {
+        instructionClock = counting
         let count = config.topology.count
         guard count == 1 || config.engine != .verify else {
             throw .badConfiguration(
@@ -49,7 +51,9 @@ final class Processors {
             cpu.state.pointee.interruptRequest = level
             if level { cpu.kick() }
         }
-        apic.nmi = { [unowned cpu] in
+        apic.nmi = { [unowned self, unowned cpu] in
+            // Who waits to be started takes none, nor keeps one for later.
+            guard !isWaiting(cpu) else { return }
             cpu.state.pointee.nmiRequest = true
             cpu.kick()
         }
@@ -161,7 +165,9 @@ final class Processors {
             cpu.translator?.serve(cpu)
         }
         isRunning = true
+        instructionClock?.begin(cpu, budget: budget)
         let end = cpu.run(budget: budget)
+        instructionClock?.end()
         isRunning = false
         if pendingInit & Self.bit(cpu) != 0 { initialise(cpu) }
         if case .halted = end {

@@ -139,6 +139,10 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var cpu: String?
     /// What guest time follows on a busy host; nil: `guest`.
     public var clock: ClockSource?
+    /// QEMU's -icount: an instruction takes 2^n guest nanoseconds; nil: guest time is the host's.
+    public var instructionShift: Int?
+    /// With `instructionShift`: a guest that waits for a timer does not wait on the host.
+    public var skipsSleep: Bool?
     /// What the real-time clock shows at power-on, seconds since 1970; nil: the host's time.
     public var clockSeconds: Int64?
     /// The real-time clock shows local time instead of UTC.

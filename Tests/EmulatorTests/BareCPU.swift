@@ -11,6 +11,8 @@ final class BareCPU {
 
     let memory: PhysicalMap
     let cpu: CPU
+    /// Processors of the same machine: what one does reaches the others.
+    private var companions: [BareCPU] = []
     var s: CPUPointer { cpu.state }
 
     /// - Parameters:
@@ -37,6 +39,7 @@ final class BareCPU {
         s.pointee.cr0 |= CR0.ne
         cpu.updateMode()
         s.setGPR64(UInt8(Register.rsp), Self.stackTop)
+        first?.companions.append(self)
     }
 
     func write(_ bytes: [UInt8], at address: UInt64) {

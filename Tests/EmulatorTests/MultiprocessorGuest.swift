@@ -39,7 +39,9 @@ struct MultiprocessorGuest {
 
     func remove() { try? FileManager.default.removeItem(at: folder) }
 
-    func machine(_ topology: CPUTopology, engine: Engine = .interpreter) throws -> Machine {
+    func machine(
+        _ topology: CPUTopology, engine: Engine = .interpreter, instructionClock: PCConfig.InstructionClock? = nil
+    ) throws -> Machine {
         var config = PCConfig()
         config.memoryBytes = 2 << 20
         config.firmwarePath = firmware.path
@@ -47,6 +49,7 @@ struct MultiprocessorGuest {
         config.clockSeconds = 1_000_000_000
         config.engine = engine
         config.topology = topology
+        config.instructionClock = instructionClock
         return try Machine(config)
     }
 }

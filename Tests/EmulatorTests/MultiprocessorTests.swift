@@ -30,6 +30,22 @@ struct MultiprocessorTests {
         #expect(try digests() == digests())
     }
 
+    @Test("where time is counted in instructions, whole runs end in one state, clock and timers included")
+    func countedRunsRepeat() throws {
+        let guest = try MultiprocessorGuest()
+        defer { guest.remove() }
+        func end() throws -> ([StateSection], [UInt64], UInt64) {
+            let clock = PCConfig.InstructionClock(shift: 3, sleeps: false)
+            let machine = try guest.machine(CPUTopology(coresPerSocket: 3), instructionClock: clock)
+            #expect(machine.run() == .debugExit(2))
+            return (machine.savedSections(), machine.memoryDigest, machine.guestNanoseconds)
+        }
+        let (first, second) = (try end(), try end())
+        #expect(first.0 == second.0 && first.1 == second.1 && first.2 == second.2)
+        // Two processors ran some 164,000 instructions each, at 8 ns; the third waited for them.
+        #expect((2_600_000..<4_000_000).contains(first.2), "\(first.2)")
+    }
+
     @Test("a machine is saved and goes on with all of them, those that wait to be started included")
     func savedAndRestored() throws {
         let guest = try MultiprocessorGuest()
@@ -132,7 +148,9 @@ struct MultiprocessorTests {
         first.memory.write(table + 0x20 * 4, size: 4, value: 0x2_1007)
         first.memory.write(0x2_1000, size: 4, value: 0x1111)
         first.memory.write(0x2_2000, size: 4, value: 0x2222)
-        for cpu in [first.cpu, second.cpu] { #expect(cpu.writeCR3(directory) && cpu.writeCR0(CR0.pg | CR0.pe | CR0.ne)) }
+        for cpu in [first.cpu, second.cpu] {
+            #expect(cpu.writeCR3(directory) && cpu.writeCR0(CR0.pg | CR0.pe | CR0.ne))
+        }
         // mov eax, [20000h]
         let load: [UInt8] = [0xA1, 0x00, 0x00, 0x02, 0x00]
         // invlpg [20000h]

@@ -12,6 +12,7 @@ final class PCBoard {
     let scheduler: Scheduler
     /// One for each processor, the boot processor's first.
     private(set) var localAPICs: [LocalAPIC] = []
+    /// The boot processor's.
     var localAPIC: LocalAPIC { localAPICs[0] }
     let apicBus: APICBus
     private let apicMapping: LocalAPICMapping
@@ -152,7 +153,7 @@ final class PCBoard {
         }
 
         devices = [
-            a20, keys, wires, pic, localAPICs[0], ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, dma, fwCfg, pci,
+            a20, keys, wires, pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, dma, fwCfg, pci,
             hostBridge, isaBridge, ide, power, vga,
         ]
         for apic in localAPICs.dropFirst() { devices.append(apic) }

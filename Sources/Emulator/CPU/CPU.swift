@@ -34,6 +34,9 @@ final class CPU {
     /// Repeated string operations run to their end, and cost nothing of the budget: by that a verifier counts instructions.
     var runsRepetitionsWhole = false
 
+    /// Instructions of the budget that a kick took away.
+    var forfeited = 0
+
     /// PAUSE ends the turn: another processor may be what is waited for.
     let givesUpTurns: Bool
     private(set) var hasGivenUpTurn = false
@@ -104,9 +107,8 @@ final class CPU {
                     blocks.requestFlush()
                 },
                 // Once for all who share the blocks.
-                codeWritten: { [unowned self] physical, length in
-                    if !sharesCode { blocks.invalidate(physical, length) }
-                }))
+                codeWritten: sharesCode
+                    ? { _, _ in } : { [unowned self] physical, length in blocks.invalidate(physical, length) }))
         reset()
         if let first {
             translator = first.translator
@@ -172,6 +174,7 @@ final class CPU {
 
     /// Ends the running budget at the next block boundary, so that the loop sees a new request.
     func kick() {
+        forfeited &+= max(state.pointee.budget, 0)
         state.pointee.budget = min(state.pointee.budget, 0)
         state.pointee.isKicked = true
     }

@@ -21,7 +21,9 @@ enum DSDT {
         AML.scope("\\_SB", pciRoot(lowRAMEnd: lowRAMEnd))
             + AML.scope("\\_SB.PCI0", isaBridge(serialPortCount: serialPortCount, hasFloppy: hasFloppy))
             + AML.scope("\\_SB", hpet() + links.indices.flatMap(link))
-            + AML.scope("\\_PR", (0..<cpuCount).flatMap { AML.processor("C0" + hex($0, 2).uppercased(), id: UInt8($0)) })
+            + AML.scope(
+                "\\_PR",
+                (0..<cpuCount).flatMap { AML.processor("C0" + hex($0, 2).uppercased(), id: UInt8($0)) })
             + AML.name("\\_S5", AML.package([[0], [0], [0], [0]]))
     }
 

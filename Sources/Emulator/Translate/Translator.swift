@@ -455,10 +455,12 @@ final class Translator {
 
     /// A jump to another page was made for the first time.
     ///
-    /// - Parameter mayLink: the target stays where it is until `unlink` is called. That is one CPU's knowledge, so that several share no
-    ///   links.
+    /// - Parameter mayLink: the target stays where it is until `unlink` is called: one CPU's knowledge, so that
+    ///   several share no links.
     private func link(_ slot: UInt64, to entry: UInt64, mayLink: Bool) {
-        guard mayLink, !isVerifying, processors.count == 1 else { return asm.fix(slot, cpu.state.pointee.native.exitFallback) }
+        guard mayLink, !isVerifying, processors.count == 1 else {
+            return asm.fix(slot, cpu.state.pointee.native.exitFallback)
+        }
         let distance = asm.pointer(slot).loadUnaligned(as: Int32.self)
         links.append((slot, slot &+ 4 &+ UInt64(bitPattern: Int64(distance))))
         asm.fix(slot, entry)

@@ -33,6 +33,9 @@ final class EmulatedPC: GuestMachine {
             config.topology = CPUTopology(
                 sockets: topology.sockets, coresPerSocket: topology.cores, threadsPerCore: topology.threads)
         }
+        if let shift = description.instructionShift {
+            config.instructionClock = .init(shift: shift, sleeps: !(description.skipsSleep ?? false))
+        }
         config.clockSource = description.clock == .host ? .host : .guest
         config.clockSeconds = description.clockSeconds
         if description.clockIsLocal ?? false { config.clockSeconds = EmulatedPC.localSeconds() }

@@ -13,7 +13,8 @@ enum HumanMonitor {
         Row(name: "help", usage: "help -- these lines") { _, _ in
             table.map { $0.usage + "\n" }.joined()
         },
-        Row(name: "info", usage: "info status|block|cpus|registers [-a]|snapshots|version|name|jit") { control, words throws(QMPError) in
+        Row(name: "info", usage: "info status|block|cpus|registers [-a]|snapshots|version|name|jit") {
+            control, words throws(QMPError) in
             switch words.first {
             case "status":
                 return "VM status: \(control.status.rawValue)\n"

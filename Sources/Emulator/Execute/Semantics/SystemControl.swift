@@ -202,7 +202,8 @@ extension CPU {
         guard let linear = segmentLinear(op.pointee.segment, offset, size: 1, write: false),
             state.load(linear, as: UInt8.self) != nil
         else { return .fault }
-        monitored = translate(linear, .read, user: false).flatMap { memory.plainRAM($0.physical) }.map(MonitoredLine.init)
+        let place = translate(linear, .read, user: false).flatMap { memory.plainRAM($0.physical) }
+        monitored = place.map { MonitoredLine($0) }
         return .next
     }
 

@@ -205,6 +205,11 @@ enum QEMUOptions {
                 try request.setClock(value)
             }),
         QEMUOption(
+            names: ["icount"], help: "shift=N[,sleep=off]: time is counted, 2^N ns an instruction",
+            action: .value("LIST") { request, value throws(QEMUOptionError) in
+                try request.setInstructionClock(value)
+            }),
+        QEMUOption(
             names: ["cpu"], help: "processor: x86-64-v2 (default), qemu64, Nehalem, max …, then +feature,-feature",
             action: .value("MODEL") { request, value in
                 request.setProcessor(value)

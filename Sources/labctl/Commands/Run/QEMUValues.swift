@@ -106,7 +106,8 @@ enum QEMUValues {
             return count
         }
         for key in ["dies", "clusters"] where try count(key) ?? 1 > 1 {
-            throw QEMUOptionError("\(key)=\(keys[key] ?? "") is not supported: processors are in sockets, cores and threads")
+            throw QEMUOptionError(
+                "\(key)=\(keys[key] ?? "") is not supported: processors are in sockets, cores and threads")
         }
         let cpus = try count("cpus"), maximum = try count("maxcpus")
         var sockets = try count("sockets"), cores = try count("cores"), threads = try count("threads")
@@ -122,8 +123,8 @@ enum QEMUValues {
         let packed = VMDescription.Topology(sockets: sockets ?? 1, cores: cores ?? 1, threads: threads ?? 1)
         let most = maximum ?? cpus ?? packed.count
         guard packed.count == most else {
-            throw QEMUOptionError(
-                "sockets \(packed.sockets) × cores \(packed.cores) × threads \(packed.threads) are \(packed.count), not \(most)")
+            let product = "\(packed.sockets) sockets × \(packed.cores) cores × \(packed.threads) threads"
+            throw QEMUOptionError("\(product) are \(packed.count) processors, not \(most)")
         }
         guard most <= mostProcessors else {
             throw QEMUOptionError("a VM has 1 to \(mostProcessors) processors, not \(most)")

@@ -176,6 +176,29 @@ struct VMRequest {
         }
     }
 
+    /// Nanoseconds of an instruction, as a power of two.
+    private static let instructionShifts = 0...10
+    private static let usualShift = 2
+
+    /// `-icount [shift=]N|auto[,sleep=on|off][,align=off]`.
+    mutating func setInstructionClock(_ text: String) throws(QEMUOptionError) {
+        let isBare = text.first?.isNumber ?? false || text.hasPrefix("auto")
+        let keys = try QEMUValues.keyList(isBare ? "shift=" + text : text, known: ["shift", "sleep", "align"])
+        guard let shift = keys["shift"] else { throw QEMUOptionError("shift=N is missing") }
+        if try QEMUValues.isOn(keys["align"], key: "align") { throw QEMUOptionError("align=on is not supported") }
+        if shift == "auto" {
+            substitute("-icount shift=auto is shift=\(Self.usualShift): following the host would not repeat")
+            vm.instructionShift = Self.usualShift
+        } else {
+            let value = try QEMUValues.number(shift, key: "shift")
+            guard Self.instructionShifts.contains(value) else {
+                throw QEMUOptionError("shift=\(shift): an instruction takes 2^0 to 2^10 nanoseconds")
+            }
+            vm.instructionShift = value
+        }
+        if keys["sleep"] != nil { vm.skipsSleep = try !QEMUValues.isOn(keys["sleep"], key: "sleep") }
+    }
+
     /// `-boot`: letters, or `order=`, `once=`, `menu=`, `strict=`.
     mutating func setBoot(_ text: String) throws(QEMUOptionError) {
         guard text.contains("=") else {
