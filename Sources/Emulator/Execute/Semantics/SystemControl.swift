@@ -188,6 +188,8 @@ extension CPU {
     func halt() -> Outcome {
         guard requireSupervisor() else { return .fault }
         state.pointee.halted = true
+        // A store to a line that an MWAIT before it waited for wakes nobody from HLT.
+        monitored?.isAwaited = false
         // HLT is itself the instruction that a shadow of STI waits for.
         state.pointee.interruptShadow = .none
         return .leave
