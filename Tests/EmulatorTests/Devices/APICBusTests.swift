@@ -43,7 +43,8 @@ final class APICBusRig {
         received = []
         return apics.indices.filter { index in
             guard apics[index].acknowledgeInterrupt() == vector else { return false }
-            apics[index].mmioWrite(0xB0, size: 4, value: 0)
+            // EOI, in whichever mode.
+            apics[index].writeRegister(0x0B, 0)
             return true
         }
     }

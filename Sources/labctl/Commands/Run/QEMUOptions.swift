@@ -266,7 +266,7 @@ enum QEMUOptions {
         QEMUOption(names: ["blockdev"], help: "", action: .refused(takesValue: true, "use -drive")),
         QEMUOption(
             names: [
-                "object", "global", "icount", "smbios", "acpitable", "fw_cfg", "uuid", "option-rom", "L", "k",
+                "object", "global", "smbios", "acpitable", "fw_cfg", "uuid", "option-rom", "L", "k",
                 "pidfile", "incoming", "watchdog", "readconfig", "msg", "trace", "virtfs", "fsdev",
                 "numa", "pflash", "sd", "mtdblock", "dtb", "runas", "chroot", "set", "add-fd",
             ], help: "",

@@ -129,8 +129,8 @@ enum QEMUValues {
         guard most <= mostProcessors else {
             throw QEMUOptionError("a VM has 1 to \(mostProcessors) processors, not \(most)")
         }
-        guard let cpus, cpus < most else { return (packed, most) }
-        guard cpus <= most else { throw QEMUOptionError("cpus=\(cpus) is more than maxcpus=\(most)") }
+        guard let cpus, cpus != most else { return (packed, most) }
+        guard cpus < most else { throw QEMUOptionError("cpus=\(cpus) is more than maxcpus=\(most)") }
         return (VMDescription.Topology(cores: cpus), most)
     }
 
