@@ -114,6 +114,27 @@ final class MachineControl {
         }
     }
 
+    /// Which processor `info registers` shows, and the others that speak of one.
+    var selectedProcessor = 0
+
+    /// - Throws: for a number that no processor has.
+    func selectProcessor(_ number: Int64) throws(QMPError) {
+        guard machine.processors.indices.contains(Int(clamping: number)) else {
+            throw .generic("there is no CPU \(number): they are numbered 0 to \(machine.processors.count - 1)")
+        }
+        selectedProcessor = Int(number)
+    }
+
+    /// Registers of some processors, or of the one that is selected.
+    func registers(of processors: [Int]?) throws(QMPError) -> String {
+        var text = ""
+        for index in processors ?? [selectedProcessor] {
+            guard let registers = machine.registers(of: index) else { throw .generic("the machine does not answer") }
+            text += "\nCPU#\(index)\n" + registers
+        }
+        return text
+    }
+
     /// What the translator did, by name.
     var translatorRows: [(name: String, value: UInt64)] { machine.translatorCounters()?.rows ?? [] }
 

@@ -6,7 +6,7 @@
 /// | `\_SB.PCI0.ISA` | PIIX3; its PIRQ route registers, and the ISA devices below it |
 /// | `\_SB.LNKA`–`LNKD` | interrupt links: set a PIRQ's route to ISA 5, 10 or 11 |
 /// | `\_SB.HPET` | timer block |
-/// | `\_PR.C000` | the processor |
+/// | `\_PR.C000` and so on | the processors |
 /// | `\_SB.VGEN`, `\_GPE._E05` | VM generation ID, and what tells that it changed |
 /// | `\_S5` | sleep type 0: power off |
 enum DSDT {
@@ -18,13 +18,15 @@ enum DSDT {
     /// - Parameters:
     ///   - lowRAMEnd: where PCI memory may begin.
     ///   - serialPortCount: COM ports that are there.
-    static func terms(lowRAMEnd: UInt64, serialPortCount: Int, hasFloppy: Bool) -> [UInt8] {
+    static func terms(lowRAMEnd: UInt64, serialPortCount: Int, hasFloppy: Bool, cpuCount: Int) -> [UInt8] {
         AML.scope("\\_SB", pciRoot(lowRAMEnd: lowRAMEnd))
             + AML.scope("\\_SB.PCI0", isaBridge(serialPortCount: serialPortCount, hasFloppy: hasFloppy))
             + AML.scope("\\_SB", hpet() + links.indices.flatMap(link))
             + AML.scope("\\_SB", generationID())
             + AML.scope("\\_GPE", AML.method("_E05", AML.notify("\\_SB.VGEN", 0x80)))
-            + AML.scope("\\_PR", AML.processor("C000", id: 0))
+            + AML.scope(
+                "\\_PR",
+                (0..<cpuCount).flatMap { AML.processor("C0" + hex($0, 2).uppercased(), id: UInt8($0)) })
             + AML.name("\\_S5", AML.package([[0], [0], [0], [0]]))
     }
 

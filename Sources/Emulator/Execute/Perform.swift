@@ -481,6 +481,7 @@ extension CPU {
         case .std: s.pointee.flagsRest |= RFLAGS.df
         case .salc: s.setRegister(0, UInt8(s.cf ? 0xFF : 0))
         case .nop: break
+        case .pause: giveUpTurn()
 
         // MARK: Families
         case .x87:

@@ -6,7 +6,9 @@ extension Machine {
     private static let ram = "ram", displayMemory = "vga-memory"
 
     private var deviceList: DeviceList {
-        DeviceList(devices: board.devices + [cpu, self], scheduler: board.scheduler)
+        let cpus = processors.cpus
+        let several: [any BoardDevice] = cpus.count > 1 ? [processors] : []
+        return DeviceList(devices: board.devices + cpus + several + [self], scheduler: board.scheduler)
     }
 
     private var machineDescription: MachineDescription {

@@ -1,3 +1,4 @@
+import Glibc
 import VMProtocol
 
 /// One QMP command: a row of `QMPCommands.table`.
@@ -85,6 +86,23 @@ enum QMPCommands {
             try control.press(keys, holdMilliseconds: try arguments.optionalInteger("hold-time") ?? 100)
             return [:]
         },
+        QMPCommand(name: "query-cpus-fast", arguments: []) { control, _ in
+            .array(
+                control.machine.processors.enumerated().map { index, place in
+                    [
+                        "cpu-index": .int(Int64(index)), "qom-path": .string("/machine/unattached/device[\(index)]"),
+                        "target": "x86_64", "thread-id": .int(Int64(getpid())),
+                        "props": [
+                            "socket-id": .int(Int64(place.socket)), "core-id": .int(Int64(place.core)),
+                            "thread-id": .int(Int64(place.thread)),
+                        ],
+                    ]
+                })
+        },
+        QMPCommand(name: "inject-nmi", arguments: []) { control, _ in
+            control.machine.injectNMI()
+            return [:]
+        },
         QMPCommand(name: "query-block", arguments: []) { control, _ in .array(control.drives.map(\.queryBlock)) },
         QMPCommand(
             name: "blockdev-change-medium",
@@ -151,7 +169,12 @@ enum QMPCommands {
         },
         QMPCommand(name: "human-monitor-command", arguments: ["command-line", "cpu-index"]) {
             control, arguments throws(QMPError) in
-            .string(HumanMonitor.run(try arguments.string("command-line"), control))
+            let selected = control.selectedProcessor
+            if let number = try arguments.optionalInteger("cpu-index") { try control.selectProcessor(number) }
+            let answer = HumanMonitor.run(try arguments.string("command-line"), control)
+            // For this one line.
+            if try arguments.optionalInteger("cpu-index") != nil { control.selectedProcessor = selected }
+            return .string(answer)
         },
     ]
 
