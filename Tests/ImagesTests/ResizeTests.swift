@@ -80,7 +80,10 @@ import Testing
         try device.put([7], at: 1_500_000)
         #expect(try device.bytes(at: 1_499_999, count: 3) == [0, 7, 0])
         try device.close()
-        let check = try run(["qemu-img", "check", path])
+        let check = try run([
+            "qemu-img", "check", "--object", "secret,id=s,data=geheim", "--image-opts",
+            "driver=qcow2,file.filename=\(path),encrypt.key-secret=s",
+        ])
         #expect(check.status == 0, "\(check.output)")
     }
 
