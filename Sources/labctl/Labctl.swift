@@ -16,13 +16,15 @@ struct Labctl: ParsableCommand {
                 subcommands: [
                     PlanCommand.self, UpCommand.self, DownCommand.self, ResetCommand.self, DestroyCommand.self,
                     StatusCommand.self, TopCommand.self, ListCommand.self, CheckCommand.self, EventsCommand.self,
-                    BuildCommand.self, GraphCommand.self, PruneCommand.self,
+                    BuildCommand.self, GraphCommand.self, PruneCommand.self, InventoryCommand.self,
                 ]),
             CommandGroup(
                 name: "One VM",
                 subcommands: [
                     ConsoleCommand.self, LogsCommand.self, SendCommand.self, WaitCommand.self, ExecCommand.self,
-                    CopyCommand.self, ScreenCommand.self, ScreenshotCommand.self, CommitCommand.self, RunCommand.self,
+                    CopyCommand.self, ScreenCommand.self, ScreenshotCommand.self, MonitorCommand.self,
+                    CommitCommand.self,
+                    RunCommand.self,
                 ]),
             CommandGroup(name: "Images", subcommands: [ImageCommand.self]),
         ])
