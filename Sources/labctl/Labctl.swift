@@ -6,6 +6,7 @@ import LabSpec
 struct Labctl: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "labctl", abstract: "Brings up labs of virtual PCs from a YAML file.",
+        version: "labctl 0.1.0",
         subcommands: [ManualCommand.self],
         groupedSubcommands: [
             CommandGroup(
@@ -69,7 +70,9 @@ struct Labctl: ParsableCommand {
         }
         let asked = arguments.first == "help" ? arguments.dropFirst().first : arguments.first
         guard let verb = asked, !verb.hasPrefix("-"), verb != "help", !verbs.contains(verb) else { return nil }
-        let near = Suggestion.nearest(to: verb, among: verbs.sorted()).map { "; did you mean '\($0)'?" } ?? ""
+        let near =
+            VerbHints.hint(for: verb).map { "; \($0)" }
+            ?? Suggestion.nearest(to: verb, among: verbs.sorted()).map { "; did you mean '\($0)'?" } ?? ""
         return "error: there is no verb '\(verb)'\(near)\n  See 'labctl --help' for what there is."
     }
 }

@@ -66,4 +66,23 @@ import Testing
         #expect(refused.status == 125)
         #expect(refused.errors.contains("teacher is not running; 'labctl up teacher'"), "\(refused.errors)")
     }
+
+    @Test func verbsOfOtherToolsAreAnsweredWithOurs() throws {
+        let lab = try LabFixture(Self.file)
+        for (verb, ours) in [
+            ("ps", "labctl status"), ("stop", "labctl down"), ("ssh", "labctl console"), ("stauts", "'status'"),
+        ] {
+            let refused = try lab.run([verb])
+            #expect(refused.status == 64)
+            #expect(refused.errors.contains(ours), "\(refused.errors)")
+        }
+        #expect(try lab.succeed("--version").hasPrefix("labctl "))
+    }
+
+    @Test func aFileThatCannotBeCopiedSaysWhatTheSystemSays() throws {
+        let lab = try LabFixture(Self.file)
+        let refused = try lab.run(["cp", "nosuch", "teacher:/tmp/"])
+        #expect(refused.status == 1)
+        #expect(refused.errors.contains("cannot read nosuch: No such file or directory"), "\(refused.errors)")
+    }
 }

@@ -20,6 +20,10 @@ TAIL = 20
 # ECMA-48: control sequences, operating system commands, other escape sequences.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
 
+# A command that labctl brings over, from its first line to its last: what it says goes to whoever asked for it.
+_TRANSFER = re.compile(r'stty -echo 2>/dev/null; LC=; echo L""(\w+?)A0\..*?L\1Z\.\n?', re.DOTALL)
+_PROMPTS = re.compile(r"^(\S.{0,60}?[#$%>] ?)\1+", re.MULTILINE)
+
 
 class Machine:
     """A VM of a lab, and how ``labctl`` is called for it."""
@@ -52,11 +56,12 @@ class Machine:
         return self.status()["state"] in ("ready", "running", "paused")
 
     def console_log(self) -> str:
-        """What its console has said since it was started, without escape sequences."""
+        """What its console has said since it was started, without escape sequences and without commands of labctl's."""
         result = self._run("console", flags=["--log"], check=False)
         text = _ESCAPES.sub("", result.text).replace("\r\n", "\n")
         # A bare carriage return begins the line again.
-        return "\n".join(line.rsplit("\r", 1)[-1] for line in text.split("\n"))
+        text = "\n".join(line.rsplit("\r", 1)[-1] for line in text.split("\n"))
+        return _PROMPTS.sub(r"\1", _TRANSFER.sub("", text))
 
     def console_tail(self, lines: int = TAIL) -> List[str]:
         """The last lines that its console has said."""

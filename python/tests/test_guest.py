@@ -61,10 +61,14 @@ def test_the_console_is_typed_on_and_read(vm):
     with pytest.raises(labctl.WaitTimedOut, match="the console did not say 'never said'") as caught:
         vm.wait_for_console_text("never said", timeout=0.5)
     assert any("one-2-three" in line for line in caught.value.console)
+    # How labctl brings commands over is nobody's business.
+    assert not any("stty -echo" in line for line in vm.console_tail(1000))
 
 
 def test_the_screen_and_the_monitor(vm, tmp_path):
-    assert "SeaBIOS" in vm.get_screen_text()
+    vm.succeed("echo shown-$((6*7)) > /dev/tty1")
+    vm.wait_for_text("shown-[0-9]+")
+    assert "shown-42" in vm.get_screen_text()
     assert vm.screenshot(tmp_path / "shot").read_bytes().startswith(b"\x89PNG")
     assert vm.send_monitor_command("info status") == "VM status: running\n"
     with pytest.raises(labctl.LabctlError, match="box-01.*nosuch"):

@@ -49,7 +49,7 @@ options:
     description: The program C(labctl).
     env: [{name: LABCTL}]
     vars: [{name: labctl_program}]
-  timeout:
+  command_timeout:
     description: How many seconds a command or a copy may take.
     type: int
     default: 900
@@ -103,7 +103,7 @@ class Connection(ConnectionBase):  # type: ignore[misc]
         display.vvv(f"EXEC {cmd}", host=machine.name)
         try:
             status, output, errors = machine.execute_bytes(
-                cmd, input=bytes(in_data) if in_data else None, timeout=self.get_option("timeout")
+                cmd, input=bytes(in_data) if in_data else None, timeout=self.get_option("command_timeout")
             )
         except CommandTimedOut as error:
             raise AnsibleError(str(error)) from error
@@ -127,7 +127,7 @@ class Connection(ConnectionBase):  # type: ignore[misc]
         machine = self._machine
         display.vvv(f"COPY {source} {target}", host=machine.name)
         try:
-            machine.copy(source, target, timeout=self.get_option("timeout"))
+            machine.copy(source, target, timeout=self.get_option("command_timeout"))
         except LabctlError as error:
             raise AnsibleError(f"labctl: {error}") from error
 
