@@ -20,9 +20,14 @@ TAIL = 20
 # ECMA-48: control sequences, operating system commands, other escape sequences.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
 
-# A command that labctl brings over, from its first line to its last: what it says goes to whoever asked for it.
-_TRANSFER = re.compile(r'stty -echo 2>/dev/null; LC=; echo L""(\w+?)A0\..*?L\1Z\.\n?', re.DOTALL)
-_PROMPTS = re.compile(r"^(\S.{0,60}?[#$%>] ?)\1+", re.MULTILINE)
+# How labctl brings a command over (ShellScript, TransferScript). In `exec --binary` the whole of it; otherwise what stands
+# before and behind the output.
+_BROUGHT = re.compile(
+    r'stty -echo 2>/dev/null; LC=; echo L""(\w+?)A0\.(?:(?!stty -echo).)*?(?:L\1Z\.|L\1B\.\n)|L\w{8,14}(?:E\d+|S)\.\n'
+    r'|^stty -echo 2>/dev/null; LC=; echo L""\w+A0\.\n',
+    re.DOTALL | re.MULTILINE,
+)
+_PROMPTS = re.compile(r"^(\S[^\n]{0,60}?[#$%>] ?)(?:\n?\1)+", re.MULTILINE)
 
 
 class Machine:
@@ -61,7 +66,7 @@ class Machine:
         text = _ESCAPES.sub("", result.text).replace("\r\n", "\n")
         # A bare carriage return begins the line again.
         text = "\n".join(line.rsplit("\r", 1)[-1] for line in text.split("\n"))
-        return _PROMPTS.sub(r"\1", _TRANSFER.sub("", text))
+        return _PROMPTS.sub(r"\1", _BROUGHT.sub("", text))
 
     def console_tail(self, lines: int = TAIL) -> List[str]:
         """The last lines that its console has said."""
