@@ -211,7 +211,8 @@ def _attach(item: pytest.Item, report: pytest.TestReport, machine: VM) -> None:
         return
     picture = machine.screenshot(_artifacts(item) / f"{machine.name}.png")
     report.sections.append((f"labctl: screenshot of {machine.name}", str(picture)))
-    report.user_properties.append((f"screenshot_{machine.name}", str(picture)))
+    # The report of the teardown, which JUnit files are written from, has them too.
+    item.user_properties.append((f"screenshot_{machine.name}", str(picture)))
 
 
 def _artifacts(item: pytest.Item) -> Path:

@@ -58,6 +58,7 @@ class Shell(Machine):
         return status, output.decode(errors="replace")
 
     def _expect(self, commands: Tuple[str, ...], timeout: float, succeeds: bool) -> str:
+        __tracebackhide__ = True
         said = ""
         for command in commands:
             status, output, errors = self.execute_bytes(command, timeout=timeout)
@@ -80,10 +81,12 @@ class Shell(Machine):
 
         :raises CommandFailed: with output, errors and the console's last lines.
         """
+        __tracebackhide__ = True
         return self._expect(commands, timeout, succeeds=True)
 
     def fail(self, *commands: str, timeout: float = TIMEOUT) -> str:
         """Runs commands, each of which has to end with something else than 0."""
+        __tracebackhide__ = True
         return self._expect(commands, timeout, succeeds=False)
 
     def _repeat(self, command: str, timeout: float, succeeds: bool) -> str:
