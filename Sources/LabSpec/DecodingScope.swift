@@ -5,6 +5,10 @@ struct DecodingScope {
     let folder: String
     /// The user's home folder, for paths that begin with `~/`.
     let home: String?
+    /// Replaces variables that mean something else in each VM.
+    var expansion: VariableExpansion?
+    /// Reads lists of names.
+    var rosters: RosterReader
     /// In messages, after "in": "VM 'student'", "'ready' of VM 'student'".
     var place: String
     /// The key whose value is decoded.

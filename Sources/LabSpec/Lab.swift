@@ -31,6 +31,8 @@ public struct Lab: Sendable, Equatable {
     public func image(named name: String) -> Image? { images.first { $0.name == name } }
     /// The VM (or group of replicas) declared under this name.
     public func vm(named name: String) -> VM? { vms.first { $0.name == name } }
+    /// Every different thing that is said about VMs: a group counts once, or as all of its VMs where they differ.
+    public var distinctVMs: [VM] { vms.flatMap { $0.members.isEmpty ? [$0] : $0.members } }
 }
 
 /// A path of the lab file.
@@ -54,12 +56,13 @@ public enum ImageReference: Sendable, Hashable {
     case path(LabPath)
 }
 
-/// Disk image formats by the names that qemu-img uses.
+/// Disk image formats by the names that qemu-img uses, and what can be done with them: what the library's registry of formats
+/// says (a test holds them together).
 public enum DiskFormat: String, Sendable, Hashable, CaseIterable {
-    case raw, qcow2, qcow, vmdk, vdi, vhdx, vpc, cow, cloop, dmg, parallels, bochs, luks
+    case raw, qcow2, qcow, vmdk, vdi, vhdx, vpc, cow, cloop, dmg, parallels, bochs, luks, ova, gz, xz, zst
 
     /// Formats that `create` can make empty.
-    public static let creatable: [DiskFormat] = [.raw, .qcow2, .qcow, .vmdk, .vdi, .vhdx, .vpc, .cow]
+    public static let creatable: [DiskFormat] = [.raw, .qcow2, .qcow, .vmdk, .vdi, .vhdx, .vpc, .cow, .parallels]
     /// Formats that `convert` can write.
     public static let convertible: [DiskFormat] = creatable + [.cloop]
     /// Formats that hold compressed clusters.
@@ -206,8 +209,13 @@ public struct Network: Sendable, Equatable {
 /// An entry of `vms`: one VM, or a group of equal ones where `replicas` is written.
 public struct VM: Sendable, Equatable {
     public var name: String
-    /// Nil: one VM called `name`. A number (1 too): VMs called `name-01`, `name-02`, …
+    /// Nil: one VM called `name`. A number (1 too): VMs called `name-01`, `name-02`, …, or after the roster's people.
     public var replicas: Int?
+    /// Who the VMs of the group are for; `replicas` is their number.
+    public var roster: Roster?
+    /// What the file says about each VM, in order, where `${index}`, `${name}` or `${row.COLUMN}` make a difference between
+    /// them; else empty.
+    public var members: [VM]
     public var memory: ByteSize
     /// Virtual CPUs.
     public var cpus: Int
@@ -215,6 +223,10 @@ public struct VM: Sendable, Equatable {
     public var accelerator: Accelerator
     /// `cpu: { model }`, as QEMU's `-cpu`; nil: the usual one.
     public var processor: String?
+    /// `cpu: { limit }`: percent of one processor; nil: no limit.
+    public var cpuPercent: Int?
+    /// `cpu: { nice }`; nil: as labctl.
+    public var nice: Int?
     /// What guest time follows on a busy host.
     public var clock: ClockSource
     /// Whether its process gives up what a guest that broke out could use.
@@ -242,6 +254,12 @@ public struct VM: Sendable, Equatable {
     public var stopGracePeriod: LabDuration
     /// How commands get a shell on its console.
     public var login: Login?
+    /// What is done in it once after it got fresh overlays, when it is ready.
+    public var provision: [LabStep]
+    /// What its firmware tells about the machine.
+    public var smbios: [SMBIOSField]
+    /// What Ignition finds through the firmware's configuration device.
+    public var ignition: IgnitionSource?
     /// What has to be true of it.
     public var checks: [Check]
     /// Places of the name and of the keys.
@@ -250,10 +268,14 @@ public struct VM: Sendable, Equatable {
     public init(name: String = "") {
         self.name = name
         self.replicas = nil
+        self.roster = nil
+        self.members = []
         self.memory = .mebibytes(256)
         self.cpus = 1
         self.accelerator = .jit
         self.processor = nil
+        self.cpuPercent = nil
+        self.nice = nil
         self.clock = .guest
         self.sandbox = .auto
         self.disks = [:]
@@ -268,6 +290,9 @@ public struct VM: Sendable, Equatable {
         self.restart = .no
         self.stopGracePeriod = .seconds(30)
         self.login = nil
+        self.provision = []
+        self.smbios = []
+        self.ignition = nil
         self.checks = []
         self.spans = SectionSpans()
     }

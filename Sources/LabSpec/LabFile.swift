@@ -11,6 +11,8 @@ public struct LoadedLab: Sendable {
     public var source: SourceText
     /// Variables that the text uses, and `HOME`, with their values.
     public var variables: [String: String] = [:]
+    /// Texts of the rosters that it names, by absolute path.
+    public var rosters: [String: String] = [:]
 
     /// Whether the lab can be used.
     public var isValid: Bool { lab != nil }
@@ -58,21 +60,25 @@ public enum LabFile {
     ///   - text: the whole text.
     ///   - fileName: the name that diagnostics show.
     ///   - realPath: the absolute path of the file; relative paths in the text start at its folder.
+    ///   - rosters: texts of rosters by absolute path, in place of what is on the disk.
     public static func load(
         text: String, fileName: String, realPath: String, variables: LabVariables = LabVariables(),
-        checksFiles: Bool = true, checksSupport: Bool = false
+        rosters: [String: String] = [:], checksFiles: Bool = true, checksSupport: Bool = false
     ) -> LoadedLab {
         let source = SourceText(fileName: fileName, text: text)
         let sink = DiagnosticSink()
         guard text.utf8.count <= SyntaxLimits.fileBytes else {
             return failed(fileName, ReadFailure.tooLarge.diagnostic)
         }
-        var parser = YAMLParser(source, variables: variables, sink: sink)
-        let root = parser.parse()
+        var parser = YAMLParser(source, sink: sink)
+        let expansion = VariableExpansion(source, variables, sink: sink)
+        let reader = RosterReader(kept: rosters)
         var lab: Lab?
-        if let root {
+        if let tree = parser.parse() {
+            let root = expansion.expand(file: tree)
             let scope = DecodingScope(
-                sink: sink, folder: Paths.folder(of: realPath), home: variables.value("HOME"), place: "the lab file")
+                sink: sink, folder: Paths.folder(of: realPath), home: variables.value("HOME"), expansion: expansion,
+                rosters: reader, place: "the lab file")
             if root.isNull {
                 sink.report(YAMLParser.emptyFile)
             } else if let draft = LabDraft.table.decode(root, into: LabDraft(), scope) {
@@ -81,12 +87,13 @@ public enum LabFile {
                     .validate(checksFiles: checksFiles, checksSupport: checksSupport)
                 lab = decoded
             }
-            reportUnused(variables.set, used: parser.usedVariables, sink)
+            reportUnused(variables.set, used: expansion.used, sink)
         }
         var used: [String: String] = [:]
-        for name in parser.usedVariables.union(["HOME"]) { used[name] = variables.value(name) }
+        for name in expansion.used.union(["HOME"]) { used[name] = expansion.value(name) }
         return LoadedLab(
-            lab: sink.hasErrors ? nil : lab, diagnostics: sink.sorted(in: source), source: source, variables: used)
+            lab: sink.hasErrors ? nil : lab, diagnostics: sink.sorted(in: source), source: source, variables: used,
+            rosters: reader.texts)
     }
 
     private static func failed(_ fileName: String, _ diagnostic: Diagnostic) -> LoadedLab {

@@ -13,9 +13,10 @@ public struct VMInstance: Sendable, Equatable {
 }
 
 extension VM {
-    /// Names of the VMs that this entry stands for. Numbers have at least two digits, and as many as the largest needs.
+    /// Names of the VMs that this entry stands for: after the roster, or with numbers. Numbers have at least two digits, and as many as the largest needs.
     public var instanceNames: [String] {
         guard let replicas else { return [name] }
+        if let roster { return roster.suffixes.map { "\(name)-\($0)" } }
         let width = max(2, String(replicas).count)
         return (0..<max(0, replicas)).map { index in
             let number = String(index + 1)
@@ -31,7 +32,9 @@ extension Lab {
         return vms.flatMap { vm in
             let dependsOn = vm.dependsOn.flatMap { names[$0] ?? [] }
             return vm.instanceNames.enumerated().map { index, name in
-                VMInstance(name: name, number: vm.replicas == nil ? nil : index + 1, spec: vm, dependsOn: dependsOn)
+                VMInstance(
+                    name: name, number: vm.replicas == nil ? nil : index + 1,
+                    spec: vm.members.isEmpty ? vm : vm.members[index], dependsOn: dependsOn)
             }
         }
     }

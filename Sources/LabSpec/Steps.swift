@@ -3,6 +3,8 @@ public struct LabStep: Sendable, Equatable {
     public enum Action: Sendable, Equatable {
         /// `wait`: until the serial console has said this.
         case wait(ConsolePattern)
+        /// `screen`: until the screen shows this.
+        case screen(ConsolePattern)
         /// `send`: types this text on the serial console (`\n` is Enter).
         case send(String)
         /// `keys`: presses chords on the keyboard, one after another.

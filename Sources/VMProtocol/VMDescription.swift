@@ -131,6 +131,14 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var bootOnce: String?
     /// The firmware offers its boot menu.
     public var bootMenu: Bool?
+    /// How much of one processor the process may use, in percent; nil: all that it gets.
+    public var cpuPercent: Int?
+    /// How the process gives way to others, 0 to 19; nil: as the one that starts it.
+    public var nice: Int?
+    /// Nil: none.
+    public var firmwareFiles: [FirmwareFile]?
+    /// Nil: what the firmware says by itself.
+    public var smbios: [SMBIOSField]?
     /// I/O port of QEMU's isa-debug-exit; nil: absent.
     public var debugExitPort: UInt16?
     /// A guest reset ends the VM (-no-reboot).

@@ -6,6 +6,7 @@
 /// | state | `console.log` | labvm | the newest bytes of serial port 0, over all runs |
 /// | state | `console.log.1` | labvm | bytes before those (`ConsoleIndex`) |
 /// | state | `console.index` | labvm | where the bytes of both lie |
+/// | state | `console.times` | labvm | when they were said (`ConsoleTimes`) |
 /// | state | `condition.json` | labvm | `VMCondition`, overwritten in place |
 /// | state | `vm.log` | labvm | what the process says on stderr: warnings, host I/O errors |
 /// | state | `events.jsonl` | labvm | lifecycle, one JSON object a line |
@@ -19,6 +20,7 @@ public enum VMFile: String, Sendable, CaseIterable {
     case consoleLog = "console.log"
     case olderConsoleLog = "console.log.1"
     case consoleIndex = "console.index"
+    case consoleTimes = "console.times"
     case condition = "condition.json"
     case processLog = "vm.log"
     case events = "events.jsonl"

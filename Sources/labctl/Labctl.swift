@@ -2,21 +2,27 @@ import ArgumentParser
 import Foundation
 import LabSpec
 
+/// What `--version` says.
+enum LabctlVersion {
+    static let text = "0.9.0"
+}
+
 @main
 struct Labctl: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "labctl", abstract: "Brings up labs of virtual PCs from a YAML file.",
-        version: "labctl 0.1.0",
+        version: "labctl \(LabctlVersion.text)",
         subcommands: [ManualCommand.self],
         groupedSubcommands: [
             CommandGroup(
                 name: "Lab file",
-                subcommands: [InitCommand.self, ValidateCommand.self, SchemaCommand.self]),
+                subcommands: [InitCommand.self, ValidateCommand.self, PackCommand.self, SchemaCommand.self]),
             CommandGroup(
                 name: "Lab",
                 subcommands: [
                     PlanCommand.self, UpCommand.self, DownCommand.self, ResetCommand.self, DestroyCommand.self,
-                    StatusCommand.self, TopCommand.self, ListCommand.self, CheckCommand.self, EventsCommand.self,
+                    StatusCommand.self, StatsCommand.self, TopCommand.self, ListCommand.self, CheckCommand.self,
+                    EventsCommand.self,
                     BuildCommand.self, GraphCommand.self, PruneCommand.self, InventoryCommand.self,
                 ]),
             CommandGroup(

@@ -24,6 +24,8 @@ protocol GuestMachine: AnyObject, Sendable {
     func pressKeys(_ names: [String], holdMilliseconds: Int) -> String?
     /// Puts another disc into a drive, or none.
     func changeMedium(_ drive: RemovableDrive, to medium: (any DiskBackend)?)
+    /// Does nothing for a while.
+    func rest(nanoseconds: UInt64)
     /// Runs `work` while the guest stands between two instructions, and waits for it.
     /// - Returns: what `work` says went wrong, or that the machine did not get to it.
     func atRest(_ work: @escaping @Sendable (Machine) -> String?) -> String?

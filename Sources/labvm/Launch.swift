@@ -11,6 +11,8 @@ enum Launch {
             // Held, not used: the lock says to others that this VM runs.
             let lock = try takeLock(description, inherited: inheritedLock)
             defer { withExtendedLifetime(lock) {} }
+            // Before there are threads: they have it from the one that makes them.
+            if let nice = description.nice { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, Int32(nice)) }
             let loop = try IOLoop()
             let holder = SessionHolder()
             let hold = try GuestHold { trouble in loop.post { holder.session?.guestHeld(trouble) } }
@@ -38,9 +40,11 @@ enum Launch {
             try require(sandbox, description)
             session.sandbox = sandbox
             reporter.say(.started(warnings: warnings + sandbox.missing.map(notice)))
+            let limit = description.cpuPercent.map { CPULimit(percent: $0, machine: machine, loop: loop) }
+            limit?.start()
             gate.open()
             let end = session.run()
-            flusher.stop()
+            withExtendedLifetime(limit) { flusher.stop() }
             closeImages(drives)
             return end
         } catch {

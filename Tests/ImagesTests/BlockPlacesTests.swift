@@ -125,6 +125,29 @@ import Testing
         try device.close()
     }
 
+    @Test(arguments: [1 << 48, 1 << 55, UInt64.max])
+    func aFlatExtentThatBeginsBeyondAnyFileIsRefused(sector: UInt64) throws {
+        let scratch = Scratch()
+        let data = try FileStorage.create(scratch.path("far-flat.vmdk"))
+        try data.resize(to: 1 << 20)
+        data.close()
+        let path = scratch.path("far.vmdk")
+        let text = """
+            # Disk DescriptorFile
+            version=1
+            CID=12345678
+            parentCID=ffffffff
+            createType="monolithicFlat"
+            RW 2048 FLAT "far-flat.vmdk" \(sector)
+
+            """
+        let descriptor = try FileStorage.create(path)
+        try descriptor.write(Array(text.utf8), at: 0)
+        descriptor.close()
+        let error = #expect(throws: ImageError.self) { try DiskImage.open(path, options: OpenOptions(lock: .none)) }
+        #expect(error?.kind == .corrupt)
+    }
+
     @Test func aLUKSPayloadOnItsOwnHeaderIsNotWritten() throws {
         let scratch = Scratch()
         let path = scratch.path("d.luks")

@@ -142,4 +142,21 @@ import VMProtocol
         let most = Int.max
         #expect(refusal("-drive file=a,bus=\(most),unit=\(most)")?.contains("four IDE drives") == true)
     }
+
+    @Test func theFirmwareTellsWhatItIsTold() throws {
+        let vm = try parse(
+            "-smbios type=1,serial=ds=nocloud;s=http://x/,product=Labs,,Inc -fw_cfg name=opt/org.x/a,string=b,,c "
+                + "-fw_cfg opt/com.coreos/config,file=c.ign -uuid 123e4567-e89b-12d3-a456-426614174000"
+        ).vm
+        #expect(vm.smbios?.map(\.name) == ["product", "serial", "uuid"])
+        #expect(vm.smbios?.map(\.value).prefix(2) == ["Labs,Inc", "ds=nocloud;s=http://x/"])
+        #expect(vm.firmwareFiles?.first == .init(name: "opt/org.x/a", text: "b,c"))
+        #expect(vm.firmwareFiles?.last?.path?.hasSuffix("/c.ign") == true)
+        #expect(refusal("-smbios type=2,serial=1")?.contains("there are 0 and 1") == true)
+        #expect(refusal("-smbios type=0,serial=1")?.contains("type 0 has no 'serial'") == true)
+        #expect(refusal("-smbios type=1,uuid=1")?.contains("not a UUID") == true)
+        #expect(refusal("-fw_cfg name=etc/x,string=1")?.contains("opt/") == true)
+        #expect(refusal("-fw_cfg name=opt/x")?.contains("file=PATH or string=TEXT") == true)
+        #expect(refusal("-fw_cfg opt/x,string=1 -fw_cfg opt/x,string=2")?.contains("two files") == true)
+    }
 }

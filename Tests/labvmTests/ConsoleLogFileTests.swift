@@ -163,4 +163,22 @@ final class TemporaryFolder {
         recorder.record("resumed")
         #expect(try events(path).map(\.event) == ["io-error", "resumed"])
     }
+
+    @Test func theLogKnowsWhenSomethingWasSaid() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path + "/console.log"
+        let before = WallClock.now
+        #expect(ConsoleTimes.offset(since: before, log: path) == nil)
+        var log = try ConsoleLogFile(path)
+        #expect(log.append([UInt8](repeating: 7, count: 32)[...]) == 32)
+        // Within one second it is one entry.
+        #expect(log.append([UInt8](repeating: 7, count: 32)[...]) == 32)
+        #expect(ConsoleTimes.offset(since: before - 60, log: path) == nil)
+        #expect(ConsoleTimes.offset(since: WallClock.now + 60, log: path) == UInt64.max)
+        // A second process goes on where the first ended.
+        var times = try ConsoleTimes(log: path)
+        times.note(offset: 64)
+        #expect(ConsoleTimes.offset(since: WallClock.now + 60, log: path) == UInt64.max)
+        #expect(try FileManager.default.attributesOfItem(atPath: folder.path + "/console.times")[.size] as? Int == 48)
+    }
 }

@@ -20,6 +20,7 @@ class Lab:
     down; overlays stay, unless it is ``private``: such a lab has a state of its own and leaves nothing behind.
 
     :param set: variables of the lab file.
+    :param project: the copy of the lab of this name (``labctl --project``).
     :param private: whether this is a copy beside all others, in a state folder that goes with it.
     :param program: the path of ``labctl``, or how to run it.
     """
@@ -30,6 +31,7 @@ class Lab:
         *,
         name: Optional[str] = None,
         set: Optional[Mapping[str, object]] = None,
+        project: Optional[str] = None,
         private: bool = False,
         program: Union[str, Path, Program, None] = None,
     ) -> None:
@@ -46,6 +48,8 @@ class Lab:
         self._options: List[str] = [f"--set={key}={value}" for key, value in (set or {}).items()]
         if name is not None:
             self._options.append(f"--lab={name}")
+        if project is not None:
+            self._options.append(f"--project={project}")
         #: VMs that something was done with, in order; for reports.
         self.touched: Dict[str, None] = {}
         self._vms: Optional[Dict[str, VM]] = None

@@ -17,10 +17,23 @@ enum FirmwareDescription {
         fwCfg.set(.bootMenu, UInt16(config.hasBootMenu ? 1 : 0))
         fwCfg.set(.irq0Override, UInt32(1))
         fwCfg.setFile("etc/e820", e820(lowRAMBytes: lowRAMBytes, highRAMBytes: highRAMBytes))
+        for file in config.firmwareFiles { fwCfg.setFile(file.name, file.contents) }
+        if !config.smbios.isEmpty { fwCfg.set(.smbiosEntries, smbiosEntries(config.smbios)) }
         let tables = ACPITables(
             base: 0, lowRAMEnd: lowRAMBytes, serialPortCount: config.serialPorts.count,
             hasFloppy: !config.floppies.isEmpty)
         TableLoaderScript.install(tables, in: fwCfg)
+    }
+
+    /// A count, then each field: 16-bit length of the entry, its kind (0, a field), the structure's type, 16-bit offset in the
+    /// structure, bytes; little-endian. SeaBIOS (fw/paravirt.c, `qemu_smbios_header`) puts them into tables of its own.
+    static func smbiosEntries(_ fields: [SMBIOSField]) -> [UInt8] {
+        let headerBytes = 6
+        return Array(littleEndianBytes: UInt16(fields.count))
+            + fields.flatMap { field in
+                Array(littleEndianBytes: UInt16(headerBytes + field.bytes.count)) + [0, field.type]
+                    + Array(littleEndianBytes: field.offset) + field.bytes
+            }
     }
 
     /// The RAM map: 64-bit address, 64-bit length, 32-bit type per entry, little-endian.

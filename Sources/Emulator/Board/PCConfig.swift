@@ -56,10 +56,30 @@ public struct PCConfig {
     public var tscHertz: UInt64 = 1_000_000_000
     /// What executes guest instructions.
     public var engine = Engine.translator
+    /// Named files of the configuration device, as QEMU's -fw_cfg.
+    public var firmwareFiles: [(name: String, contents: [UInt8])] = []
+    /// Fields that the firmware puts into its SMBIOS tables.
+    public var smbios: [SMBIOSField] = []
     /// Shown in SMBIOS and fw_cfg.
     public var uuid: [UInt8] = [UInt8](repeating: 0, count: 16)
 
     public init() {}
+}
+
+/// A field of an SMBIOS structure, as the firmware takes it over.
+public struct SMBIOSField: Sendable, Equatable {
+    /// Type of the structure.
+    public var type: UInt8
+    /// Offset in the structure's formatted part.
+    public var offset: UInt16
+    /// The value; of a string field, the string with the zero that ends it.
+    public var bytes: [UInt8]
+
+    public init(type: UInt8, offset: UInt16, bytes: [UInt8]) {
+        self.type = type
+        self.offset = offset
+        self.bytes = bytes
+    }
 }
 
 /// What guest time follows while the host runs other programs in the guest's place.

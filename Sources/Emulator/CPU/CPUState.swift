@@ -121,7 +121,7 @@ struct NativeState {
     var scratch = InlineArray<4, UInt64>(repeating: 0)
     /// Host minus guest address of the pages that groups of accesses found.
     var groups = InlineArray<8, UInt64>(repeating: 0)
-    /// The host's MXCSR and x87 control word outside of translated code.
+    /// The host's MXCSR outside of translated code.
     var hostMXCSR: UInt32 = 0x1F80
     /// Not 0: FS or GS is flat data with a base, whose limit nobody can pass.
     var plainFS: UInt8 = 0

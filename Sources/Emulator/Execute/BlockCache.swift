@@ -229,33 +229,33 @@ final class BlockCache {
     /// Takes a thrown-away crossing block off the list of the page in which it ends; that page's lines may stay marked.
     private func unlinkCrossing(_ block: Pointer) {
         guard let page = pages.page(block.pointee.secondPage) else { return }
-        if page.pointee.crossing == block { page.pointee.crossing = block.pointee.crossingNext; return }
-        var previous = page.pointee.crossing
-        while let p = previous, p.pointee.crossingNext != block { previous = p.pointee.crossingNext }
-        previous?.pointee.crossingNext = block.pointee.crossingNext
+        Self.unlink(block, from: &page.pointee.crossing, by: \.crossingNext)
     }
 
     /// The same for the page in which it starts.
     private func unlinkStart(_ block: Pointer) {
         guard let page = pages.page(block.pointee.physical) else { return }
-        if page.pointee.first == block { page.pointee.first = block.pointee.pageNext; return }
-        var previous = page.pointee.first
-        while let p = previous, p.pointee.pageNext != block { previous = p.pointee.pageNext }
-        previous?.pointee.pageNext = block.pointee.pageNext
+        Self.unlink(block, from: &page.pointee.first, by: \.pageNext)
+    }
+
+    /// Takes a block off a list that goes on at `next`.
+    @inline(__always)
+    private static func unlink(_ block: Pointer, from head: inout Pointer?, by next: WritableKeyPath<Block, Pointer?>) {
+        let rest = block.pointee[keyPath: next]
+        if head == block {
+            head = rest
+            return
+        }
+        var previous = head
+        while let p = previous, p.pointee[keyPath: next] != block { previous = p.pointee[keyPath: next] }
+        previous?.pointee[keyPath: next] = rest
     }
 
     private func retire(_ block: Pointer) {
         block.pointee.isLive = false
         block.pointee.entry = nil
         for i in 0...Int(block.pointee.count) { block.ops[i].code = .stale }
-        let slot = Self.hash(block.pointee.physical, block.pointee.mode)
-        if heads[slot] == block {
-            heads[slot] = block.pointee.hashNext
-        } else {
-            var previous = heads[slot]
-            while let p = previous, p.pointee.hashNext != block { previous = p.pointee.hashNext }
-            previous?.pointee.hashNext = block.pointee.hashNext
-        }
+        Self.unlink(block, from: &heads[Self.hash(block.pointee.physical, block.pointee.mode)], by: \.hashNext)
     }
 
     /// Asks for a flush of everything at the next block boundary (memory map changed, A20).

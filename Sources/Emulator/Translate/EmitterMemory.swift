@@ -115,7 +115,6 @@ extension Emitter {
         _ op: DecodedOp, low: Int64, bytes: Int, writes: Bool, _ path: Int, again: UInt64, isAligned: Bool = false
     ) -> Int {
         let r10 = HostRegister.r10, r11 = HostRegister.r11
-        let table = Int32(StateOffset.tlb(user: isUser, write: writes))
         address(r10, op, low, scratch: r11)
         if isAligned {
             asm.op(0xF6, 0, .register(r10), forceREX: true)
@@ -133,16 +132,31 @@ extension Emitter {
         } else {
             asm.move(r11, r10)
         }
+        compareTag(writes: writes)
+        let slot = asm.jump(HostCondition.notEqual)
+        loadAddend(writes: writes)
+        let access = Access(op: op, offset: low, bytes: bytes, block: block)
+        return addCold(slot, .fill(again: again, access: access), path: path)
+    }
+
+    /// The look-up itself: R10 holds an access's first address and becomes the place of its TLB entry, R11 holds the address of its last byte and
+    /// becomes the page. Not equal: it is not in the TLB, or lies across two pages.
+    func compareTag(writes: Bool) {
+        let r10 = HostRegister.r10, r11 = HostRegister.r11
         asm.op(0xC1, 5, .register(r10), wide: true)  // shr r10, 8
         asm.byte(8)
         asm.arithmetic(4, .register(r11), -4096)
         asm.op(0x81, 4, .register(r10))
         asm.int32(Int32(TLBTables.mask << 4))
+        let table = Int32(StateOffset.tlb(user: isUser, write: writes))
         asm.op(0x3B, r11, .memory(base: HostRegister.rsp, index: r10, displacement: table), wide: true)
-        let slot = asm.jump(HostCondition.notEqual)
+    }
+
+    /// R10, the place of a TLB entry, becomes its host minus guest address.
+    func loadAddend(writes: Bool) {
+        let r10 = HostRegister.r10
+        let table = Int32(StateOffset.tlb(user: isUser, write: writes))
         asm.op(0x8B, r10, .memory(base: HostRegister.rsp, index: r10, displacement: table + 8), wide: true)
-        let access = Access(op: op, offset: low, bytes: bytes, block: block)
-        return addCold(slot, .fill(again: again, access: access), path: path)
     }
 
     /// The operand once R10 holds the page: R10 plus the guest's address.

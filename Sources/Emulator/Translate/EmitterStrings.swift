@@ -112,20 +112,7 @@ extension Emitter {
         asm.move(r10, register)
         asm.op(
             0x8D, r11, .memory(base: register, index: HostRegister.rcx, scale: Int(log2), displacement: -1), wide: true)
-        asm.op(0xC1, 5, .register(r10), wide: true)
-        asm.byte(8)
-        asm.arithmetic(4, .register(r11), -4096)
-        asm.op(0x81, 4, .register(r10))
-        asm.int32(Int32(TLBTables.mask << 4))
-        let table = Int32(StateOffset.tlb(user: isUser, write: writes))
-        asm.op(0x3B, r11, .memory(base: HostRegister.rsp, index: r10, displacement: table), wide: true)
+        compareTag(writes: writes)
         interpretIf(HostCondition.notEqual, path)
-    }
-
-    private func loadAddend(writes: Bool) {
-        let table = Int32(StateOffset.tlb(user: isUser, write: writes))
-        asm.op(
-            0x8B, HostRegister.r10, .memory(base: HostRegister.rsp, index: HostRegister.r10, displacement: table + 8),
-            wide: true)
     }
 }

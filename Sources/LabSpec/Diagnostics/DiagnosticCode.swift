@@ -43,6 +43,7 @@ public enum DiagnosticCode: String, Sendable, Hashable, CaseIterable {
     case unusableImage = "L035"
     case badAddress = "L036"
     case badKeys = "L037"
+    case badRoster = "L038"
 
     /// Not about a place in the text: nothing of it is shown.
     var isAboutWholeFile: Bool { self == .unreadableFile || self == .unusedVariable }
@@ -86,6 +87,7 @@ public enum DiagnosticCode: String, Sendable, Hashable, CaseIterable {
         case .unusableImage: "an image file with another digest or format, or that names files it must not"
         case .badAddress: "an address that nothing can be downloaded from"
         case .badKeys: "keys that no keyboard has"
+        case .badRoster: "a roster that cannot be read, or makes no names"
         }
     }
 }

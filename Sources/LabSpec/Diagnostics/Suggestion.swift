@@ -1,10 +1,10 @@
 /// "Did you mean …?": the nearest of the words that would have been right.
 public enum Suggestion {
-    /// The nearest candidate, if it is near enough to be a slip; the first of equally near ones.
+    /// The nearest candidate, if it is near enough to be a slip; of equally near ones the first that is as long.
     public static func nearest(to word: String, among candidates: some Sequence<String>) -> String? {
         let typed = Array(word.lowercased().unicodeScalars.prefix(64))
         let bound = max(1, typed.count / 3)
-        var best: (distance: Int, word: String)?
+        var best: (distance: Int, word: String, isAsLong: Bool)?
         for candidate in candidates {
             let target = Array(candidate.lowercased().unicodeScalars.prefix(64))
             var distance = editDistance(typed, target)
@@ -12,7 +12,13 @@ public enum Suggestion {
             if distance > bound, typed.count >= 3, target.starts(with: typed) || typed.starts(with: target) {
                 distance = bound
             }
-            if distance <= bound, distance < best?.distance ?? .max { best = (distance, candidate) }
+            // Most slips keep the number of letters.
+            let isAsLong = target.count == typed.count
+            guard distance <= bound else { continue }
+            if let best, best.distance < distance || best.distance == distance && (best.isAsLong || !isAsLong) {
+                continue
+            }
+            best = (distance, candidate, isAsLong)
         }
         return best?.word
     }

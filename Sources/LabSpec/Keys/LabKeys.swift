@@ -6,6 +6,7 @@ struct LabDraft: Sendable {
     var images: [ImageDraft] = []
     var networks: [Network] = []
     var vms: [VMDraft]?
+    var defaults: [String: String] = [:]
     var spans = SectionSpans()
 
     /// What could be read, for the checks across sections.
@@ -17,6 +18,9 @@ struct LabDraft: Sendable {
         return lab
     }
 
+    /// The key whose values the others may use.
+    static let variablesKey = "vars"
+
     static let table = SectionTable<LabDraft>(
         id: "lab", noun: "lab file", plural: "lab files",
         "A lab: golden images and the virtual PCs that run on overlays of them. Keys that begin with `x-` are left "
@@ -25,6 +29,10 @@ struct LabDraft: Sendable {
         keys: [
             LabKey(
                 "lab", .name, \.name, required: true, "The name of the lab.", synonyms: ["name", "title", "version"]),
+            LabKey(
+                variablesKey, VariableDefaults.type, \.defaults, defaultOf: LabDraft(),
+                "Variables and what they mean where neither `--set`, the environment nor `--env-file` has them.",
+                synonyms: ["variables", "env", "environment", "defaults"]),
             LabKey(
                 "images",
                 .named(
@@ -35,11 +43,8 @@ struct LabDraft: Sendable {
                 .named(networkTable, maximumCount: 1000, acceptsNull: true, fresh: { Network(name: $0) }),
                 \.networks, defaultOf: LabDraft(), "Networks between the VMs of the lab, by name.", synonyms: ["nets"]),
             LabKey(
-                "vms",
-                .named(
-                    VMDraft.table, minimumCount: 1, maximumCount: VMDraft.maximumCount, fresh: { VMDraft(name: $0) },
-                    finish: { vm, _ in vm.finish() }),
-                \.vms, required: true, "Virtual PCs by name.", synonyms: ["services", "machines", "hosts"]),
+                "vms", VMDraft.group, \.vms, required: true, "Virtual PCs by name.",
+                synonyms: ["services", "machines", "hosts"]),
         ])
 
     private static let networkTable = SectionTable<Network>(

@@ -3,6 +3,7 @@
 /// One step before it is known to be whole.
 struct StepDraft: Sendable {
     var wait: ConsolePattern?
+    var screen: ConsolePattern?
     var send: String?
     var keys: [KeyChord]?
     var run: String?
@@ -15,7 +16,8 @@ struct StepDraft: Sendable {
 
     var step: LabStep? {
         let actions: [LabStep.Action?] = [
-            wait.map(LabStep.Action.wait), send.map(LabStep.Action.send), keys.map(LabStep.Action.keys),
+            wait.map(LabStep.Action.wait), screen.map(LabStep.Action.screen),
+            send.map(LabStep.Action.send), keys.map(LabStep.Action.keys),
             run.map(LabStep.Action.run), copy.map(LabStep.Action.copy), sleep.map(LabStep.Action.sleep),
             eject.map(LabStep.Action.eject), screenshot.map(LabStep.Action.screenshot),
         ]
@@ -28,13 +30,17 @@ struct StepDraft: Sendable {
     static let table = SectionTable<StepDraft>(
         id: "step", noun: "step", plural: "steps", "One thing that is done with the VM.", spans: \.spans,
         rules: [
-            .exactlyOne(["wait", "send", "keys", "run", "copy", "sleep", "eject", "screenshot"])
+            .exactlyOne(["wait", "screen", "send", "keys", "run", "copy", "sleep", "eject", "screenshot"])
         ],
         keys: [
             LabKey(
                 "wait", .consolePattern, \.wait,
                 "Waits until the serial console has said this text, one of these texts, or what `{ regex: … }` matches.",
                 synonyms: ["expect", "wait_for", "waitfor"]),
+            LabKey(
+                "screen", .consolePattern, \.screen,
+                "Waits until the screen shows this, for guests without a serial console.",
+                synonyms: ["wait_screen", "display"]),
             LabKey(
                 "send", .line, \.send, "Types this text on the serial console; in double quotes `\\n` is Enter.",
                 synonyms: ["type", "write", "input"]),

@@ -3,6 +3,8 @@
 /// An entry of `vms` before it is known to be whole.
 struct VMDraft: Sendable {
     var vm: VM
+    var replicas: Replicas?
+    var smbios: [SMBIOSField] = []
     var kernel: LabPath?
     var initrd: LabPath?
     var append: String?
@@ -24,10 +26,16 @@ struct VMDraft: Sendable {
     ]
 
     /// Joins the parts of the VM.
-    mutating func finish() {
+    mutating func finish(_ scope: DecodingScope) {
+        vm.set(replicas)
+        for name in vm.instanceNames.prefix(vm.roster == nil ? 0 : vm.instanceNames.count)
+        where !Names.check(name, at: vm.spans.value("replicas"), scope) { break }
         vm.disks = slots.disks
         vm.accelerator = cpu.accelerator
         vm.processor = cpu.model
+        vm.cpuPercent = cpu.limit
+        vm.nice = cpu.nice
+        vm.smbios = smbios
         if cloudInit != nil || !files.isEmpty || !sshKeys.isEmpty {
             var seed = cloudInit?.seed ?? CloudSeed()
             seed.files = files
@@ -57,8 +65,10 @@ struct VMDraft: Sendable {
         ],
         keys: [
             LabKey(
-                "replicas", .integer(replicaCounts), \.vm.replicas,
-                "Makes a group of this many equal VMs, numbered `NAME-01`, `NAME-02`, …", synonyms: ["count", "scale"]),
+                "replicas", .replicas, \.replicas,
+                "Makes a group of this many equal VMs, numbered `NAME-01`, `NAME-02`, …, or, with `{ from: roster.csv }`, of one "
+                    + "VM for each row of a list. `${index}`, `${name}` and `${row.COLUMN}` in the entry are the VM's own.",
+                synonyms: ["count", "scale", "roster"]),
             LabKey(
                 "memory", .size(memorySizes, granule: .kibibytes(4)), \.vm.memory, defaultOf: VMDraft(), "Memory.",
                 synonyms: ["mem", "ram", "m"]),
@@ -133,6 +143,21 @@ struct VMDraft: Sendable {
                 \.vm.login, "How `exec`, `cp` and `check` log in on the console by themselves.",
                 synonyms: ["credentials", "auth", "user"]),
             LabKey(
+                "provision", .list(of: StepDraft.type), \.vm.provision, defaultOf: VMDraft(),
+                "Steps, as those of `build`, that are done once after the VM got fresh overlays, when it is ready; again after "
+                    + "`reset`.",
+                synonyms: ["provisioners", "setup", "post", "steps"]),
+            LabKey(
+                "ignition", .ignitionSource, \.vm.ignition,
+                "What Ignition (Fedora CoreOS, Flatcar) does at the first boot: a mapping, text of several lines, or the path of "
+                    + "a file. The guest reads it through the firmware's configuration device.",
+                synonyms: ["butane", "ign"]),
+            LabKey(
+                "smbios", .section(SMBIOSDraft.table, fresh: SMBIOSDraft(), finish: { draft, _ in draft.fields }),
+                \.smbios,
+                defaultOf: VMDraft(), "What the firmware tells about the machine (`dmidecode`, /sys/class/dmi/id).",
+                synonyms: ["dmi", "firmware"]),
+            LabKey(
                 "checks", CheckDraft.listType, \.vm.checks, defaultOf: VMDraft(),
                 "What has to be true of the VM: `labctl check` grades it.", synonyms: ["tests", "grading", "asserts"]),
             LabKey(
@@ -155,6 +180,8 @@ struct VMDraft: Sendable {
 struct CPUDraft: Sendable {
     var accelerator = VM().accelerator
     var model: String?
+    var limit: Int?
+    var nice: Int?
     var spans = SectionSpans()
 
     static let table = SectionTable<CPUDraft>(
@@ -171,7 +198,40 @@ struct CPUDraft: Sendable {
                 "What the guest sees, as QEMU's `-cpu`: `x86-64-v2` (default), `qemu64`, `Nehalem`, `max` …, then "
                     + "`,+feature` and `,-feature`.",
                 synonyms: ["type", "features"]),
+            LabKey(
+                "limit", .percent, \.limit,
+                "How much of one processor the VM's process may use, such as `50%`.",
+                synonyms: ["max", "quota", "cap", "cpus"]),
+            LabKey(
+                "nice", .integer(0...19), \.nice, "How much it gives way to other programs of the host, as `nice`.",
+                synonyms: ["priority", "niceness"]),
         ])
+}
+
+extension ValueType where Value == Int {
+    /// A share of a processor: `50%`; more than 100 is more than one.
+    static let percent: ValueType = {
+        let shape = ValueShape.pattern(regex: "^[0-9]{1,4} *%$", example: "50%")
+        let range = 1...6400
+        return ValueType(shape) { node, scope in
+            guard case .scalar(let scalar) = node.content, scalar.type != .null, scalar.text.hasSuffix("%"),
+                let value = Int(scalar.text.dropLast().filter { $0 != " " })
+            else {
+                var help: String?
+                if case .scalar(let scalar) = node.content, case .integer = scalar.type {
+                    help = "write \(scalar.text.clippedForMessage)%"
+                }
+                scope.reportWrongType(node, expected: shape, help: help)
+                return nil
+            }
+            guard range.contains(value) else {
+                scope.report(
+                    .outOfRange, "'\(scope.key)' in \(scope.place) is from 1% to \(range.upperBound)%", at: node.span)
+                return nil
+            }
+            return value
+        }
+    }()
 }
 
 /// `ready`.

@@ -15,6 +15,10 @@ struct Node {
         var isPlain: Bool
         /// A variable stood in it: then a string may be meant whatever the value looks like.
         var hasVariable: Bool
+        /// `${` stands in it, and nobody has looked at it yet.
+        var isExpandable = false
+        /// It means something else in each VM: it is replaced when a VM is decoded.
+        var isDeferred = false
         /// A variable in it could not be replaced, which has been reported: the value is not looked at further.
         var isBroken = false
     }
@@ -29,8 +33,22 @@ struct Node {
 
     var content: Content
     var span: SourceSpan
+    /// Whether `${` stands anywhere in it.
+    private(set) var isExpandable: Bool
     /// Number of nodes with all aliases expanded: what a walk over the tree costs.
     var weight: Int
+
+    init(content: Content, span: SourceSpan, weight: Int) {
+        self.content = content
+        self.span = span
+        self.weight = weight
+        isExpandable =
+            switch content {
+            case .scalar(let scalar): scalar.isExpandable
+            case .sequence(let items): items.contains(where: \.isExpandable)
+            case .mapping(let pairs): pairs.contains(where: \.value.isExpandable)
+            }
+    }
 
     /// What the node is, for messages: `a list`, `the number 12`.
     var kindDescription: String {
@@ -45,6 +63,15 @@ struct Node {
     var isNull: Bool {
         if case .scalar(let scalar) = content { return scalar.type == .null }
         return false
+    }
+
+    /// Whether something in it means something else in each VM.
+    var isDeferred: Bool {
+        switch content {
+        case .scalar(let scalar): scalar.isDeferred
+        case .sequence(let items): isExpandable && items.contains(where: \.isDeferred)
+        case .mapping(let pairs): isExpandable && pairs.contains(where: \.value.isDeferred)
+        }
     }
 
     /// A scalar whose variables could not be replaced.

@@ -89,6 +89,16 @@ enum SyntaxAdvice {
             return Diagnostic(
                 .variable, "the variable '\(name)' is not set", at: span, label: near.map { "did you mean '\($0)'?" },
                 help: "pass `--set \(name)=VALUE`, or give a default: `${\(name):-VALUE}`")
+        case .noColumn(let column, let known) where known.isEmpty:
+            return Diagnostic(
+                .variable, "'${row.\(column.clippedForMessage)}' stands in a VM without a roster", at: span,
+                help: "write `replicas: { from: roster.csv }`")
+        case .noColumn(let column, let known):
+            let near = Suggestion.nearest(to: column, among: known)
+            return Diagnostic(
+                .variable, "the roster has no column '\(column.clippedForMessage)'", at: span,
+                label: near.map { "did you mean '\($0)'?" },
+                help: "its columns are " + known.prefix(20).joined(separator: ", "))
         case .unterminated:
             return Diagnostic(
                 .variable, "a variable begins with '${', but no '}' ends it", at: span,

@@ -1,4 +1,4 @@
-/// From libyaml's events to the syntax tree: anchors, aliases, merge keys, limits, variables.
+/// From libyaml's events to the syntax tree: anchors, aliases, merge keys, limits.
 ///
 /// An alias shares its anchor's node, so a file that doubles itself ten times over ("billion laughs") costs nothing to
 /// hold. What it would cost to walk is counted in `Node.weight` and bounded before anybody walks it.
@@ -19,16 +19,12 @@ enum SyntaxLimits {
 struct YAMLParser: ~Copyable {
     private var reader: YAMLEventReader
     private let source: SourceText
-    private let variables: LabVariables
     private let sink: DiagnosticSink
     private var anchors: [String: Node] = [:]
     /// Anchors whose node is not finished: an alias to one would contain itself.
     private var openAnchors: Set<String> = []
     /// Nodes so far, aliases expanded.
     private var total = 0
-    /// Bytes of all values in which variables were replaced.
-    private var substitutedBytes = 0
-    private(set) var usedVariables: Set<String> = []
 
     /// Stops the parser; what is wrong has been reported.
     private struct Stop: Error {}
@@ -36,10 +32,9 @@ struct YAMLParser: ~Copyable {
     static let emptyFile = Diagnostic(
         .document, "the lab file is empty", at: .fileStart, help: "`labctl init` writes one to start from")
 
-    init(_ source: SourceText, variables: LabVariables, sink: DiagnosticSink) {
+    init(_ source: SourceText, sink: DiagnosticSink) {
         self.reader = YAMLEventReader(source.text)
         self.source = source
-        self.variables = variables
         self.sink = sink
     }
 
@@ -79,7 +74,7 @@ struct YAMLParser: ~Copyable {
         }
     }
 
-    /// The node that begins with `event`. Variables are replaced in values, not in keys.
+    /// The node that begins with `event`. Variables stand in values, not in keys.
     private mutating func node(from event: YAMLEvent, depth: Int, isKey: Bool = false) throws(Stop) -> Node {
         if depth > SyntaxLimits.depth {
             throw stop(.limit, "more than \(SyntaxLimits.depth) lists and mappings inside one another", at: event.span)
@@ -89,8 +84,7 @@ struct YAMLParser: ~Copyable {
         switch event.kind {
         case .alias(let name): result = try alias(name, at: event.span)
         case .scalar(let text, let isPlain, let tag):
-            result = scalar(text, isPlain: isPlain, tag: tag, span: event.span)
-            if !isKey, text.contains("${") { try substituteVariables(in: text, of: &result) }
+            result = scalar(text, isPlain: isPlain, tag: tag, span: event.span, mayHaveVariables: !isKey)
             try count(1, at: event.span)
         case .sequenceStart(let isFlow, let tag):
             check(tag: tag, allowed: "seq", span: event.span)
@@ -182,7 +176,9 @@ struct YAMLParser: ~Copyable {
         return Node(content: .mapping(content), span: span, weight: content.reduce(1) { $0 + 1 + $1.value.weight })
     }
 
-    private mutating func scalar(_ text: String, isPlain: Bool, tag: String?, span: SourceSpan) -> Node {
+    private func scalar(
+        _ text: String, isPlain: Bool, tag: String?, span: SourceSpan, mayHaveVariables: Bool
+    ) -> Node {
         var scalar = Node.Scalar(text: text, isPlain: isPlain, hasVariable: false)
         if let tag {
             let known = ["str", "int", "float", "bool", "null"].first { tag == "tag:yaml.org,2002:" + $0 }
@@ -194,30 +190,8 @@ struct YAMLParser: ~Copyable {
                 check(tag: tag, allowed: "str", span: span)
             }
         }
+        scalar.isExpandable = mayHaveVariables && text.contains("${")
         return Node(content: .scalar(scalar), span: span, weight: 1)
-    }
-
-    private mutating func substituteVariables(in text: String, of node: inout Node) throws(Stop) {
-        guard case .scalar(var scalar) = node.content else { return }
-        let substitution = Substitution(text, variables: variables)
-        usedVariables.formUnion(substitution.used)
-        for (failure, written) in substitution.failures {
-            let place = source.find(written, in: node.span) ?? node.span
-            sink.report(SyntaxAdvice.diagnostic(for: failure, at: place, variables: variables))
-        }
-        scalar.text = substitution.text
-        scalar.hasVariable = !substitution.used.isEmpty
-        // Inside { } and [ ] a variable has to be quoted: it is what its key takes all the same.
-        if scalar.hasVariable { scalar.isPlain = true }
-        scalar.isBroken = !substitution.failures.isEmpty
-        node.content = .scalar(scalar)
-        substitutedBytes += substitution.text.utf8.count
-        if substitutedBytes > SyntaxLimits.substitutedBytes {
-            throw stop(
-                .limit,
-                "the lab file is larger than \(SyntaxLimits.substitutedBytes) bytes once its variables are replaced",
-                at: node.span)
-        }
     }
 
     private func check(tag: String?, allowed: String, span: SourceSpan) {

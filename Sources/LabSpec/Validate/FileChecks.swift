@@ -28,7 +28,11 @@ struct FileChecks {
         for use in uses {
             if case .path(let path) = use.reference { check(path, use.place, at: use.span) }
         }
-        for vm in lab.vms {
+        for vm in lab.distinctVMs {
+            check(vm.provision, "'provision' of VM '\(vm.name)'")
+            if case .file(let path)? = vm.ignition {
+                check(path, "'ignition' of VM '\(vm.name)'", at: vm.spans.value("ignition"))
+            }
             if let seed = vm.seed { check(seed, of: vm) }
             guard let boot = vm.kernel else { continue }
             check(boot.kernel, "'kernel' of VM '\(vm.name)'", at: vm.spans.value("kernel"))
@@ -61,7 +65,12 @@ struct FileChecks {
             check(boot.kernel, "'kernel' of \(place)", at: recipe.spans.value("kernel"))
             if let initrd = boot.initrd { check(initrd, "'initrd' of \(place)", at: recipe.spans.value("initrd")) }
         }
-        for step in recipe.steps {
+        check(recipe.steps, place)
+    }
+
+    /// Files that steps copy.
+    private func check(_ steps: [LabStep], _ place: String) {
+        for step in steps {
             guard case .copy(let copy) = step.action else { continue }
             check(copy.from, "'copy' of \(place)", at: copy.spans.value("from"), mayBeFolder: true)
         }

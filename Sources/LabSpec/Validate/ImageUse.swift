@@ -22,7 +22,7 @@ struct ImageUse {
 
     /// All uses, in file order of their sections.
     static func all(in lab: Lab) -> [ImageUse] {
-        lab.images.flatMap(uses(ofRecipe:)) + lab.vms.flatMap(uses(of:))
+        lab.images.flatMap(uses(ofRecipe:)) + lab.distinctVMs.flatMap(uses(of:))
     }
 
     /// What the recipe of an image takes in.

@@ -1,7 +1,7 @@
 /// What a lab file may say and this version cannot run. One table: what `up` refuses, `validate` refuses.
 extension Validator {
     func checkSupported() {
-        for vm in lab.vms {
+        for vm in lab.distinctVMs {
             func refuse(_ key: String, _ what: String, _ help: String, spans: SectionSpans? = nil) {
                 report(
                     .unsupported, "VM '\(vm.name)': \(what) not supported by this version",

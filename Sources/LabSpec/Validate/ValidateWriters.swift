@@ -18,6 +18,10 @@ extension Validator {
                     .twoWriters, "\(replicas) replicas of VM '\(vm.name)' would write to one image", at: writer.span,
                     notes: [.init("the replicas are asked for here", at: vm.spans.value("replicas"))],
                     help: "give each an overlay of its own with `base`")
+            } else if let vm = writer.vm, uses.count(where: { $0.span == writer.span && $0.vm?.name == vm.name }) > 1 {
+                report(
+                    .twoWriters, "several VMs of the group '\(vm.name)' would write to one image", at: writer.span,
+                    help: "give each a file of its own, or an overlay with `base`")
             } else if others.isEmpty, case .named(let name) = writer.reference {
                 report(
                     .goldenWrite, "\(writer.place) would write to the golden image '\(name)'", at: writer.span,

@@ -49,7 +49,18 @@ public struct CheckRunner: Sendable {
 
     /// Why a check does not pass now; nil where it does.
     private func failure(of check: Check) -> String? {
-        guard vm.isRunning else { return "\(vm.name) is not running" }
+        guard vm.isRunning else {
+            guard case .file(let path) = check.subject else { return "\(vm.name) is not running" }
+            return message { () throws(OrchestratorError) in
+                guard let bytes = try PoweredOffDisks(vm).contents(of: path) else {
+                    throw OrchestratorError(.vm, "there is no \(path)")
+                }
+                let text = String(decoding: bytes, as: UTF8.self)
+                if let failure = check.expectation?.failure(of: text, what: path) {
+                    throw OrchestratorError(.vm, failure)
+                }
+            }
+        }
         let limit = check.timeout.milliseconds
         switch check.subject {
         case .run(let command, let exit):

@@ -1,5 +1,5 @@
 /// Base 64 (RFC 4648, section 4).
-enum Base64 {
+public enum Base64 {
     private static let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
     private static let pad = UInt8(ascii: "=")
     private static let values: [UInt8?] = {
@@ -8,7 +8,8 @@ enum Base64 {
         return values
     }()
 
-    static func encode(_ bytes: some Collection<UInt8>) -> String {
+    /// As text, with padding.
+    public static func encode(_ bytes: some Collection<UInt8>) -> String {
         var text: [UInt8] = []
         text.reserveCapacity((bytes.count + 2) / 3 * 4)
         var rest = bytes[...]
@@ -24,8 +25,17 @@ enum Base64 {
         return String(decoding: text, as: UTF8.self)
     }
 
-    /// Nil for text that is not base64, whole groups with their padding.
-    static func decode(_ text: [UInt8]) -> [UInt8]? {
+    /// The bytes; nil for text that is not base64.
+    /// - Parameter isLenient: whether line ends are skipped and padding may be missing or stand anywhere, as in secrets that
+    ///   other tools wrote.
+    public static func decode(_ text: [UInt8], isLenient: Bool = false) -> [UInt8]? {
+        var text = text
+        if isLenient {
+            text.removeAll { $0 == pad || $0 == UInt8(ascii: "\n") }
+            // A digit alone carries no byte.
+            if text.count % 4 == 1, values[Int(text[text.count - 1])] != nil { text.removeLast() }
+            text += [UInt8](repeating: pad, count: (4 - text.count % 4) % 4)
+        }
         guard text.count.isMultiple(of: 4) else { return nil }
         var bytes: [UInt8] = []
         bytes.reserveCapacity(text.count / 4 * 3)

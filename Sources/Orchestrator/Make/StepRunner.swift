@@ -5,9 +5,11 @@ import VMProtocol
 /// Does the steps of a lab file with a running VM.
 struct StepRunner {
     let vm: VMFolder
+    /// How `run` and `copy` get a shell; nil: the steps before them log in.
+    var login: Login?
     let interruption: StopSignal
 
-    private var console: ConsoleSession { ConsoleSession(vm) }
+    private var console: ConsoleSession { ConsoleSession(vm, login: login) }
 
     /// A shell that has just been logged in to may swallow what is typed too early.
     private static let shellAttempts = 4
@@ -19,6 +21,8 @@ struct StepRunner {
         switch action {
         case .wait(let pattern):
             try console.wait(for: pattern, milliseconds: left(deadline), interruption: interruption)
+        case .screen(let pattern):
+            try Screen(vm).wait(for: pattern, milliseconds: left(deadline), interruption: interruption)
         case .send(let text): try console.send(Array(text.utf8))
         case .keys(let chords):
             for chord in chords { try press(chord) }

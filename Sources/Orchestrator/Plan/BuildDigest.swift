@@ -25,6 +25,7 @@ extension LabStep {
     fileprivate var digestText: String? {
         switch action {
         case .wait(let pattern): "wait \(BuildRecipe.counted(pattern.description))"
+        case .screen(let pattern): "screen \(BuildRecipe.counted(pattern.description))"
         case .send(let text): "send \(BuildRecipe.counted(text))"
         case .keys(let chords): "keys \(chords.map(\.text).joined(separator: " "))"
         case .run(let command): "run \(BuildRecipe.counted(command))"
@@ -51,6 +52,7 @@ extension LabStep.Action {
     var words: String {
         switch self {
         case .wait(let pattern): "wait: \(pattern)"
+        case .screen(let pattern): "screen: \(pattern)"
         case .send(let text): "send: \(LabStep.Action.clipped(text))"
         case .keys(let chords): "keys: \(chords.map(\.text).joined(separator: ", "))"
         case .run(let command): "run: \(LabStep.Action.clipped(command))"

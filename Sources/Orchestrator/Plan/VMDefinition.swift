@@ -47,6 +47,8 @@ public struct VMDefinition: Sendable, Equatable {
             case .verify: .verify
             }
         description.cpu = spec.processor
+        description.cpuPercent = spec.cpuPercent
+        description.nice = spec.nice
         if spec.clock == .host { description.clock = .host }
         // The usual value is left out, so that a VM that runs is not restarted for it.
         switch spec.sandbox {
@@ -59,6 +61,8 @@ public struct VMDefinition: Sendable, Equatable {
         case .onFailure: description.restart = .onFailure
         case .always: description.restart = .always
         }
+        if !spec.smbios.isEmpty { description.smbios = spec.smbios.map(VMDescription.SMBIOSField.init) }
+        if let ignition = spec.ignition { description.firmwareFiles = [try .init(ignition, of: instance.name)] }
         description.console = .socket
         digest = SHA256Digest.of(String(decoding: JSONCoding.encode(description), as: UTF8.self))
         // Where the files of a VM lie is not part of what it is.
@@ -89,10 +93,47 @@ public struct VMDefinition: Sendable, Equatable {
         if old.append != new.append { changes.append("append") }
         if old.accelerator != new.accelerator { changes.append("accel") }
         if old.cpu != new.cpu { changes.append("cpu model") }
+        if old.cpuPercent != new.cpuPercent { changes.append("cpu limit") }
+        if old.nice != new.nice { changes.append("nice") }
         if old.clock != new.clock { changes.append("clock") }
+        if old.smbios != new.smbios { changes.append("smbios") }
+        if old.firmwareFiles != new.firmwareFiles {
+            changes.append("ignition (it does its work once; 'reset' has it done again)")
+        }
         if old.restart != new.restart { changes.append("restart") }
         if old.sandbox != new.sandbox { changes.append("sandbox") }
         return changes.isEmpty ? "definition changed" : changes.joined(separator: ", ") + " changed"
+    }
+}
+
+extension VMDescription.SMBIOSField {
+    /// The field that a key of the lab file means.
+    init(_ field: LabSpec.SMBIOSField) {
+        let (type, name): (UInt8, String) =
+            switch field.key {
+            case .biosVendor: (0, "vendor")
+            case .biosVersion: (0, "version")
+            case .biosDate: (0, "date")
+            case .manufacturer, .product, .version, .serial, .uuid, .sku, .family: (1, field.key.rawValue)
+            }
+        self.init(type: type, name: name, value: field.value)
+    }
+}
+
+extension VMDescription.FirmwareFile {
+    /// The file that Ignition reads. Its text is part of the description, so that another one is another definition.
+    init(_ source: IgnitionSource, of name: String) throws(OrchestratorError) {
+        switch source {
+        case .text(let text): self.init(name: Self.ignitionName, text: text)
+        case .file(let path):
+            let bytes = try withHostErrors { () throws(HostError) in try StateFile.read(path.absolute) }
+            guard let bytes else { throw OrchestratorError(.vm, "\(name): there is no file \(path.absolute)") }
+            guard bytes.count <= Self.mostBytes, let text = String(validating: bytes, as: UTF8.self) else {
+                throw OrchestratorError(
+                    .vm, "\(name): \(path.absolute) is not a text of at most \(Self.mostBytes) bytes, as JSON is")
+            }
+            self.init(name: Self.ignitionName, text: text)
+        }
     }
 }
 

@@ -24,6 +24,8 @@ final class Executor {
         case starting(VMProcess)
         /// Runs; what `ready` asks for is looked for until the deadline (monotonic nanoseconds).
         case booting(VMProcess?, ReadinessProbe, deadline: UInt64)
+        /// Is ready since so many seconds from its start; its `provision` is done.
+        case provisioning(ProvisionTask, seconds: Double)
         case done(VMOutcome)
     }
 
@@ -81,7 +83,7 @@ final class Executor {
         for entry in entries {
             switch entry.stage {
             case .starting(let process): pipes.append(process.report.raw)
-            case .booting, .stopping: isFollowing = true
+            case .booting, .stopping, .provisioning: isFollowing = true
             case .waiting, .done: break
             }
         }
@@ -106,6 +108,7 @@ final class Executor {
             let isReady = probe.find()
             entries[index].stage = .booting(process, probe, deadline: deadline)
             if isReady { ready(index) } else { checkBoot(index, process, deadline) }
+        case .provisioning(let task, let seconds): checkProvision(index, task, seconds)
         }
     }
 
@@ -114,6 +117,10 @@ final class Executor {
     private func begin(_ index: Int) {
         let entry = entries[index]
         switch entry.plan.decision {
+        case .leave where needsProvision(index) && options.waitsForReady:
+            // What an earlier verb did not get done.
+            guard hasRoom else { return }
+            return provision(index, seconds: 0)
         case .leave:
             report(index, .unchanged)
             return finish(index, VMOutcome(entry.plan.instance.name, .unchanged))
@@ -177,9 +184,14 @@ final class Executor {
         guard isTakenDown || entries[index].plan.instance.spec.ready != nil && options.waitsForReady else {
             return true
         }
+        return hasRoom
+    }
+
+    /// Whether another VM may be at work.
+    private var hasRoom: Bool {
         let busy = entries.filter {
             switch $0.stage {
-            case .stopping: true
+            case .stopping, .provisioning: true
             case .starting, .booting: $0.ranBefore || $0.plan.instance.spec.ready != nil
             case .waiting, .done: false
             }
@@ -211,7 +223,8 @@ final class Executor {
         var record = try entry.folder.recordReading.required() ?? VMRecord()
         let overlays = try prepareOverlays(entry, record)
         for overlay in overlays { record.overlays[overlay.slot.rawValue] = overlay.overlay }
-        if !overlays.isEmpty { record.instanceID = nil }
+        if !overlays.isEmpty { (record.instanceID, record.provisionedAt) = (nil, nil) }
+        if entry.plan.instance.spec.forgetsEverything { record.provisionedAt = nil }
         if let seed = entry.plan.instance.spec.seed {
             let id = record.instanceID ?? SeedDisc.freshInstanceID(name)
             record.instanceID = id
@@ -340,9 +353,44 @@ final class Executor {
         if entry.plan.instance.spec.ready != nil {
             orchestrator.folder.record("ready", vm: entry.plan.instance.name)
         }
+        guard needsProvision(index), options.waitsForReady else { return up(index, seconds) }
+        provision(index, seconds: seconds)
+    }
+
+    /// All that is to be done with a VM is done.
+    private func up(_ index: Int, _ seconds: Double) {
+        let entry = entries[index]
         report(index, .ready(seconds: seconds))
-        let result: VMOutcome.Result = entry.plan.decision == .awaitReady ? .unchanged : .started
+        let result: VMOutcome.Result = [.awaitReady, .leave].contains(entry.plan.decision) ? .unchanged : .started
         finish(index, VMOutcome(entry.plan.instance.name, result, seconds: seconds))
+    }
+
+    private func needsProvision(_ index: Int) -> Bool {
+        let entry = entries[index]
+        return !entry.plan.instance.spec.provision.isEmpty && entry.folder.recordReading.known?.provisionedAt == nil
+    }
+
+    private func provision(_ index: Int, seconds: Double) {
+        let entry = entries[index]
+        entries[index].stage = .provisioning(
+            ProvisionTask(entry.plan.instance, entry.folder, orchestrator), seconds: seconds)
+    }
+
+    private func checkProvision(_ index: Int, _ task: ProvisionTask, _ seconds: Double) {
+        let entry = entries[index]
+        switch task.current {
+        case .running: break
+        case .failed(let error) where error.kind == .interrupted: break
+        case .failed(let error):
+            let start = entry.folder.knownRun?.consoleStart ?? 0
+            fail(
+                index, "\(error.message); it runs on, and the next 'labctl up' begins with the first step",
+                console: ConsoleLog.lastLines(entry.folder.file(.consoleLog), from: start))
+        case .done:
+            updateRecord(index) { $0.provisionedAt = WallClock.now }
+            orchestrator.folder.record("provisioned", vm: entry.plan.instance.name)
+            up(index, seconds)
+        }
     }
 
     /// It runs, and nobody waits for more: whether it becomes ready is the next verb's to find out.
@@ -353,10 +401,17 @@ final class Executor {
     }
 
     private func updateRun(_ index: Int, _ change: (inout VMRecord.Run) -> Void) {
+        updateRecord(index) { record in
+            guard var run = record.run else { return }
+            change(&run)
+            record.run = run
+        }
+    }
+
+    private func updateRecord(_ index: Int, _ change: (inout VMRecord) -> Void) {
         let folder = entries[index].folder
-        guard var record = folder.recordReading.known, var run = record.run else { return }
-        change(&run)
-        record.run = run
+        guard var record = folder.recordReading.known else { return }
+        change(&record)
         do {
             try folder.write(record)
         } catch {
@@ -388,6 +443,13 @@ final class Executor {
                     index,
                     VMOutcome(
                         name, .interrupted, message: "it was being stopped; 'labctl up \(name)' starts it again"))
+            case .provisioning(let task, _):
+                task.wait()
+                finish(
+                    index,
+                    VMOutcome(
+                        name, .interrupted,
+                        message: "it runs, its 'provision' was interrupted; 'labctl up \(name)' begins it again"))
             case .starting where entry.ranBefore, .booting where entry.ranBefore:
                 finish(index, VMOutcome(name, .interrupted, message: "it runs again, not seen ready"))
             case .booting(nil, _, _): finish(index, VMOutcome(name, .interrupted, message: "not seen ready"))

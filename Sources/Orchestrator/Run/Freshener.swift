@@ -24,6 +24,7 @@ final class Freshener {
             try removeOverlays(vm)
             record.overlays = [:]
             record.instanceID = nil
+            record.provisionedAt = nil
             for overlay in fresh { record.overlays[overlay.slot.rawValue] = overlay.overlay }
             try vm.write(record)
         } catch {

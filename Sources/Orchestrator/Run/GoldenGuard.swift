@@ -53,7 +53,7 @@ struct GoldenGuard {
     }
 
     private static func references(of lab: Lab, _ mode: (Disk.Mode) -> Bool) -> Set<ImageReference> {
-        Set(lab.vms.flatMap { vm in vm.disks.values.filter { mode($0.mode) }.map(\.image) })
+        Set(lab.distinctVMs.flatMap { vm in vm.disks.values.filter { mode($0.mode) }.map(\.image) })
     }
 
     /// Refuses VMs whose `direct` disks lead to a golden file, or to a file that another disk of the lab uses.

@@ -12,6 +12,8 @@ public struct LabOrchestrator: Sendable {
     var images: ImageStore
     /// The lab file, to be kept when the lab is brought up.
     let kept: KeptLabFile?
+    /// Which of several copies of the lab it is.
+    let project: String?
     /// Whether verbs wait for another labctl that changes the lab.
     public var waitsForLock = false
 
@@ -19,14 +21,15 @@ public struct LabOrchestrator: Sendable {
     ///   - folder: where the lab's state is; nil where a lab file of this name and path has it.
     ///   - kept: the lab file, so that the lab can be worked with when the file is gone.
     public init(
-        lab: Lab, state: StateDirectory, folder: LabFolder? = nil, kept: KeptLabFile? = nil,
+        lab: Lab, state: StateDirectory, folder: LabFolder? = nil, project: String? = nil, kept: KeptLabFile? = nil,
         interruption: StopSignal, progress: @escaping ProgressSink
     ) {
         self.lab = lab
         self.state = state
         self.interruption = interruption
         self.progress = progress
-        let place = folder ?? state.folder(of: lab)
+        let place = folder ?? state.folder(of: lab, project: project)
+        self.project = project
         self.folder = place
         self.kept = kept
         images = ImageStore(
@@ -163,7 +166,7 @@ public struct LabOrchestrator: Sendable {
     ) throws(OrchestratorError) -> (VMInstance) -> VMDescription.ImageRules {
         let allowed = images.allowed
         var golden: [VMDescription.FileNumber] = []
-        if lab.vms.contains(where: { $0.disks.values.contains { $0.mode == .direct } }) {
+        if lab.distinctVMs.contains(where: { $0.disks.values.contains { $0.mode == .direct } }) {
             let guardian = GoldenGuard(self, resolved)
             try guardian.check(instances, resolved)
             golden = guardian.fileNumbers

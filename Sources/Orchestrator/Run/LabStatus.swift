@@ -44,6 +44,8 @@ public struct VMStatus: Sendable, Equatable, Encodable {
 public struct LabSummary: Sendable, Equatable, Encodable {
     public var name: String
     public var file: String
+    /// Which of several copies of the lab it is (`--project`).
+    public var project: String?
     /// Whether the lab file is still there.
     public var fileExists: Bool
     public var vms: Int
@@ -139,7 +141,7 @@ extension StateDirectory {
             let file = reading.known?.file ?? ""
             return LabSummary(
                 name: reading.known?.name ?? folder.nameInPath, file: file,
-                fileExists: !file.isEmpty && Folder.exists(file), vms: vms.count,
+                project: reading.known?.project, fileExists: !file.isEmpty && Folder.exists(file), vms: vms.count,
                 running: vms.filter(\.isRunning).count, allocatedBytes: Folder.allocatedBytes(folder.path),
                 stateFolder: folder.path, note: note)
         }

@@ -107,7 +107,8 @@ extension LabOrchestrator {
             let kept = try fault.putAside()
             progress(.warning("\(fault.sentence); it is kept as \(kept) and written anew"))
         }
-        var record = reading.known ?? LabRecord(name: lab.name, file: lab.path, createdAt: WallClock.now)
+        var record =
+            reading.known ?? LabRecord(name: lab.name, file: lab.path, project: project, createdAt: WallClock.now)
         let known = Set(record.builtImages)
         record.name = lab.name
         record.file = lab.path

@@ -28,6 +28,8 @@ public enum VMProgress: Sendable, Equatable {
     case starting
     /// The guest runs, its `ready` text has not come.
     case booting
+    /// It is ready, and its steps of `provision` are done; the one that is.
+    case provisioning(step: String)
     /// Up: `ready` was seen, or the VM has none and runs.
     case ready(seconds: Double)
     /// The guest runs and nobody waits for more.

@@ -5,6 +5,8 @@ public struct LabRecord: Codable, Sendable, Equatable {
     public var name: String
     /// Real path of the lab file.
     public var file: String
+    /// Which of several copies of the lab it is; nil for the one without a name.
+    public var project: String?
     /// What tells a lab file that was renamed or moved.
     public var fileNumber: VMDescription.FileNumber?
     /// Seconds since 1970.
@@ -12,9 +14,12 @@ public struct LabRecord: Codable, Sendable, Equatable {
     /// Images that this lab had made, by file name in the cache: what `prune` must keep.
     public var builtImages: [String]
 
-    public init(name: String, file: String, createdAt: Double, builtImages: [String] = []) {
+    public init(
+        name: String, file: String, project: String? = nil, createdAt: Double, builtImages: [String] = []
+    ) {
         self.name = name
         self.file = file
+        self.project = project
         self.createdAt = createdAt
         self.builtImages = builtImages
     }
@@ -67,6 +72,8 @@ public struct VMRecord: Codable, Sendable, Equatable {
     public var run: Run?
     /// What tells cloud-init that it runs for the first time: another one for fresh overlays.
     public var instanceID: String?
+    /// When the steps of `provision` were through, seconds since 1970; nil for overlays that they were not done on.
+    public var provisionedAt: Double?
 
     public init(overlays: [String: Overlay] = [:], run: Run? = nil) {
         self.overlays = overlays

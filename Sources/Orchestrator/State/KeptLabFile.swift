@@ -9,6 +9,8 @@ public struct KeptLabFile: Codable, Sendable, Equatable {
     public var text: String
     /// Values of the variables that the text uses.
     public var variables: [String: String]
+    /// Texts of the rosters that it names, by absolute path; nil: none.
+    public var rosters: [String: String]?
 
     /// - Returns: nil for a lab file that is not valid.
     public init?(_ loaded: LoadedLab) {
@@ -16,6 +18,7 @@ public struct KeptLabFile: Codable, Sendable, Equatable {
         path = lab.path
         text = loaded.source.text
         variables = loaded.variables
+        rosters = loaded.rosters.isEmpty ? nil : loaded.rosters
     }
 
     /// Reads it again.
@@ -23,7 +26,7 @@ public struct KeptLabFile: Codable, Sendable, Equatable {
     public func load(checksFiles: Bool) -> LoadedLab {
         LabFile.load(
             text: text, fileName: path, realPath: path, variables: LabVariables(environment: variables),
-            checksFiles: checksFiles, checksSupport: checksFiles)
+            rosters: rosters ?? [:], checksFiles: checksFiles, checksSupport: checksFiles)
     }
 
     /// In what way the file on the disk is another one by now; nil when it is not.

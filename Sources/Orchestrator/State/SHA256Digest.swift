@@ -39,8 +39,8 @@ public enum SHA256Digest {
     }
 }
 
-/// One running computation.
-private final class SHA256Stream {
+/// A digest of bytes that come one after the other.
+final class SHA256Stream {
     private let context: OpaquePointer?
 
     init() {

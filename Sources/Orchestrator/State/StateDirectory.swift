@@ -45,9 +45,12 @@ public struct StateDirectory: Sendable {
     public var digests: DigestCache { DigestCache(folder: "\(cache)/digests") }
 
     /// The folder of a lab.
-    public func folder(of lab: Lab) -> LabFolder {
-        let hash = SHA256Digest.of(lab.path).prefix(12)
-        return LabFolder(path: "\(labsFolder)/\(lab.name)-\(hash)", runtime: runtime)
+    /// - Parameter project: the name of a copy beside others of the same lab.
+    public func folder(of lab: Lab, project: String? = nil) -> LabFolder {
+        // No path has a zero byte: a project's folder is no other lab's.
+        let hash = SHA256Digest.of(lab.path + (project.map { "\0" + $0 } ?? "")).prefix(12)
+        let name = project.map { "\(lab.name)-\($0)" } ?? lab.name
+        return LabFolder(path: "\(labsFolder)/\(name)-\(hash)", runtime: runtime)
     }
 
     /// Folders of all labs that were ever brought up and not destroyed.

@@ -85,6 +85,7 @@ enum ProgressWords {
         case .waiting(let names): ("waiting", "for \(names.joined(separator: ", "))")
         case .starting: ("starting", nil)
         case .booting: ("booting", nil)
+        case .provisioning(let step): ("provisioning", step)
         case .ready: ("ready", nil)
         case .running: ("running", nil)
         case .unchanged: ("unchanged", nil)

@@ -97,7 +97,7 @@ final class LiveProgress: ProgressDisplay {
         var isEnd = true
         switch progress {
         case .waiting: (style, isEnd) = (.dim, false)
-        case .starting, .booting, .stopping: (style, isEnd) = (.cyan, false)
+        case .starting, .booting, .stopping, .provisioning: (style, isEnd) = (.cyan, false)
         case .ready, .reset, .running: style = .green
         case .unchanged, .removed, .stopped: style = .dim
         case .failed: style = .red
@@ -181,7 +181,7 @@ final class LiveProgress: ProgressDisplay {
         case .red: mark = "✘"
         case .yellow: mark = "!"
         case .dim where line.endedAt != nil: mark = "•"
-        case .plain, .bold, .dim, .cyan: mark = String(Self.frames[frame % Self.frames.count])
+        case .plain, .bold, .dim, .cyan, .blue, .magenta: mark = String(Self.frames[frame % Self.frames.count])
         }
         let seconds = Double((line.endedAt ?? WallClock.monotonicNanoseconds) - line.startedAt) / 1e9
         let name = line.name + String(repeating: " ", count: max(0, width - line.name.count))

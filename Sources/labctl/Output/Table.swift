@@ -40,7 +40,8 @@ struct Table {
 struct StyledText: ExpressibleByStringInterpolation {
     /// SGR parameters (ECMA-48).
     enum Style: String {
-        case plain = "0", bold = "1", dim = "2", red = "31", green = "32", yellow = "33", cyan = "36"
+        case plain = "0", bold = "1", dim = "2", red = "31", green = "32", yellow = "33", blue = "34", magenta = "35",
+            cyan = "36"
     }
 
     var text: String

@@ -24,6 +24,8 @@ final class EmulatedPC: GuestMachine {
         config.bootOnce = description.bootOnce
         config.hasBootMenu = description.bootMenu ?? false
         config.debugExitPort = description.debugExitPort
+        config.firmwareFiles = try (description.firmwareFiles ?? []).map(FirmwareContent.of)
+        config.smbios = try (description.smbios ?? []).map(FirmwareContent.of)
         do {
             if let model = description.cpu { config.cpu = try CPUFeatures(model: model) }
         } catch {
@@ -115,6 +117,13 @@ final class EmulatedPC: GuestMachine {
     func changeMedium(_ drive: RemovableDrive, to medium: (any DiskBackend)?) {
         switch drive {
         case .cdrom: machine.changeDisc(slot: Self.discSlot, to: medium)
+        }
+    }
+
+    func rest(nanoseconds: UInt64) {
+        machine.betweenInstructions { _ in
+            var time = timespec(tv_sec: Int(nanoseconds / 1_000_000_000), tv_nsec: Int(nanoseconds % 1_000_000_000))
+            nanosleep(&time, nil)
         }
     }
 

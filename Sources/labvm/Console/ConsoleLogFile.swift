@@ -9,6 +9,7 @@ struct ConsoleLogFile {
     private let older: Descriptor
     private let indexFile: Descriptor
     private var index: ConsoleIndex
+    private var times: ConsoleTimes
     private var sizeBytes: UInt64
 
     /// Room that is set aside behind the end, so that a disk that fills up does not stop the guest's next words.
@@ -19,6 +20,7 @@ struct ConsoleLogFile {
         // The log last: whoever finds it finds the others.
         older = try Descriptor.open(path + ".1", O_RDWR | O_CREAT)
         indexFile = try Descriptor.open(ConsoleIndex.path(of: path), O_RDWR | O_CREAT)
+        times = try ConsoleTimes(log: path)
         log = try Descriptor.open(path, O_RDWR | O_CREAT | O_APPEND)
         index = ConsoleIndex(reading: indexFile.raw)
         // A process that was killed while it moved bytes left the log whole.
@@ -33,6 +35,7 @@ struct ConsoleLogFile {
     /// Appends what the host takes of some bytes.
     /// - Returns: how many it took; `errno` says why where that is not all.
     mutating func append(_ bytes: ArraySlice<UInt8>) -> Int {
+        if !bytes.isEmpty { times.note(offset: index.base + sizeBytes) }
         var done = 0
         while done < bytes.count {
             if sizeBytes >= ConsoleIndex.largestLogBytes { move() }

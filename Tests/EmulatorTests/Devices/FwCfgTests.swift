@@ -107,4 +107,15 @@ import Testing
     @Test func hostileDMALengthsAreBounded() {
         #expect(dma(0x0A, length: 0xFFFF_FFFF, to: 0xFFFF_FFFF_FFFF_F000) & 1 == 1)
     }
+
+    @Test func theHostsFilesAndSMBIOSFieldsAreThere() throws {
+        var config = PCConfig()
+        config.firmwareFiles = [("opt/org.example/x", Array("hello".utf8))]
+        config.smbios = [SMBIOSField(type: 1, offset: 7, bytes: [0x41, 0])]
+        FirmwareDescription.install(in: rig.board.fwCfg, config: config, lowRAMBytes: 1 << 20, highRAMBytes: 0)
+        let file = try #require(directory()["opt/org.example/x"])
+        #expect(read(file.selector, file.size) == Array("hello".utf8))
+        // A count; then length 8, kind 0, type 1, offset 7, "A" and its end.
+        #expect(read(0x8001, 11) == [1, 0, 8, 0, 0, 1, 7, 0, 0x41, 0, 0])
+    }
 }

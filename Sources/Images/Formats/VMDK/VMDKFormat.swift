@@ -144,7 +144,11 @@ public struct VMDKFormat: ImageFormat {
         let device: any BlockDevice
         switch extent.type {
         case "FLAT", "VMFS":
-            guard extent.offset < 1 << 48, extent.offset * 512 + size <= below.byteCount else {
+            guard extent.offset < 1 << 48 else {
+                throw bad(
+                    .corrupt, "the extent '\(file)' begins at sector \(extent.offset), which is no place in a file")
+            }
+            guard extent.offset * 512 + size <= below.byteCount else {
                 throw bad(
                     .corrupt,
                     "the extent '\(file)' has \(below.byteCount) bytes, \(extent.offset * 512 + size) are needed")

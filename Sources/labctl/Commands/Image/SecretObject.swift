@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Images
+import Orchestrator
 
 /// `--object secret,id=…,data=…|file=…[,format=raw|base64][,keyid=…,iv=…]`.
 ///
@@ -92,7 +93,9 @@ struct SecretObject {
     }
 
     private static func decode(_ text: [UInt8]) throws -> [UInt8] {
-        guard let decoded = Base64.decode(text) else { throw fail("Base64 data contains invalid characters") }
+        guard let decoded = Base64.decode(text, isLenient: true) else {
+            throw fail("Base64 data contains invalid characters")
+        }
         return decoded
     }
 
@@ -124,25 +127,4 @@ struct SecretObject {
 
 extension UInt8 {
     fileprivate var isLetter: Bool { (65...90).contains(self) || (97...122).contains(self) }
-}
-
-/// Base 64 (RFC 4648), as secrets may be given in.
-enum Base64 {
-    /// The bytes, nil where a character is not of the alphabet.
-    static func decode(_ text: [UInt8]) -> [UInt8]? {
-        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-        var out: [UInt8] = []
-        var bits = 0
-        var value = 0
-        for character in text where character != UInt8(ascii: "\n") && character != UInt8(ascii: "=") {
-            guard let digit = alphabet.firstIndex(of: character) else { return nil }
-            value = (value << 6 | digit) & 0xffffff
-            bits += 6
-            if bits >= 8 {
-                bits -= 8
-                out.append(UInt8(value >> bits & 0xff))
-            }
-        }
-        return out
-    }
 }

@@ -7,12 +7,29 @@ import VMProtocol
 struct ConsoleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "console", abstract: "Attaches to a VM's serial console; Ctrl-] detaches.",
-        discussion: "Several can watch one console. What the guest said before is in 'labctl console --log'.")
+        discussion: #"""
+            Shows the last lines that the guest said, then joins the terminal to it. Several can watch one console. Ctrl-\ opens \#
+            a menu: scrolling back, watching without typing, Ctrl-Alt-Delete. All that the guest said is in \#
+            'labctl console --log'.
+
+              labctl console student-01
+              labctl console --read-only student-01
+            """#)
 
     @OptionGroup var words: VMArguments
 
     @Flag(help: "Prints what the guest has said since it was started, and ends.")
     var log = false
+
+    @Flag(name: [.customShort("r"), .long], help: "Watches only: nothing that is typed reaches the guest.")
+    var readOnly = false
+
+    @Option(name: [.customShort("n"), .long], help: "How many of the last lines are shown at first.")
+    var tail = 10
+
+    func validate() throws {
+        if tail < 0 { throw ValidationError("--tail is a number of lines, not \(tail)") }
+    }
 
     func run() throws {
         let (lab, name, rest) = try words.parts()
@@ -24,76 +41,11 @@ struct ConsoleCommand: ParsableCommand {
                 return LogPrinter(path: vm.file(.consoleLog), isRaw: isatty(STDOUT_FILENO) == 0)
                     .printAll(from: console.runStart)
             }
-            try ConsoleAttachment(socket: try console.connect(), name: vm.name).run()
+            let socket = try console.connect()
+            try ConsoleAttachment(
+                socket: socket, vm: vm, runStart: console.runStart, isReadOnly: readOnly, tail: tail
+            ).run()
         }
-    }
-}
-
-/// A terminal joined to a console until Ctrl-], the end of input, or the end of the VM.
-struct ConsoleAttachment {
-    let socket: Descriptor
-    let name: String
-
-    private static let detachKey: UInt8 = 0x1D
-
-    func run() throws {
-        var original = termios()
-        let isTerminal = isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &original) == 0
-        if isTerminal {
-            StandardError.line("attached to \(name); Ctrl-] detaches")
-            var raw = original
-            cfmakeraw(&raw)
-            tcsetattr(STDIN_FILENO, TCSANOW, &raw)
-            // A guest that has said all it has to say looks dead: Enter makes a login prompt speak. Not ours to press.
-        }
-        let end = exchange(isTerminal: isTerminal)
-        if isTerminal {
-            tcsetattr(STDIN_FILENO, TCSANOW, &original)
-            StandardError.line("\n\(end)")
-        }
-    }
-
-    /// - Returns: why it ended, in words.
-    private func exchange(isTerminal: Bool) -> String {
-        var watchesInput = true
-        while true {
-            var entries = [
-                pollfd(fd: socket.raw, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: watchesInput ? STDIN_FILENO : -1, events: Int16(POLLIN), revents: 0),
-            ]
-            // A signal (SIGTERM) ends the attachment and so restores the terminal.
-            guard poll(&entries, 2, -1) > 0 else { return "interrupted" }
-            if entries[0].revents != 0 {
-                guard case .bytes(let bytes) = socket.read() else { return "\(name) closed its console" }
-                guard write(STDOUT_FILENO, bytes) else { return "standard output is closed" }
-            }
-            if entries[1].revents != 0 {
-                var buffer = [UInt8](repeating: 0, count: 4096)
-                let count = read(STDIN_FILENO, &buffer, buffer.count)
-                guard count > 0 else {
-                    // A script's input is over; its guest may still have something to say.
-                    guard !isTerminal else { return "detached" }
-                    watchesInput = false
-                    continue
-                }
-                let typed = buffer[..<count]
-                if isTerminal, let detach = typed.firstIndex(of: Self.detachKey) {
-                    socket.writeAll(typed[..<detach])
-                    return "detached from \(name)"
-                }
-                guard socket.writeAll(typed) else { return "\(name) closed its console" }
-            }
-        }
-    }
-
-    private func write(_ descriptor: Int32, _ bytes: [UInt8]) -> Bool {
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
-            guard count > 0 else { return false }
-            rest = rest.dropFirst(count)
-        }
-        return true
     }
 }
 

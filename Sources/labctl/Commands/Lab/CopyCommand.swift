@@ -9,7 +9,7 @@ struct CopyCommand: ParsableCommand {
         commandName: "cp", abstract: "Copies a small file into a VM, or out of one, over its console.",
         discussion: """
             One of both sides is VM:PATH. A group's name copies into all of its VMs. The guest needs a POSIX shell and \
-            `base64` or `od`; where it has `sha256sum`, what arrived is compared. A serial line is slow: some ten kilobytes a \
+            `base64` or `od`; out of a VM that is off, files are read from its disks (ext2, ext3, ext4, FAT). Where the guest has `sha256sum`, what arrived is compared. A serial line is slow: some ten kilobytes a \
             second; use a disk or a CD for what is large.
 
               labctl cp exercise.tar student:/root/
@@ -19,16 +19,7 @@ struct CopyCommand: ParsableCommand {
     @Argument(help: ArgumentHelp("The lab file (optional), what to copy and where to.", valueName: "words"))
     var words: [String] = []
 
-    @Option(
-        name: .customLong("lab"),
-        help: ArgumentHelp("Works with the lab of this name, without its file.", valueName: "NAME"),
-        completion: LabCompletion.labs)
-    var labName: String?
-
-    @Option(
-        name: .customLong("set"),
-        help: ArgumentHelp("Sets a variable of the lab file, over the environment.", valueName: "NAME=VALUE"))
-    var assignments: [String] = []
+    @OptionGroup var selection: LabSelection
 
     @Option(help: "How long it may take (default: 10m).", transform: TimeLimit.parse)
     var timeout: TimeLimit = TimeLimit(milliseconds: 600_000)
@@ -53,8 +44,7 @@ struct CopyCommand: ParsableCommand {
             throw ValidationError("give what to copy and where to: cp FILE VM:PATH, or cp VM:PATH FILE")
         }
         let sides = words.suffix(2).map { (word: $0, remote: Remote($0)) }
-        let options = assignments.flatMap { ["--set", $0] } + (labName.map { ["--lab", $0] } ?? [])
-        let lab = try LabArguments.parse(words.dropLast(2) + options)
+        let lab = try LabArguments.parse(words.dropLast(2) + selection.words)
         guard lab.files.count == words.count - 2 else {
             throw ValidationError("'\(words[0])' is not a lab file; one file is copied at a time")
         }
@@ -111,6 +101,12 @@ struct CopyCommand: ParsableCommand {
 
     private func copyOut(_ remote: Remote, _ file: String, _ session: LabSession) throws {
         let vm = try session.vm(remote.vm)
+        guard vm.isRunning else {
+            guard let bytes = try PoweredOffDisks(vm).contents(of: remote.path) else {
+                throw OrchestratorError(.vm, "\(vm.name) has no file \(remote.path)")
+            }
+            return try write(bytes, of: remote, from: vm, to: file)
+        }
         let result: BinaryResult
         do throws(CommandFailure) {
             result = try session.console(vm).executeBinary(
@@ -124,13 +120,17 @@ struct CopyCommand: ParsableCommand {
             let reason = String(decoding: result.errors, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
             throw OrchestratorError(.vm, "\(vm.name): \(reason)")
         }
+        try write(result.output, of: remote, from: vm, to: file)
+    }
+
+    private func write(_ bytes: [UInt8], of remote: Remote, from vm: VMFolder, to file: String) throws {
         var target = URL(fileURLWithPath: file)
         var isFolder: ObjCBool = false
         if FileManager.default.fileExists(atPath: target.path, isDirectory: &isFolder), isFolder.boolValue {
             target.append(path: remote.path.split(separator: "/").last.map(String.init) ?? vm.name)
         }
         do {
-            try Data(result.output).write(to: target, options: .atomic)
+            try Data(bytes).write(to: target, options: .atomic)
         } catch {
             throw OrchestratorError(.host, "cannot write \(target.path): \(error.reason)")
         }

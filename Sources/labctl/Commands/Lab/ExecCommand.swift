@@ -36,15 +36,7 @@ struct ExecCommand: ParsableCommand {
         completion: LabCompletion.filesAndVMs)
     var words: [String] = []
 
-    @Option(
-        name: .customLong("lab"),
-        help: ArgumentHelp("Works with the lab of this name, without its file.", valueName: "NAME"))
-    var labName: String?
-
-    @Option(
-        name: .customLong("set"),
-        help: ArgumentHelp("Sets a variable of the lab file, over the environment.", valueName: "NAME=VALUE"))
-    var assignments: [String] = []
+    @OptionGroup var selection: LabSelection
 
     @Option(help: "How long the command may take (default: 1m).", transform: TimeLimit.parse)
     var timeout: TimeLimit = TimeLimit(milliseconds: 60_000)
@@ -58,9 +50,8 @@ struct ExecCommand: ParsableCommand {
 
     func run() throws {
         if let first = words.first, ["--help", "-h"].contains(first) { throw CleanExit.helpRequest(self) }
-        let options = assignments.flatMap { ["--set", $0] } + (labName.map { ["--lab", $0] } ?? [])
         let leading = words.first == "--" ? Array(words.dropFirst()) : words
-        let (lab, name, rest) = try VMArguments.parts(of: leading, options: options)
+        let (lab, name, rest) = try VMArguments.parts(of: leading, options: selection.words)
         let command = ExecCommand.command(rest)
         guard !command.isEmpty else { throw ValidationError("give the command to run") }
         let input = usesInput ? try InputBytes.read(limit: ConsoleSession.mostTransferBytes) : []

@@ -39,9 +39,10 @@ struct InventoryCommand: ParsableCommand {
                     guard !found.isEmpty else { throw session.orchestrator.unknownVM(name) }
                     return found
                 }
+            let selection = self.lab.selection
             let inventory = AnsibleInventory(
-                instances, lab: self.lab.labName.map(LabReference.name) ?? .file(lab.path),
-                variables: self.lab.assignments)
+                instances, lab: selection.labName.map(LabReference.name) ?? .file(lab.path),
+                project: selection.effectiveProject, variables: selection.assignments)
             guard let host else { return JSONOutput.write(inventory) }
             guard let variables = inventory.hostVariables[host] else { throw session.orchestrator.unknownVM(host) }
             JSONOutput.write(variables)
@@ -63,6 +64,7 @@ struct AnsibleInventory: Encodable {
         var labctl_vm: String
         var labctl_file: String?
         var labctl_lab: String?
+        var labctl_project: String?
         /// `NAME=VALUE` of `--set`.
         var labctl_set: [String]?
         /// Its number in the group, from 1.
@@ -83,10 +85,10 @@ struct AnsibleInventory: Encodable {
     /// Names of hosts by group; VMs that are no replicas are `ungrouped`.
     private(set) var groups: [String: [String]] = ["ungrouped": []]
 
-    init(_ instances: [VMInstance], lab: LabReference, variables: [String]) {
+    init(_ instances: [VMInstance], lab: LabReference, project: String?, variables: [String]) {
         for instance in instances {
             var host = HostVariables(
-                labctl_vm: instance.name, labctl_set: variables.isEmpty ? nil : variables,
+                labctl_vm: instance.name, labctl_project: project, labctl_set: variables.isEmpty ? nil : variables,
                 labctl_number: instance.number)
             switch lab {
             case .file(let path): host.labctl_file = path

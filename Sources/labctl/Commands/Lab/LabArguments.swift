@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import LabSpec
+import Orchestrator
 
 extension ExitCode {
     /// The lab file has errors.
@@ -9,7 +10,7 @@ extension ExitCode {
 
 /// What every lab verb takes: a lab file, names of VMs, variables.
 ///
-/// An argument that ends in `.yaml` or `.yml` is the lab file, every other argument is a VM name. Without a file it is
+/// An argument that ends in `.yaml`, `.yml` or `.labz` is the lab file, every other argument is a VM name. Without a file it is
 /// `lab.yaml` in the current folder, else the one `*.lab.yaml` there.
 struct LabArguments: ParsableArguments {
     @Argument(
@@ -18,36 +19,24 @@ struct LabArguments: ParsableArguments {
             valueName: "file-or-vm"), completion: LabCompletion.filesAndVMs)
     var arguments: [String] = []
 
-    @Option(
-        name: .customLong("lab"),
-        help: ArgumentHelp(
-            "Works with the lab of this name as it was last brought up, without its file (see `labctl ls`).",
-            valueName: "NAME"), completion: LabCompletion.labs)
-    var labName: String?
-
-    @Option(
-        name: .customLong("set"),
-        help: ArgumentHelp("Sets a variable of the lab file, over the environment.", valueName: "NAME=VALUE"))
-    var assignments: [String] = []
+    @OptionGroup var selection: LabSelection
 
     @Option(help: "When diagnostics are coloured: auto, always or never.")
     var color: ColorChoice = .auto
 
     func validate() throws {
-        if let labName, let file = files.first {
+        if let labName = selection.labName, let file = files.first {
             throw ValidationError("--lab \(labName) works without a lab file; leave out '\(file)'")
         }
         if files.count > 1 {
             throw ValidationError("only one lab file at a time: \(files.joined(separator: ", "))")
         }
-        for assignment in assignments where !assignment.dropFirst().contains("=") {
-            throw ValidationError("--set takes NAME=VALUE, not '\(assignment)'")
-        }
     }
 
-    private static func isFile(_ argument: String) -> Bool {
+    /// Whether an argument is a lab file.
+    static func isFile(_ argument: String) -> Bool {
         let lower = argument.lowercased()
-        return lower.hasSuffix(".yaml") || lower.hasSuffix(".yml")
+        return [".yaml", ".yml", PackedLab.ending].contains(where: lower.hasSuffix)
     }
 
     /// Lab files among the arguments.
@@ -76,14 +65,6 @@ struct LabArguments: ParsableArguments {
         }
     }
 
-    /// `${NAME}` in the lab file: the environment, and `--set` over it.
-    var variables: LabVariables {
-        var set: [String: String] = [:]
-        for assignment in assignments {
-            let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            set[String(parts[0])] = parts.count == 2 ? String(parts[1]) : ""
-        }
-        return LabVariables(environment: ProcessInfo.processInfo.environment, set: set)
-    }
-
+    /// What `${NAME}` in the lab file means.
+    var variables: LabVariables { selection.variables }
 }

@@ -16,12 +16,24 @@ extension LabArguments {
     /// standard error, errors end the program with exit code 4.
     ///
     /// - Parameter checksFiles: whether images and kernels have to exist. Verbs that start nothing pass false.
-    func find(in state: StateDirectory, checksFiles: Bool) throws -> LoadedPlace {
-        if let labName { return try load(state.place(named: labName), checksFiles) }
+    func find(in state: StateDirectory, checksFiles: Bool, _ interruption: StopSignal) throws -> LoadedPlace {
+        if let file = files.first, file.lowercased().hasSuffix(PackedLab.ending) {
+            let packed = try PackedLab(file, state, interruption)
+            return try load(path: packed.labFile, state, checksFiles, packed.variables)
+        }
+        let project = selection.effectiveProject
+        if let labName = selection.labName {
+            return try load(state.place(named: labName, project: project), checksFiles)
+        }
         guard let path = try existingFile(in: state, checksFiles) else {
             let folder = Folder.real(".") ?? "/"
             let gone = files.first.map { Folder.absolute($0) }
-            let place = if let gone { try state.place(ofGone: gone) } else { try state.place(ofGoneIn: folder) }
+            let place =
+                if let gone {
+                    try state.place(ofGone: gone, project: project)
+                } else {
+                    try state.place(ofGoneIn: folder, project: project)
+                }
             // Without a trace of it, the message is about the file.
             guard let place else { return try load(path: try labFilePath(), state, checksFiles) }
             return try load(place, checksFiles)
@@ -39,19 +51,28 @@ extension LabArguments {
         return try labFilePath()
     }
 
-    private func load(path: String, _ state: StateDirectory, _ checksFiles: Bool) throws -> LoadedPlace {
+    /// - Parameter defaults: what variables mean where nobody sets them.
+    private func load(
+        path: String, _ state: StateDirectory, _ checksFiles: Bool, _ defaults: [String: String] = [:]
+    ) throws -> LoadedPlace {
+        var variables = variables
+        variables.files.merge(defaults) { given, _ in given }
         let loaded = LabFile.load(
             path: path, variables: variables, checksFiles: checksFiles, checksSupport: checksFiles)
         show(loaded)
         guard let lab = loaded.lab else {
-            if let known = try? state.place(ofGone: Folder.real(path) ?? path), known.kept != nil {
+            if let known = try? state.place(
+                ofGone: Folder.real(path) ?? path, project: selection.effectiveProject), known.kept != nil
+            {
                 StandardError.line(
                     "'--lab \(known.folder.folderName)' works with the lab as it was last brought up")
             }
             throw ExitCode.labFileInvalid
         }
         return LoadedPlace(
-            lab: lab, place: state.place(of: lab, text: loaded.source.text), kept: KeptLabFile(loaded))
+            lab: lab,
+            place: state.place(of: lab, text: loaded.source.text, project: selection.effectiveProject),
+            kept: KeptLabFile(loaded))
     }
 
     private func load(_ place: LabPlace, _ checksFiles: Bool) throws -> LoadedPlace {
@@ -62,7 +83,8 @@ extension LabArguments {
         return LoadedPlace(lab: lab, place: place, kept: nil)
     }
 
-    private func show(_ loaded: LoadedLab) {
+    /// Prints what is wrong with a lab file.
+    func show(_ loaded: LoadedLab) {
         guard !loaded.diagnostics.isEmpty else { return }
         var errors = StandardError()
         print(loaded.rendered(as: .pretty, usesColor: color.isOn(for: STDERR_FILENO)), to: &errors)

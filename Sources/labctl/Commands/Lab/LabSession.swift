@@ -28,12 +28,12 @@ struct LabSession {
         let usesColor = arguments.color.isOn(for: STDOUT_FILENO)
         try reporting(color: arguments.color) { interruption in
             let state = try StateDirectory()
-            let found = try arguments.find(in: state, checksFiles: checksFiles)
+            let found = try arguments.find(in: state, checksFiles: checksFiles, interruption)
             if let notice = found.place.notice { StandardError.line("note: \(notice)") }
             let display = progress.display(usesColor: arguments.color.isOn(for: STDERR_FILENO))
             var orchestrator = LabOrchestrator(
-                lab: found.lab, state: state, folder: found.place.folder, kept: found.kept, interruption: interruption,
-                progress: { display.show($0) })
+                lab: found.lab, state: state, folder: found.place.folder, project: found.place.project,
+                kept: found.kept, interruption: interruption, progress: { display.show($0) })
             orchestrator.waitsForLock = waits
             let session = LabSession(
                 orchestrator: orchestrator, interruption: interruption, display: display, usesColor: usesColor)
@@ -116,48 +116,5 @@ struct LabSession {
             StandardError.line(summary(good) + (bad == 0 ? "" : ", \(bad) not"))
         }
         if let code = ExitCode(outcomes, interruption: interruption) { throw code }
-    }
-}
-
-/// A verb about one VM, with words behind its name: `[FILE.yaml] VM WORD…`.
-struct VMArguments: ParsableArguments {
-    @Argument(
-        help: ArgumentHelp("The lab file (optional), the VM, and what the verb takes.", valueName: "words"),
-        completion: LabCompletion.filesAndVMs)
-    var words: [String] = []
-
-    @Option(
-        name: .customLong("lab"),
-        help: ArgumentHelp("Works with the lab of this name, without its file.", valueName: "NAME"),
-        completion: LabCompletion.labs)
-    var labName: String?
-
-    @Option(
-        name: .customLong("set"),
-        help: ArgumentHelp("Sets a variable of the lab file, over the environment.", valueName: "NAME=VALUE"))
-    var assignments: [String] = []
-
-    @Option(help: "When output is coloured: auto, always or never.")
-    var color: ColorChoice = .auto
-
-    /// The lab file, the VM's name and the rest.
-    func parts() throws -> (lab: LabArguments, vm: String, rest: [String]) {
-        try VMArguments.parts(
-            of: words,
-            options: assignments.flatMap { ["--set", $0] } + ["--color", color.rawValue]
-                + (labName.map { ["--lab", $0] } ?? []))
-    }
-
-    /// - Parameter options: what the lab file is read with.
-    static func parts(
-        of words: [String], options: [String]
-    ) throws -> (lab: LabArguments, vm: String, rest: [String]) {
-        var rest = words[...]
-        var file: [String] = []
-        if let first = rest.first?.lowercased(), first.hasSuffix(".yaml") || first.hasSuffix(".yml") {
-            file = [String(rest.removeFirst())]
-        }
-        guard let vm = rest.popFirst() else { throw ValidationError("give the name of a VM") }
-        return (try LabArguments.parse(file + options), vm, Array(rest))
     }
 }

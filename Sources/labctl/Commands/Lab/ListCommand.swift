@@ -20,7 +20,7 @@ struct ListCommand: ParsableCommand {
             var table = Table(["LAB", "VMS", "RUNNING", "DISK", "FILE"])
             for lab in labs {
                 table.add([
-                    StyledText(lab.name), StyledText("\(lab.vms)"),
+                    StyledText(lab.name + (lab.project.map { " (\($0))" } ?? "")), StyledText("\(lab.vms)"),
                     StyledText("\(lab.running)", lab.running > 0 ? .green : .dim),
                     StyledText(Humanized.bytes(lab.allocatedBytes)),
                     StyledText(lab.note ?? lab.file + (lab.fileExists ? "" : " (gone)")),

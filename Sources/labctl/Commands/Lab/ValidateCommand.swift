@@ -23,7 +23,7 @@ struct ValidateCommand: ParsableCommand {
     var strict = false
 
     func validate() throws {
-        if lab.labName != nil { throw ValidationError("validate checks a lab file; leave out --lab") }
+        if lab.selection.labName != nil { throw ValidationError("validate checks a lab file; leave out --lab") }
         if lab.arguments.count > 1 {
             throw ValidationError("validate checks one lab file; give no names of VMs")
         }

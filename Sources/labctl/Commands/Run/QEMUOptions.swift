@@ -210,6 +210,21 @@ enum QEMUOptions {
                 request.setProcessor(value)
             }),
         QEMUOption(
+            names: ["smbios"], help: "type=0|1,FIELD=TEXT,…: what the firmware tells about the machine",
+            action: .value("LIST") { request, value throws(QEMUOptionError) in
+                try request.addSMBIOS(value)
+            }),
+        QEMUOption(
+            names: ["fw_cfg"], help: "[name=]opt/…,file=F or string=TEXT: a file that the guest can ask for",
+            action: .value("LIST") { request, value throws(QEMUOptionError) in
+                try request.addFirmwareFile(value)
+            }),
+        QEMUOption(
+            names: ["uuid"], help: "the machine's identity, as -smbios type=1,uuid=",
+            action: .value("UUID") { request, value throws(QEMUOptionError) in
+                try request.addSMBIOS("type=1,uuid=\(value)")
+            }),
+        QEMUOption(
             names: ["enable-kvm"], help: "accepted: the VM runs on labctl's own translator",
             action: .flag { $0.useOwnEngine(insteadOf: "kvm") }),
         QEMUOption(
@@ -261,7 +276,7 @@ enum QEMUOptions {
         QEMUOption(names: ["blockdev"], help: "", action: .refused(takesValue: true, "use -drive")),
         QEMUOption(
             names: [
-                "object", "global", "icount", "smbios", "acpitable", "fw_cfg", "uuid", "option-rom", "L", "k",
+                "object", "global", "icount", "acpitable", "option-rom", "L", "k",
                 "pidfile", "incoming", "watchdog", "readconfig", "msg", "trace", "virtfs", "fsdev",
                 "numa", "pflash", "sd", "mtdblock", "dtb", "runas", "chroot", "set", "add-fd",
             ], help: "",

@@ -39,6 +39,9 @@ options:
   lab:
     description: The lab's name, where it is used without its file.
     vars: [{name: labctl_lab}]
+  project:
+    description: The copy of the lab, as C(labctl --project) names it.
+    vars: [{name: labctl_project}]
   set:
     description: Variables of the lab file, C(NAME=VALUE).
     type: list
@@ -77,6 +80,7 @@ class Connection(ConnectionBase):  # type: ignore[misc]
                 self.get_option("file"),
                 name=self.get_option("lab"),
                 set=variables,
+                project=self.get_option("project"),
                 program=self.get_option("program"),
             )
             machine = lab[name]
