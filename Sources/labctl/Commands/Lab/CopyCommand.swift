@@ -58,6 +58,10 @@ struct CopyCommand: ParsableCommand {
     }
 
     private func copyIn(_ file: String, _ remote: Remote, _ session: LabSession) throws {
+        // Foundation's own words do not say what the system says.
+        guard access(file, R_OK) == 0 else {
+            throw OrchestratorError(.host, "cannot read \(file): \(String(cString: strerror(errno)))")
+        }
         let bytes: [UInt8]
         do {
             bytes = Array(try Data(contentsOf: URL(fileURLWithPath: file)))
