@@ -28,6 +28,7 @@ demo: build ## the classroom lab, up and down, with everything said as it goes
 test: deps ## all tests; guests are fetched from Debian the first time
 	swift build --build-tests $(TEST_FLAGS)
 	swift test --skip-build $(TEST_FLAGS)
+	LABCTL=$(CURDIR)/.build-test/release/labctl ./scripts/test-python
 
 check: ## what a change must pass before it is reviewed: format, shell syntax, schema drift
 	swift format lint --strict --recursive --parallel Package.swift Sources Tests
@@ -60,7 +61,7 @@ sanitize: deps ## tests under the address and the thread sanitizer (half an hour
 	./scripts/sanitize address
 	./scripts/sanitize thread
 
-install: build ## labctl and labvm into PREFIX/bin, a qemu-img link into PREFIX/lib/labctl, manual pages and completion
+install: build ## labctl and labvm into PREFIX/bin, a qemu-img link into PREFIX/lib/labctl, manual pages, completion, Python package
 	install -d $(PREFIX)/bin $(PREFIX)/lib/labctl $(COMPLETIONS)
 	install -m 755 $(BUILD)/labctl $(BUILD)/labvm $(PREFIX)/bin/
 	ln -sf ../../bin/labctl $(PREFIX)/lib/labctl/qemu-img
@@ -68,6 +69,7 @@ install: build ## labctl and labvm into PREFIX/bin, a qemu-img link into PREFIX/
 	$(BUILD)/labctl --generate-completion-script bash > $(PREFIX)/share/bash-completion/completions/labctl
 	$(BUILD)/labctl --generate-completion-script zsh > $(PREFIX)/share/zsh/site-functions/_labctl
 	$(BUILD)/labctl --generate-completion-script fish > $(PREFIX)/share/fish/vendor_completions.d/labctl.fish
+	./scripts/install-python
 
 clean: ## build folders (downloaded guests stay; scripts/guests clean)
 	rm -rf .build .build-*

@@ -1,4 +1,4 @@
-/// A whole PC: the board, its CPU and the loop that runs them. The host-facing API of this module.
+/// A whole PC: the board, its CPUs and the loop that runs them. The host-facing API of this module.
 ///
 /// `run` occupies the calling thread until the machine ends. The other methods may be called from any thread at any time.
 public final class Machine: @unchecked Sendable {
@@ -38,14 +38,20 @@ public final class Machine: @unchecked Sendable {
     }
 
     let board: PCBoard
+    let processors: Processors
+    /// The boot processor.
     let cpu: CPU
     let clock: GuestClock
+    private let instructionClock: InstructionClock?
     private let mailbox = Mailbox()
     private let options: Options
     private var end: ExitReason?
     /// A reset that the guest or the host asked for waits for the end of the running budget.
     var resetPending = false
     private var isPaused = false
+    /// Its memory is mapped from a saved state: what is given back would not be zeros again.
+    var isMemoryMapped = false
+    private var zeroPages = ZeroPageScan()
     /// Instructions between two looks at the clock: tens of microseconds.
     private static let slice = 32768
     /// The same while deadlines wait to fire: enough to take an interrupt.
@@ -58,45 +64,36 @@ public final class Machine: @unchecked Sendable {
     /// - Throws: `MachineError` when memory or a file that the machine needs cannot be had.
     public init(_ config: PCConfig, options: Options = Options()) throws(MachineError) {
         self.options = options
-        let clock = GuestClock(
-            follows: config.clockSource, slowness: config.engine == .verify ? Self.verifierSlowness : 1)
+        let counting = config.instructionClock.map { InstructionClock($0) }
+        instructionClock = counting
+        let clock =
+            if let counting {
+                GuestClock(follows: .host, host: { counting.now })
+            } else {
+                GuestClock(
+                    follows: config.clockSource, slowness: config.engine == .verify ? Self.verifierSlowness : 1)
+            }
         self.clock = clock
         let board = try PCBoard(config: config, clock: { clock.now })
         self.board = board
-        let cpu = CPU(memory: board.memory, ports: board.ports, features: config.cpu, engine: config.engine)
-        self.cpu = cpu
-        let apic = board.localAPIC
-        apic.interruptLineChanged = { [unowned cpu] level in
-            cpu.state.pointee.interruptRequest = level
-            if level { cpu.kick() }
-        }
-        apic.nmi = { [unowned cpu] in
-            cpu.state.pointee.nmiRequest = true
-            cpu.kick()
-        }
-        // What takes long ends the slice, so that messages are heard soon whatever a guest does.
-        board.scheduler.longWork = { [unowned cpu] in cpu.kick() }
-        board.memory.addObserver(PhysicalMap.Observer(layoutChanged: { [unowned cpu] in cpu.kick() }))
-        cpu.acknowledgeInterrupt = { [unowned apic] in apic.acknowledgeInterrupt() }
-        cpu.readTaskPriority = { [unowned apic] in apic.taskPriority }
-        cpu.writeTaskPriority = { [unowned apic] in apic.taskPriority = $0 }
-        // SAFETY: the machine keeps its board for as long as its CPU. Kernels read the counter in each system call: counting references
-        // to the scheduler cost more than the reading.
-        cpu.tscNow = { [unowned(unsafe) scheduler = board.scheduler] in scheduler.nowNanoseconds }
-        cpu.floatingPointError = { [unowned board] in board.systemPorts.raiseFloatingPointError() }
-        apic.tscNow = { [unowned cpu] in cpu.timeStampCounter }
-        connectMSRs()
-        cpu.tripleFault = { [unowned self] in
-            log("triple fault\n" + self.cpu.dump())
-            requestResetFromGuest()
+        let group = try Processors(config, board, counting: counting)
+        processors = group
+        cpu = group.cpus[0]
+        for cpu in group.cpus {
+            cpu.tripleFault = { [unowned self, unowned cpu] in
+                log("triple fault" + (processors.cpus.count > 1 ? " on CPU \(cpu.index)\n" : "\n") + cpu.dump())
+                requestResetFromGuest()
+            }
         }
         cpu.enginesDiffer = { [unowned self] report in
             end = end ?? .failed(report)
             self.cpu.kick()
         }
         if let log = options.log {
-            cpu.log = { log($0) }
-            if !options.trace.isEmpty { cpu.tracer = Tracer(items: options.trace) { log($0) } }
+            for cpu in group.cpus {
+                cpu.log = { log($0) }
+                if !options.trace.isEmpty { cpu.tracer = Tracer(items: options.trace) { log($0) } }
+            }
         }
         if options.perfMap != nil || options.trace.contains(.outAsm) {
             cpu.translator?.translated = { [unowned cpu] code in
@@ -110,51 +107,28 @@ public final class Machine: @unchecked Sendable {
         board.resetRequested = { [unowned self] in requestResetFromGuest() }
         board.powerOff = { [unowned self] in
             if options.stopOnPowerOff { isPaused = true } else { end = end ?? .powerOff }
-            self.cpu.kick()
+            processors.kick()
         }
         board.debugExit = { [unowned self] status in
             end = end ?? .debugExit(status)
-            self.cpu.kick()
+            processors.kick()
         }
         try powerOn()
     }
 
     private func log(_ line: String) { options.log?(line) }
 
-    private func connectMSRs() {
-        let apic = board.localAPIC, features = cpu.features
-        apic.offersX2APIC = features.has(.x2APIC)
-        apic.physicalAddressBits = UInt64(features.physicalAddressBits)
-        cpu.readDeviceMSR = { [unowned apic] number in
-            switch number {
-            case 0x1B: apic.baseMSR
-            case 0x6E0 where features.has(.tscDeadline): apic.tscDeadlineMSR
-            case LocalAPIC.x2APICMSRs: apic.readX2APIC(number)
-            default: nil
-            }
-        }
-        cpu.writeDeviceMSR = { [unowned apic] number, value in
-            switch number {
-            case 0x1B: return apic.writeBase(value)
-            case 0x6E0 where features.has(.tscDeadline):
-                apic.tscDeadlineMSR = value
-                return true
-            case LocalAPIC.x2APICMSRs: return apic.writeX2APIC(number, value)
-            default: return nil
-            }
-        }
-    }
-
     private func powerOn() throws(MachineError) {
-        cpu.tracer?.line(.cpuReset, "CPU Reset (CPU 0)\n" + cpu.dump())
+        for cpu in processors.cpus {
+            cpu.tracer?.line(.cpuReset, "CPU Reset (CPU \(cpu.index))\n" + cpu.dump())
+        }
         try board.reset()
-        cpu.reset()
-        if let entry = board.bootEntry { cpu.start(at: entry) }
+        processors.powerOn(at: board.bootEntry)
     }
 
     private func requestResetFromGuest() {
         resetPending = true
-        cpu.kick()
+        processors.kick()
     }
 
     // MARK: Running
@@ -170,9 +144,11 @@ public final class Machine: @unchecked Sendable {
                 continue
             }
             let now = clock.now
-            board.scheduler.advance(to: now) { cpu.state.pointee.interruptRequest }
-            let isLate = board.scheduler.nextDeadline <= now
-            if case .halted = cpu.run(budget: isLate ? Self.lateSlice : Self.slice) { sleepUntilNextEvent() }
+            board.scheduler.advance(to: now) { processors.haveRequests }
+            let next = board.scheduler.nextDeadline
+            var budget = next <= now ? Self.lateSlice : Self.slice
+            if let instructionClock, next > now { budget = instructionClock.budget(for: next - now, limit: budget) }
+            if !processors.run(budget: budget) { sleepUntilNextEvent() }
         }
     }
 
@@ -196,10 +172,27 @@ public final class Machine: @unchecked Sendable {
         let deadline = board.scheduler.nextDeadline
         let now = clock.now
         guard deadline > now else { return }
+        if !isMemoryMapped {
+            let ram = UnsafeMutableRawBufferPointer(
+                start: board.memory.ram.base, count: Int(board.memory.ram.sizeBytes))
+            zeroPages.step(ram, now: now, sleep: deadline - now)
+        }
+        if let instructionClock {
+            return sleepCounting(instructionClock, deadline == .max ? nil : deadline - now)
+        }
         clock.isSleeping = true
         mailbox.sleep(nanoseconds: min(clock.hostNanoseconds(for: deadline - now), Self.longestSleep))
         _ = clock.now
         clock.isSleeping = false
+    }
+
+    /// The same where time is counted: it passes for sleeping as the host's does, to the deadline exactly, or is skipped.
+    private func sleepCounting(_ counting: InstructionClock, _ nanoseconds: UInt64?) {
+        guard let nanoseconds else { return mailbox.sleep(nanoseconds: Self.longestSleep) }
+        guard counting.sleeps else { return counting.skip(nanoseconds) }
+        let start = GuestClock.hostNanoseconds()
+        mailbox.sleep(nanoseconds: min(nanoseconds, Self.longestSleep))
+        counting.skip(min(GuestClock.hostNanoseconds() - start, nanoseconds))
     }
 
     // MARK: From any thread

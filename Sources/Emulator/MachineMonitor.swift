@@ -1,3 +1,8 @@
+/// Where a processor sits.
+public struct ProcessorPlace: Sendable, Equatable {
+    public let socket: Int, core: Int, thread: Int
+}
+
 /// What a person at the machine can do and see besides its serial ports: keyboard, discs, screen. From any thread.
 extension Machine {
     /// Whether QEMU's name stands for a key of the keyboard.
@@ -25,6 +30,27 @@ extension Machine {
     /// Looks at what can be read on the screen and hands it to `deliver` on the CPU thread.
     public func takeScreenContents(_ deliver: @escaping @Sendable (ScreenContents) -> Void) {
         post { deliver($0.board.vga.contents()) }
+    }
+
+    /// Where each processor sits, by its number.
+    public var processorPlaces: [ProcessorPlace] {
+        processors.cpus.map { cpu in
+            let place = cpu.topology.place(of: cpu.index)
+            return ProcessorPlace(socket: place.socket, core: place.core, thread: place.thread)
+        }
+    }
+
+    /// Hands a processor's registers to `deliver` on the CPU thread, as text.
+    public func queryRegisters(of processor: Int, _ deliver: @escaping @Sendable (String) -> Void) {
+        post { machine in
+            let cpus = machine.processors.cpus
+            deliver(cpus.indices.contains(processor) ? cpus[processor].dump() : "")
+        }
+    }
+
+    /// A non-maskable interrupt for all processors, as from a button on the board.
+    public func injectNMI() {
+        post { machine in for apic in machine.board.localAPICs { apic.raiseLINT1() } }
     }
 
     /// Hands what the translator did to `deliver` on the CPU thread; nil where everything is interpreted.

@@ -35,6 +35,7 @@ public enum DiskImage {
         }
         chosen.keySecret = parsed.keySecret ?? options.keySecret
         chosen.overlapCheck = parsed.overlapCheck ?? options.overlapCheck
+        chosen.dataFile = parsed.dataFile
         let storage = try FileStorage.open(
             path, readOnly: options.readOnly, lock: options.lock, unsafeCache: options.unsafeCache,
             syncsAtEnd: options.syncsAtEnd, protectedFiles: options.protectedFiles)
@@ -60,6 +61,11 @@ public enum DiskImage {
                 .notFound,
                 "'\(parsed.path)' names a disk of an archive ('\(member)'), but '\(path)' is \(format.name)", path: path
             )
+        }
+        if let file = chosen.dataFile, format.name != "qcow2" {
+            throw ImageError(
+                .unsupported, "Block format '\(format.name)' does not support the option 'data-file' (\(file))",
+                path: path)
         }
         let device = try format.open(storage: try parsed.window(of: storage), options: chosen)
         if let option = parsed.backingOption, !options.openBacking {
@@ -106,6 +112,7 @@ public enum DiskImage {
             name = try ImageName(written)
             if let given {
                 (name.format, name.keySecret, name.backing) = (given.format, given.keySecret, given.backing)
+                name.dataFile = given.dataFile
             }
         } else {
             guard given != nil else { return nil }

@@ -82,6 +82,8 @@ public struct OpenOptions: Sendable {
     public var wasProbed = false
     /// qcow2: metadata that guest data must not be written onto.
     public var overlapCheck = OverlapCheck.cached
+    /// qcow2: the external data file, instead of the one that the image records.
+    var dataFile: String?
     /// Secrets by id, for encrypted images.
     public var secrets: [String: [UInt8]] = [:]
     /// Id of the secret that opens this image.

@@ -8,6 +8,7 @@
 ///     encrypt.key-secret  id of the secret that opens this layer (LUKS: key-secret)
 ///     read-only           on: opening for writing is refused
 ///     overlap-check       with driver qcow2: none, constant, cached or all
+///     data-file.filename  the external data file, instead of what the image records (and data-file.driver)
 ///     backing.…           the same of the layer below, instead of what the image records; backing= for none
 ///
 /// An option that is not understood is refused: it might change which bytes are meant.
@@ -28,6 +29,8 @@ public struct ImageName: Sendable {
     public internal(set) var keySecret: String?
     public internal(set) var isReadOnly = false
     var overlapCheck: OverlapCheck?
+    /// The external data file of a qcow2.
+    var dataFile: String?
     var backing = Backing.recorded
     /// The first option of the layer below, for a complaint that nothing below is opened.
     private(set) var backingOption: String?
@@ -36,6 +39,13 @@ public struct ImageName: Sendable {
     var length: UInt64?
 
     public var isPart: Bool { offset > 0 || length != nil }
+
+    /// What the name says of the layer that lies `depth` below it; nil where it says nothing.
+    func layer(_ depth: Int) -> ImageName? {
+        guard depth > 0 else { return self }
+        guard case .named(let below) = backing else { return nil }
+        return below.layer(depth - 1)
+    }
 
     /// Ids of the secrets of this layer and those below.
     public var keySecrets: [String] {
@@ -112,6 +122,14 @@ public struct ImageName: Sendable {
                         + OverlapCheck.allCases.map(\.rawValue).joined(separator: ", "))
             }
             overlapCheck = mode
+        }
+        dataFile =
+            fields.removeValue(forKey: "data-file.filename") ?? fields.removeValue(forKey: "data-file.file.filename")
+        for key in ["data-file.driver", "data-file.file.driver"] where dataFile != nil {
+            guard let value = fields.removeValue(forKey: key) else { continue }
+            guard value == "raw" || Self.protocols.contains(value) else {
+                throw ImageError(.unsupported, "the driver '\(value)' cannot give an external data file")
+            }
         }
         if driver == "raw" {
             (offset, length) = (try reader.size("offset") ?? 0, try reader.size("size"))

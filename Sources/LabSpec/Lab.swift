@@ -262,6 +262,10 @@ public struct VM: Sendable, Equatable {
     public var ignition: IgnitionSource?
     /// What has to be true of it.
     public var checks: [Check]
+    /// `from_snapshot`, `warm`: the machine that it begins as; nil: it is switched on.
+    public var origin: MachineOrigin?
+    /// `identity`: what makes a clone another machine.
+    public var identity: GuestIdentity?
     /// Places of the name and of the keys.
     public var spans: SectionSpans
 

@@ -73,6 +73,20 @@ public struct VMDescription: Codable, Sendable, Equatable {
     /// Which engine runs guest code.
     public enum Accelerator: String, Codable, Sendable, CaseIterable { case jit, interp, verify }
 
+    /// QEMU's `-smp`: packages, cores in each, threads in each core.
+    public struct Topology: Codable, Sendable, Equatable {
+        public var sockets: Int
+        public var cores: Int
+        public var threads: Int
+        public var count: Int { sockets * cores * threads }
+
+        public init(sockets: Int = 1, cores: Int = 1, threads: Int = 1) {
+            self.sockets = sockets
+            self.cores = cores
+            self.threads = threads
+        }
+    }
+
     /// What guest time follows while the host runs other programs.
     public enum ClockSource: String, Codable, Sendable, CaseIterable { case host, guest }
 
@@ -119,10 +133,16 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var runtimeFolder: String?
     /// Where QMP is served too, for `-qmp unix:PATH`; nil for none but the one in `runtimeFolder`.
     public var monitorSocket: String?
+    /// How many processors there are, and how they are packed; nil: one.
+    public var topology: Topology?
     /// QEMU's `-cpu`: a model and its features; nil: x86-64-v2.
     public var cpu: String?
     /// What guest time follows on a busy host; nil: `guest`.
     public var clock: ClockSource?
+    /// QEMU's -icount: an instruction takes 2^n guest nanoseconds; nil: guest time is the host's.
+    public var instructionShift: Int?
+    /// With `instructionShift`: a guest that waits for a timer does not wait on the host.
+    public var skipsSleep: Bool?
     /// What the real-time clock shows at power-on, seconds since 1970; nil: the host's time.
     public var clockSeconds: Int64?
     /// The real-time clock shows local time instead of UTC.
@@ -158,6 +178,8 @@ public struct VMDescription: Codable, Sendable, Equatable {
     public var endsWithParent: Bool?
     /// The snapshot that the VM begins as (-loadvm); nil: it is switched on.
     public var loadSnapshot: String?
+    /// The saved state that the VM begins as, on disks that are as they were then; nil: it is switched on.
+    public var savedState: String?
     /// For tests of the sandbox: what is tried from inside in the guest's place, as `NAME PATH`.
     public var probe: String?
     /// Nil: images may name any file (`labctl run`).

@@ -23,13 +23,16 @@ struct Labctl: ParsableCommand {
                     PlanCommand.self, UpCommand.self, DownCommand.self, ResetCommand.self, DestroyCommand.self,
                     StatusCommand.self, StatsCommand.self, TopCommand.self, ListCommand.self, CheckCommand.self,
                     EventsCommand.self,
-                    BuildCommand.self, GraphCommand.self, PruneCommand.self,
+                    BuildCommand.self, GraphCommand.self, PruneCommand.self, SnapshotCommand.self,
+                    SnapshotsCommand.self, RestoreCommand.self, InventoryCommand.self,
                 ]),
             CommandGroup(
                 name: "One VM",
                 subcommands: [
                     ConsoleCommand.self, LogsCommand.self, SendCommand.self, WaitCommand.self, ExecCommand.self,
-                    CopyCommand.self, ScreenCommand.self, ScreenshotCommand.self, CommitCommand.self, RunCommand.self,
+                    CopyCommand.self, ScreenCommand.self, ScreenshotCommand.self, MonitorCommand.self,
+                    CommitCommand.self,
+                    RunCommand.self,
                 ]),
             CommandGroup(name: "Images", subcommands: [ImageCommand.self]),
         ])
@@ -74,7 +77,9 @@ struct Labctl: ParsableCommand {
         }
         let asked = arguments.first == "help" ? arguments.dropFirst().first : arguments.first
         guard let verb = asked, !verb.hasPrefix("-"), verb != "help", !verbs.contains(verb) else { return nil }
-        let near = Suggestion.nearest(to: verb, among: verbs.sorted()).map { "; did you mean '\($0)'?" } ?? ""
+        let near =
+            VerbHints.hint(for: verb).map { "; \($0)" }
+            ?? Suggestion.nearest(to: verb, among: verbs.sorted()).map { "; did you mean '\($0)'?" } ?? ""
         return "error: there is no verb '\(verb)'\(near)\n  See 'labctl --help' for what there is."
     }
 }

@@ -17,6 +17,12 @@ protocol GuestMachine: AnyObject, Sendable {
     func screenshot() -> ScreenImage?
     /// What a person could read on the screen; nil without a display.
     func screenText() -> ScreenText?
+    /// Where each processor sits.
+    var processors: [ProcessorPlace] { get }
+    /// A processor's registers as text; nil from a machine that has ended.
+    func registers(of processor: Int) -> String?
+    /// A non-maskable interrupt for all processors.
+    func injectNMI()
     /// What the translator did; nil where everything is interpreted, and from a machine that has ended.
     func translatorCounters() -> TranslatorCounters?
     /// Presses keys (QEMU's names: `ctrl`, `a`, `ret`) in order and lets them go in reverse.

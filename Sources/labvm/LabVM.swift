@@ -10,9 +10,14 @@ import VMProtocol
 /// | `--description-fd N` | the `VMDescription` as JSON, read to its end |
 /// | `--lock-fd N` | the state folder's `lock`, already locked by whoever started us; kept open to the end |
 /// | `--report-fd N` | where one `StartReport` line goes; kept open to the end |
+///
+/// `--check-state FILE` instead of these reads a saved state and says on stderr what is wrong with it.
 @main
 enum LabVM {
     static func main() {
+        if CommandLine.arguments.count == 3, CommandLine.arguments[1] == "--check-state" {
+            exit(checkState(CommandLine.arguments[2]))
+        }
         guard let arguments = LabVMArguments(CommandLine.arguments.dropFirst()) else {
             ProcessLog.say("usage: labvm --description-fd N [--lock-fd N] [--report-fd N] (started by labctl)")
             exit(64)
@@ -36,6 +41,17 @@ enum LabVM {
         let record = FinalRecord(description)
         let end = Launch.run(description, inheritedLock: arguments.lock, reporter: reporter)
         exit(record.write(end))
+    }
+
+    /// - Returns: the exit code.
+    private static func checkState(_ path: String) -> Int32 {
+        do throws(MachineError) {
+            try Machine.verifyState(at: path)
+            return 0
+        } catch {
+            ProcessLog.say(error.description)
+            return 1
+        }
     }
 
     private static func readDescription(_ raw: Int32) -> VMDescription? {

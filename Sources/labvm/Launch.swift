@@ -25,6 +25,7 @@ enum Launch {
             let machine = try EmulatedPC(
                 description, drives: drives, output: output, typed: typed, onReset: { resets.add() })
             if let name = description.loadSnapshot { try begin(machine, from: name, drives) }
+            if let path = description.savedState { try machine.goOn(from: path) }
             let session = try VMSession(
                 description: description, loop: loop, output: output, machine: machine, drives: drives,
                 hold: hold, typed: typed, holder: holder)

@@ -34,6 +34,10 @@ final class MachineControl {
     var onRetry: () -> Void = {}
     /// Called once when the process shall end.
     var onQuit: () -> Void = {}
+    /// What `snapshot-save` and its like have done.
+    let jobs = JobList()
+    /// The snapshot that labctl is making.
+    private var checkpoint: Checkpoint?
 
     init(name: String, machine: any GuestMachine, drives: [Drive]) {
         self.name = name
@@ -50,6 +54,7 @@ final class MachineControl {
 
     func resume() throws(QMPError) {
         guard status != .shutdown else { throw .generic("Resetting the Virtual Machine is required") }
+        guard checkpoint == nil else { throw .generic("a snapshot is being made; it goes on by itself then") }
         if status == .ioError { return onRetry() }
         guard status == .paused else { return }
         machine.resume()
@@ -107,6 +112,27 @@ final class MachineControl {
         if let unknown = machine.pressKeys(names, holdMilliseconds: hold) {
             throw .generic("unknown key: '\(unknown)'")
         }
+    }
+
+    /// Which processor `info registers` shows, and the others that speak of one.
+    var selectedProcessor = 0
+
+    /// - Throws: for a number that no processor has.
+    func selectProcessor(_ number: Int64) throws(QMPError) {
+        guard machine.processors.indices.contains(Int(clamping: number)) else {
+            throw .generic("there is no CPU \(number): they are numbered 0 to \(machine.processors.count - 1)")
+        }
+        selectedProcessor = Int(number)
+    }
+
+    /// Registers of some processors, or of the one that is selected.
+    func registers(of processors: [Int]?) throws(QMPError) -> String {
+        var text = ""
+        for index in processors ?? [selectedProcessor] {
+            guard let registers = machine.registers(of: index) else { throw .generic("the machine does not answer") }
+            text += "\nCPU#\(index)\n" + registers
+        }
+        return text
     }
 
     /// What the translator did, by name.
@@ -181,8 +207,75 @@ final class MachineControl {
         try require(machine.atRest { _ in snapshots.delete(name) })
     }
 
+    /// What `snapshot-save`, `snapshot-load` and `snapshot-delete` do.
+    enum SnapshotJob: String {
+        case save = "snapshot-save", load = "snapshot-load", delete = "snapshot-delete"
+    }
+
+    /// Does the work of a snapshot job on the disks that it names.
+    func run(_ kind: SnapshotJob, _ tag: String, carrier: String?, devices: [String], as id: String) throws(QMPError) {
+        try jobs.run(id, type: kind.rawValue, announce: announce) { () throws(QMPError) in
+            if kind == .load, status == .shutdown { throw .generic("Resetting the Virtual Machine is required") }
+            let snapshots: VMSnapshots
+            if let carrier {
+                snapshots = try VMSnapshots(drives, carrier: carrier, devices: devices)
+            } else {
+                snapshots = try VMSnapshots(drives)
+            }
+            try require(
+                machine.atRest { machine in
+                    switch kind {
+                    case .save: snapshots.save(machine, as: tag)
+                    case .load: snapshots.load(machine, tag)
+                    case .delete: snapshots.delete(tag)
+                    }
+                })
+        }
+    }
+
     var snapshots: [SnapshotInfo] {
         get throws(QMPError) { try VMSnapshots(drives).list }
+    }
+
+    // MARK: Snapshots of labctl
+
+    /// Stops the guest until `endCheckpoint`. When this returns it stands still.
+    func beginCheckpoint() throws(QMPError) {
+        guard checkpoint == nil else { throw .generic("a snapshot is being made already") }
+        guard status == .running || status == .paused else {
+            throw .generic("a guest that is held (\(status.rawValue)) cannot be kept")
+        }
+        let isRunning = status == .running
+        pause()
+        checkpoint = Checkpoint(goesOn: isRunning)
+        do throws(QMPError) {
+            try require(machine.atRest { _ in nil })
+        } catch {
+            try endCheckpoint(keeping: [])
+            throw error
+        }
+    }
+
+    /// Writes the machine into a file and puts fresh overlays on its disks; all of it or nothing.
+    func saveCheckpoint(state: String, disks: [Checkpoint.Files]) throws(QMPError) {
+        guard let checkpoint else { throw .generic("x-snapshot-begin has to come first") }
+        guard let file = try files.descriptor(named: state) else { throw .generic("'\(state)' was not handed over") }
+        let raw = file.raw
+        try require(
+            machine.atRest { machine in
+                do throws(MachineError) { try machine.save(into: raw) } catch { return error.description }
+                return nil
+            })
+        try checkpoint.freeze(disks, of: drives)
+    }
+
+    /// Lets the guest go on. Does nothing where no snapshot is under way.
+    /// - Parameter slots: disks whose fresh overlays stay; all others write to the images from before again.
+    func endCheckpoint(keeping slots: [VMDescription.Disk.Slot]) throws(QMPError) {
+        guard let checkpoint else { return }
+        checkpoint.finish(keeping: Set(slots))
+        self.checkpoint = nil
+        if checkpoint.goesOn { try resume() }
     }
 
     private func require(_ failure: String?) throws(QMPError) {

@@ -9,6 +9,22 @@ struct VMSnapshots: @unchecked Sendable {
     // Unchecked: made for one use on the machine's thread while the I/O thread waits for it.
     private let disks: [(name: String, image: any VMStateCapable)]
 
+    /// The disks that a client of QMP names: the one that holds the machine, and all that take part.
+    /// - Throws: when these are not the disks that the guest can write.
+    init(_ drives: [Drive], carrier: String, devices: [String]) throws(QMPError) {
+        let all = try VMSnapshots(drives).disks
+        let known = all.map(\.name)
+        for name in [carrier] + devices where !known.contains(name) {
+            throw .generic(
+                "No block device node '\(name)' that a guest can write; there are \(known.joined(separator: ", "))")
+        }
+        if let missing = known.first(where: { !devices.contains($0) }) {
+            throw .generic("Device '\(missing)' is writable and has to be one of 'devices'")
+        }
+        // The state lies in the first one's snapshot.
+        disks = all.filter { $0.name == carrier } + all.filter { $0.name != carrier }
+    }
+
     /// - Throws: when a disk that the guest can write keeps no snapshots, or there is none.
     init(_ drives: [Drive]) throws(QMPError) {
         var disks: [(name: String, image: any VMStateCapable)] = []
@@ -67,7 +83,7 @@ struct VMSnapshots: @unchecked Sendable {
                 }
             }
             let state = try disks[0].image.openVMState(ofSnapshot: name)
-            try machine.restore(from: ImageStateSource(state))
+            machine.goOnAsAnother(savedAt: try machine.restore(from: ImageStateSource(state)))
         } catch let error as ImageError {
             return error.sentence
         } catch {

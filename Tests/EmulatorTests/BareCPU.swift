@@ -11,12 +11,19 @@ final class BareCPU {
 
     let memory: PhysicalMap
     let cpu: CPU
+    /// Processors of the same machine: what one does reaches the others.
+    private var companions: [BareCPU] = []
     var s: CPUPointer { cpu.state }
 
-    /// - Parameter engine: with another than the interpreter all code is translated at once.
-    init(_ width: Width, megabytes: UInt64 = 4, engine: Engine = .interpreter) throws {
-        memory = try PhysicalMap(ramSizeBytes: megabytes << 20)
-        cpu = CPU(memory: memory, ports: PortBus(), features: try CPUFeatures(model: "max"), engine: engine)
+    /// - Parameters:
+    ///   - engine: with another than the interpreter all code is translated at once.
+    ///   - first: a processor of the same machine.
+    init(_ width: Width, megabytes: UInt64 = 4, engine: Engine = .interpreter, beside first: BareCPU? = nil) throws {
+        memory = try first?.memory ?? PhysicalMap(ramSizeBytes: megabytes << 20)
+        cpu = CPU(
+            memory: memory, ports: PortBus(), features: try CPUFeatures(model: "max"), engine: engine,
+            index: first == nil ? 0 : 1, topology: CPUTopology(coresPerSocket: first == nil ? 1 : 2),
+            besides: first?.cpu)
         cpu.translator?.hotness = 0
         cpu.translator?.deliversFaults = false
         let code: UInt16 = width == .flat64 ? 0xA09B : width == .flat32 ? 0xC09B : 0x009B
@@ -32,6 +39,7 @@ final class BareCPU {
         s.pointee.cr0 |= CR0.ne
         cpu.updateMode()
         s.setGPR64(UInt8(Register.rsp), Self.stackTop)
+        first?.companions.append(self)
     }
 
     /// Where `enterUserMode` maps all of memory, as programs at random addresses see it.
@@ -88,11 +96,17 @@ final class BareCPU {
     @discardableResult
     func run(_ bytes: [UInt8], at address: UInt64 = BareCPU.codeAddress, limit: Int = 1_000_000) -> UInt8? {
         // Translated code ends with HLT: before a jump to itself it would leave flags that nobody reads where they are.
+        write(bytes + (cpu.translator != nil ? [0xF4] : [0xEB, 0xFE]), at: address)
+        return go(at: address, end: address + UInt64(bytes.count), limit: limit)
+    }
+
+    /// The same with code that is there.
+    @discardableResult
+    func go(at address: UInt64, end: UInt64, limit: Int = 1_000_000) -> UInt8? {
         let isTranslated = cpu.translator != nil
-        write(bytes + (isTranslated ? [0xF4] : [0xEB, 0xFE]), at: address)
+        cpu.translator?.serve(cpu)
         s.pointee.rip = address
         s.pointee.fault.isPending = false
-        let end = address + UInt64(bytes.count)
         var left = limit
         while s.pointee.rip != end, left > 0 {
             s.pointee.budget = isTranslated ? 64 : 1

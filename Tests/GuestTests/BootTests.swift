@@ -30,6 +30,40 @@ struct BootTests {
         #expect(try guest.waitForEnd() == 0)
     }
 
+    @Test(
+        "kernels start both processors, and programs run on each",
+        arguments: [GuestImage.kernelCloudAMD64, .kernelAMD64])
+    func severalProcessors(kernel: GuestImage) throws {
+        let guest = try GuestRun([
+            "-smp", "2", "-m", "256", "-kernel", kernel.path(), "-initrd", GuestImage.initrdSmallAMD64.path(),
+            "-append", "console=ttyS0 quiet labtest=shell",
+        ])
+        try guest.wait(for: "# ")
+        try guest.send("echo cpus=$(grep -c ^processor /proc/cpuinfo)\n")
+        try guest.wait(for: "cpus=2")
+        try guest.send("for cpu in 1 2; do taskset $cpu sh -c 'echo on-$(cut -d\" \" -f39 /proc/self/stat)'; done\n")
+        try guest.wait(for: "on-0")
+        try guest.wait(for: "on-1")
+        try guest.send("for i in 1 2 3 4; do sha256sum /bin/busybox & done; wait; echo sums-$((1+1))\n")
+        try guest.wait(for: "sums-2")
+        try guest.send("poweroff -f\n")
+        #expect(try guest.waitForEnd() == 0)
+    }
+
+    @Test("firmware starts them, too, and hands them on to a kernel from a disk")
+    func severalProcessorsFromDisk() throws {
+        let guest = try GuestRun([
+            "-smp", "2,sockets=2", "-m", "256", "-drive",
+            "file=\(GuestImage.grubDisk.path()),format=raw,snapshot=on",
+        ])
+        try guest.wait(for: "LABCTL-DISKS-LISTED")
+        try guest.wait(for: "# ")
+        try guest.send("echo cpus=$(grep -c ^processor /proc/cpuinfo)\n")
+        try guest.wait(for: "cpus=2")
+        try guest.send("poweroff -f\n")
+        #expect(try guest.waitForEnd() == 0)
+    }
+
     @Test("a kernel boots in lockstep with the interpreter")
     func kernelBootsVerified() throws {
         let guest = try GuestRun([

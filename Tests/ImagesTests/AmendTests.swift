@@ -50,6 +50,58 @@ import Testing
         #expect(try DiskImage.sha256(ofFile: path) == before)
     }
 
+    /// Version 2 lets an entry do without the sizes of VM state and disk, version 3 does not.
+    @Test(arguments: [0, 8]) func snapshotsOfVersion2GetWhatVersion3Wants(extraBytes: Int) throws {
+        let scratch = Scratch()
+        let path = scratch.path("a.qcow2")
+        try DiskImage.create(path, format: "qcow2", size: 2 << 20, options: ["compat": "0.10"])
+        var device = try open(path)
+        try device.put([UInt8](repeating: 5, count: 200_000), at: 0)
+        try (device as? any SnapshotCapable)?.createSnapshot(named: "s")
+        let place = Int(try #require(device as? QCOW2Image).header.snapshotsOffset)
+        try device.put([UInt8](repeating: 6, count: 200_000), at: 0)
+        try device.close()
+        // Fixed part, extra data, id and name.
+        let entry = try QCOW2OverlapTests.bytes(path, place, 40 + 24 + 2)
+        var short = Array(entry[..<39])
+        short.append(UInt8(extraBytes))
+        short += entry[40..<40 + extraBytes]
+        short += entry[64...]
+        try QCOW2OverlapTests.overwrite(path, short, at: place)
+        #expect(try run(["qemu-img", "check", path]).status == 0)
+        device = try open(path)
+        #expect(try DiskImage.check(device, repair: .none, verifyData: false).corruptions == 0)
+        try DiskImage.amend(device, ["compat": "1.1"])
+        #expect(try device.bytes(at: 0, count: 1) == [6])
+        try device.close()
+        device = try open(path, readOnly: true)
+        #expect(try DiskImage.check(device, repair: .none, verifyData: false).corruptions == 0)
+        try (device as? any SnapshotCapable)?.loadSnapshot("s")
+        #expect(try device.bytes(at: 199_999, count: 2) == [5, 0])
+        try device.close()
+        let check = try run(["qemu-img", "check", path])
+        #expect(check.status == 0 && check.output.contains("No errors"), "\(check.output)")
+    }
+
+    @Test func theSizeOfAnImageWithSnapshotsChangesWithItsVersion() throws {
+        let scratch = Scratch()
+        let path = scratch.path("a.qcow2")
+        try DiskImage.create(path, format: "qcow2", size: 2 << 20, options: ["compat": "0.10"])
+        let device = try open(path)
+        try device.put([UInt8](repeating: 5, count: 200_000), at: 0)
+        try (device as? any SnapshotCapable)?.createSnapshot(named: "s")
+        #expect(throws: ImageError.self) { try DiskImage.amend(device, ["size": "4M"]) }
+        try DiskImage.amend(device, ["size": "4M", "compat": "1.1"])
+        #expect(device.size == 4 << 20)
+        // Version 2 cannot say that the snapshot's disk was smaller.
+        #expect(throws: ImageError.self) { try DiskImage.amend(device, ["size": "3M", "compat": "0.10"]) }
+        #expect(try device.bytes(at: 199_999, count: 2) == [5, 0])
+        try device.close()
+        #expect(try run(["qemu-img", "check", path]).status == 0)
+        let info = try run(["qemu-img", "info", path]).output
+        #expect(info.contains("compat: 1.1"))
+    }
+
     @Test func theCompatibilityLevelGoesDownAndUpWithSnapshots() throws {
         let scratch = Scratch()
         let path = scratch.path("a.qcow2")

@@ -7,6 +7,7 @@ import Testing
     static let sizes: [(String, UInt64?)] = [
         ("0", 0), ("1.5M", 3 << 19), ("0x200", 512), ("16E", nil), ("15.5E", 31 << 59), ("1.5", nil), ("-1", nil),
         ("15.99999999999999999999E", nil), ("18446744073709551615", .max), ("18446744073709551616", nil),
+        ("1024b", 1024), ("1024.0", 1024), ("1024.00b", 1024), ("1.5b", nil), ("1.", nil), ("1.٣k", nil),
     ]
 
     @Test(arguments: sizes) func sizesThatDoNotFitAreNoSizes(text: String, bytes: UInt64?) {
@@ -23,7 +24,7 @@ import Testing
         #expect(error?.message == "Value '\(text)' is out of range for parameter 'o'")
     }
 
-    @Test(arguments: ["", "x", "1.5", "-1", "0x", "E", "1..2k", "15.5E", "7"])
+    @Test(arguments: ["", "x", "1.5", "-1", "0x", "E", "1..2k", "15.5E", "7", "1.5b"])
     func otherTextIsNotTooLarge(text: String) { #expect(!ByteCount.isTooLarge(text)) }
 
     @Test func aNumberThatIsTooLargeIsNotCalledNoNumber() {

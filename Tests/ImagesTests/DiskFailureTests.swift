@@ -188,7 +188,10 @@ private struct FailingWriter {
     }
 
     private mutating func resize(_ device: any BlockDevice, to size: UInt64) {
-        guard image.variant.capabilities.contains(.resize), image.driver.newImagesReadAsZeros else { return }
+        guard image.variant.capabilities.contains(.resize), image.driver.newImagesReadAsZeros,
+            // With snapshots, version 2 keeps its size.
+            image.variant.options["compat"] != "0.10"
+        else { return }
         flush(device)
         if attempt({ () throws(ImageError) in try device.resize(to: size, preallocation: .off) }) {
             journal.beganResizing(at: disk.changes, to: Int(size))

@@ -93,7 +93,9 @@ import Testing
             })
     }
 
-    static let operations: [Operation] =
+    static let operations = plain + variants
+
+    private static let plain: [Operation] =
         ["raw", "qcow2", "qcow", "vmdk", "vdi", "vhdx", "vpc", "parallels", "cow"].map(writing)
         + ["raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc"].map { converting($0) }
         + [converting("qcow2", compressed: true), converting("qcow2", over: true)]
@@ -208,7 +210,7 @@ import Testing
         operation.images.map { name in
             guard access(scratch.path(name), F_OK) == 0 else { return nil }
             let format = String(name.split(separator: ".").last ?? "")
-            guard let device = try? open(scratch.path(name), format: format, readOnly: true) else { return [] }
+            guard let device = try? Self.openAny(scratch.path(name), format, readOnly: true) else { return [] }
             defer { try? device.close() }
             return (try? device.bytes(at: 0, count: Int(device.size))) ?? []
         }
@@ -218,7 +220,8 @@ import Testing
         let format = String(name.split(separator: ".").last ?? "")
         guard access(scratch.path(name), F_OK) == 0 else { return nil }
         do {
-            let options = OpenOptions(format: format, forCheck: true)
+            var options = OpenOptions(format: format, forCheck: true)
+            options.secrets = Self.password
             let device = try DiskImage.open(scratch.path(name), options: options)
             defer { try? device.close() }
             guard device is any CheckableImage else { return nil }
@@ -238,7 +241,9 @@ import Testing
             let sector = found[start..<min(start + 512, found.count)]
             let isOld = start < before.count && sector == before[start..<min(start + 512, before.count)]
             let isNew = start < after.count && sector == after[start..<min(start + 512, after.count)]
-            if !isOld, !isNew { return "the sector at \(start) is neither old nor new" }
+            // What is to be cut off may be gone before the cut is there.
+            let isCutOff = start >= after.count
+            if !isOld, !isNew, !isCutOff { return "the sector at \(start) is neither old nor new" }
         }
         return nil
     }

@@ -68,10 +68,9 @@ struct ImageHistory {
     }
 
     private mutating func resize(_ device: any BlockDevice) throws {
-        guard variant.capabilities.contains(.resize) else { return }
-        // A version 2 image with snapshots, which a layer below may have kept, only grows.
-        let canShrink = variant.options["compat"] != "0.10"
-        let step = Int.random(in: canShrink ? -600...600 : 0...600, using: &random) * 512
+        // A version 2 image with snapshots, which a layer below may have kept, keeps its size.
+        guard variant.capabilities.contains(.resize), variant.options["compat"] != "0.10" else { return }
+        let step = Int.random(in: -600...600, using: &random) * 512
         let size = max(1 << 20, min(4 << 20, model.bytes.count + step))
         trail.append("resize \(size)")
         try device.resize(to: UInt64(size), preallocation: .off)

@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @testable import Images
@@ -67,6 +68,51 @@ import Testing
         #expect(error?.kind == .invalidArgument || error?.kind == .unsupported)
     }
 
+    @Test func aDriverThatIsNotThereIsNamedWhateverItsOptionsAre() throws {
+        let json =
+            #"{'driver':'qcow2','file':{'driver':'blkdebug','inject-error':[{'event':'x','once':true}, 5, [], ["a"]]}}"#
+        let error = #expect(throws: ImageError.self) { _ = try DiskImage.open("json:" + json) }
+        #expect(error?.message.contains("Unknown protocol 'blkdebug'") == true, "\(error?.message ?? "")")
+        #expect(JSONFields(json)?.values["file.inject-error.0.event"] == "x")
+        #expect(JSONFields(json)?.values["file.inject-error.3.0"] == "a")
+        for broken in [#"{"a":[}"#, #"{"a":[1}"#, #"{"a":[1,]}"#, "{\"a\":" + String(repeating: "[", count: 10_000)] {
+            #expect(JSONFields(broken) == nil)
+        }
+    }
+
+    @Test func anExternalDataFileCanBeNamed() throws {
+        let scratch = Scratch()
+        let path = scratch.path("a.qcow2")
+        try DiskImage.create(path, format: "qcow2", size: 1 << 20, options: ["data_file": scratch.path("data")])
+        let device = try open(path)
+        try device.put([7, 8], at: 70_000)
+        try device.close()
+        #expect(rename(scratch.path("data"), scratch.path("moved")) == 0)
+        #expect(throws: ImageError.self) { _ = try open(path, readOnly: true) }
+        for keys in [["data-file.filename"], ["data-file.driver", "data-file.file.filename"]] {
+            var options = ["file.filename": path]
+            for key in keys { options[key] = key.hasSuffix("driver") ? "raw" : scratch.path("moved") }
+            let moved = try DiskImage.open(try ImageName(options: options))
+            #expect(try moved.bytes(at: 69_999, count: 3) == [0, 7, 8])
+            try moved.close()
+        }
+        // Where there is none, or none that we could open, the option is not overlooked.
+        try Self.base(scratch)
+        try DiskImage.create(scratch.path("raw"), format: "raw", size: 1 << 20)
+        for (file, driver) in [("base", "qcow2"), ("raw", "raw")] {
+            let name = try ImageName(options: [
+                "driver": driver, "file.filename": scratch.path(file), "data-file.filename": scratch.path("moved"),
+            ])
+            let error = #expect(throws: ImageError.self) { _ = try DiskImage.open(name) }
+            #expect(error?.message.contains("data-file") == true)
+        }
+        #expect(throws: ImageError.self) {
+            _ = try ImageName(options: [
+                "file.filename": path, "data-file.filename": "x", "data-file.driver": "nbd",
+            ])
+        }
+    }
+
     @Test func aNameAndAnOptionMustAgree() throws {
         let scratch = Scratch()
         try Self.base(scratch)
@@ -110,6 +156,47 @@ import Testing
         options.secrets["one"] = Array("wrong".utf8)
         let error = #expect(throws: ImageError.self) { _ = try DiskImage.open(name, options: options) }
         #expect(error?.message.contains("base") == true || error?.path?.contains("base") == true)
+    }
+
+    @Test func commitOpensTheBaseWithItsOwnSecret() throws {
+        let scratch = Scratch()
+        try Self.disk(scratch.path("base"), 1, secret: "one")
+        try Self.disk(scratch.path("top"), 2, secret: "two", over: "base")
+        let name = try ImageName(options: [
+            "driver": "qcow2", "file.filename": scratch.path("top"), "encrypt.key-secret": "two",
+            "backing.driver": "qcow2", "backing.encrypt.key-secret": "one",
+        ])
+        var options = OpenOptions(readOnly: false)
+        options.backingLock = LockMode.none
+        for id in ["one", "two"] { options.secrets[id] = Array("passphrase of \(id)".utf8) }
+        let top = try DiskImage.open(name, options: options)
+        try DiskImage.commit(top, name: name, keepTop: true, secrets: options.secrets)
+        try top.close()
+        options.keySecret = "one"
+        let base = try DiskImage.open(scratch.path("base"), options: options)
+        #expect(try base.bytes(at: 1 << 16, count: 1) == [1])
+        #expect(try base.bytes(at: 2 << 16, count: 1) == [2])
+    }
+
+    @Test func anExistingTargetIsOpenedAsItsNameSays() throws {
+        let scratch = Scratch()
+        try Self.disk(scratch.path("source"), 9)
+        try Self.disk(scratch.path("below"), 3, secret: "one")
+        try Self.disk(scratch.path("target"), 4, secret: "two", over: "below")
+        let source = try open(scratch.path("source"), readOnly: true)
+        var request = ConvertRequest(
+            sources: [source], targetPath: scratch.path("target"), targetFormat: "qcow2")
+        request.usesExistingTarget = true
+        for id in ["one", "two"] { request.secrets[id] = Array("passphrase of \(id)".utf8) }
+        request.targetName = try ImageName(options: [
+            "driver": "qcow2", "file.filename": scratch.path("target"), "encrypt.key-secret": "two",
+            "backing.encrypt.key-secret": "one",
+        ])
+        try DiskImage.convert(request)
+        var options = OpenOptions(openBacking: false)
+        (options.secrets, options.keySecret) = (request.secrets, "two")
+        let target = try DiskImage.open(scratch.path("target"), options: options)
+        #expect(try [3, 4, 9].map { try target.bytes(at: $0 << 16, count: 1)[0] } == [0, 0, 9])
     }
 
     @Test func optionsOfTheBackingFileReplaceWhatIsRecorded() throws {

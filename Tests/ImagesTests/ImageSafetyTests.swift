@@ -194,8 +194,17 @@ import Testing
         #expect(try VHDXHeader(MemoryStorage(content: dirty)).log != .zero)
         let reader = try open(scratch.path("disk.img"), readOnly: true)
         #expect(try reader.bytes(at: 100_000, count: 2 << 20).allSatisfy { $0 == 5 })
+        #expect(try DiskImage.check(reader, repair: .none, verifyData: false).scope?.contains("log holds") == true)
         try reader.close()
         try expectUnchanged(scratch, "vhdx")
+        // A repair puts the changes in place, and tells so once.
+        let writer = try open(scratch.path("disk.img"))
+        for fixed in [1, 0] {
+            let result = try DiskImage.check(writer, repair: .all, verifyData: false)
+            #expect(result.corruptionsFixed == fixed && result.corruptions == 0 && result.scope == nil)
+        }
+        try writer.close()
+        #expect(try run(["qemu-img", "check", scratch.path("disk.img")]).status == 0)
     }
 
     /// Does everything that only reads and compares every file of the folder before and after.

@@ -15,6 +15,24 @@ import Testing
         return storage.bytes
     }
 
+    /// Names come from the image's own table, whose last entry may be short; the rest is told as one number, as QEMU does.
+    @Test func unknownFeaturesAreNamedAsTheImageNamesThem() throws {
+        var image = try Self.sample()
+        image[72] = 0xE0
+        var table: [UInt8] = []
+        table.putBE(UInt32(0x6803_f857))
+        table.putBE(UInt32(14))
+        table += [0, 63] + Array("Test feature".utf8) + [0, 0] + [UInt8](repeating: 0, count: 8)
+        let place = Int(image.be32(100))
+        image.replaceSubrange(place..<place + table.count, with: table)
+        let storage = MemoryStorage(content: image)
+        let error = #expect(throws: ImageError.self) {
+            _ = try QCOW2Format().open(storage: storage, options: OpenOptions())
+        }
+        let names = "Test feature, Unknown incompatible feature: 6000000000000000"
+        #expect(error?.message.contains(names) == true, "\(error?.message ?? "")")
+    }
+
     static let fields: [(name: String, offset: Int, bytes: [UInt8])] = [
         ("version 9", 4, [0, 0, 0, 9]),
         ("backing name outside the cluster", 8, [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 4, 0]),

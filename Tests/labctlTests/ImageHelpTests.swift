@@ -20,6 +20,15 @@ import Testing
         #expect(!help.contains("-text>"))
     }
 
+    @Test func aValueThatLooksLikeAskingForHelpDoesNotAsk() {
+        for lists in [["help"], ["?"], ["cluster_size=4k,help"], ["help,size=1"], ["size=1", "help"]] {
+            #expect(ImageOptions.asksForHelp(lists), "\(lists)")
+        }
+        for lists in [["backing_file=x,,help"], ["backing_file=x,,?"], ["backing_file=help"], ["helpless"], []] {
+            #expect(!ImageOptions.asksForHelp(lists), "\(lists)")
+        }
+    }
+
     /// The examples are command lines that the parser takes.
     @Test(arguments: verbs.indices) func examplesAreUnderstood(index: Int) throws {
         let lines = ImageCommand.helpMessage(for: Self.verbs[index]).split(separator: "\n")

@@ -67,7 +67,7 @@ import Testing
         let digest = String(repeating: "0", count: 64)
         for (change, message) in [
             ("networks: [ lan ]\n    memory:", "'networks' is not supported"),
-            ("cpus: 2\n    memory:", "2 CPUs are not supported"),
+            ("cpus: 2\n    cpu: { accel: verify }\n    memory:", "2 CPUs with `accel: verify` are not supported"),
         ] {
             let text = Self.file.replacingOccurrences(of: "memory:", with: change)
             let lab = try LabFixture(text.replacingOccurrences(of: "vms:", with: "networks: { lan: {} }\nvms:"))

@@ -72,7 +72,11 @@ import VMProtocol
     }
 
     @Test(arguments: [
-        "-rtc clock=sun", "-rtc base=tomorrow", "-boot once=x", "-vnc :0", "-netdev user,id=n", "-smp 4",
+        "-rtc clock=sun", "-rtc base=tomorrow", "-boot once=x", "-vnc :0", "-netdev user,id=n", "-smp 65",
+        "-smp 0", "-smp many",
+        "-icount shift=11", "-icount sleep=on", "-icount shift=2,align=on", "-smp 4,cores=3", "-smp 4,dies=2",
+        "-smp 4,maxcpus=2", "-smp 2 -accel verify",
+        "-smp sockets=9,cores=9", "-smp cpus=2,clusters=3",
         "-gdb tcp::1234", "-drive if=virtio,file=a",
         "-device e1000", "-monitor stdio", "-accel warp", "-boot x", "-m lots", "-initrd a", "-no-such-option",
         "-hda a -hda b", "-hda", "-machine q35", "-boot dd", "-drive index=4,file=a", "-qmp tcp:localhost:4444",
@@ -95,6 +99,28 @@ import VMProtocol
     @Test func aSecondWordForTheSameIsNoSecondWarning() throws {
         #expect(try parse("-enable-kvm -accel kvm -machine accel=kvm").warnings.count == 1)
         #expect(try parse("-accel tcg").warnings.isEmpty)
+    }
+
+    @Test(
+        arguments: [
+            ("1", nil), ("cpus=1", nil), ("4", (1, 4, 1)), ("cpus=4", (1, 4, 1)), ("4,sockets=2", (2, 2, 1)),
+            ("4,cores=2", (2, 2, 1)), ("8,sockets=2,cores=2", (2, 2, 2)), ("8,threads=2", (1, 4, 2)),
+            ("sockets=2,cores=3,threads=2", (2, 3, 2)), ("cores=2", (1, 2, 1)), ("6,cores=3,threads=1", (2, 3, 1)),
+            ("2,maxcpus=4", (1, 2, 1)), ("4,maxcpus=4,dies=1", (1, 4, 1)),
+        ] as [(String, (Int, Int, Int)?)])
+    func processorsArePackedAsQEMUPacksThem(text: String, packed: (Int, Int, Int)?) throws {
+        let request = try parse("-smp \(text)")
+        let topology = request.vm.topology.map { [$0.sockets, $0.cores, $0.threads] }
+        #expect(topology == packed.map { [$0.0, $0.1, $0.2] })
+        #expect(request.warnings.count == (text == "2,maxcpus=4" ? 1 : 0))
+    }
+
+    @Test func timeCanBeCounted() throws {
+        #expect(try parse("-icount shift=3,sleep=off").vm.instructionShift == 3)
+        #expect(try parse("-icount shift=3,sleep=off").vm.skipsSleep == true)
+        #expect(try parse("-icount 7").vm.instructionShift == 7)
+        #expect(try parse("-icount shift=auto").warnings.count == 1)
+        #expect(try parse("-m 64").vm.instructionShift == nil)
     }
 
     @Test func theFirstBootMayHaveAnOrderOfItsOwn() throws {

@@ -31,6 +31,27 @@ import VMProtocol
         return client.read(until: answer) != nil
     }
 
+    @Test func theMonitorKnowsEveryProcessor() throws {
+        let lab = try LabFixture(Self.lab.replacingOccurrences(of: "memory:", with: "cpus: 2\n    memory:"))
+        try lab.succeed("up")
+        let client = try monitor(lab)
+        #expect(ask(client, #"{"execute":"query-cpus-fast"}"#, until: "device[1]"))
+        func human(_ line: String, _ more: String = "", until answer: String) -> Bool {
+            let arguments = "{\"command-line\":\"\(line)\"\(more)}"
+            return ask(
+                client, "{\"execute\":\"human-monitor-command\",\"arguments\":\(arguments)}", until: answer)
+        }
+        #expect(human("info cpus", until: "* CPU #0"))
+        #expect(human("cpu 1", until: #""return":"""#))
+        #expect(human("info cpus", until: "* CPU #1"))
+        #expect(human("info registers", until: "CPU#1"))
+        #expect(human("info registers", ",\"cpu-index\":0", until: "CPU#0"))
+        #expect(human("info registers -a", until: "CPU#1"))
+        #expect(human("cpu 2", until: "there is no CPU 2: they are numbered 0 to 1"))
+        #expect(ask(client, #"{"execute":"inject-nmi"}"#, until: #""return":{}"#))
+        try lab.succeed("down")
+    }
+
     @Test func theMonitorSpeaksQMP() throws {
         let lab = try LabFixture(Self.lab)
         try lab.succeed("up")

@@ -78,6 +78,37 @@ struct VMSnapshotTests {
         #expect(second.waitForEnd().status == 0)
     }
 
+    @Test func jobsSaveLoadAndDelete() throws {
+        let scratch = try Scratch()
+        for disk in ["a.qcow2", "b.qcow2"] {
+            try DiskImage.create(scratch.folder + "/" + disk, format: "qcow2", size: 1 << 20)
+        }
+        let running = try vm(disks: ["a.qcow2", "b.qcow2"], in: scratch.folder)
+        let monitor = try running.monitor()
+        func job(_ command: String, _ id: String, _ devices: [JSONValue]) throws -> String? {
+            var arguments: [String: JSONValue] = [
+                "job-id": .string(id), "tag": "one", "devices": .array(devices),
+            ]
+            if command != "snapshot-delete" { arguments["vmstate"] = "ide0-hd1" }
+            try monitor.ask(command, .object(arguments))
+            let jobs = try #require(try monitor.ask("query-jobs").arrayValue)
+            let entry = try #require(jobs.first { $0["id"]?.stringValue == id })
+            #expect(entry["status"]?.stringValue == "concluded")
+            try monitor.ask("job-dismiss", ["id": .string(id)])
+            return entry["error"]?.stringValue
+        }
+        #expect(try type(0x41, running) == 0x41)
+        #expect(try job("snapshot-save", "j1", ["ide0-hd1"])?.contains("'ide0-hd0' is writable") == true)
+        #expect(try job("snapshot-save", "j2", ["ide0-hd0", "ide0-hd1"]) == nil)
+        #expect(try type(0x01, running) == 0x42)
+        #expect(try job("snapshot-load", "j3", ["ide0-hd0", "ide0-hd1"]) == nil)
+        #expect(try type(0x02, running) == 0x43)
+        #expect(try job("snapshot-delete", "j4", ["ide0-hd0", "ide0-hd1"]) == nil)
+        #expect(try job("snapshot-load", "j5", ["ide0-hd0", "ide0-hd1"])?.contains("does not have") == true)
+        try monitor.ask("quit")
+        #expect(running.waitForEnd().status == 0)
+    }
+
     @Test func aDiskThatKeepsNoSnapshotsIsNamed() throws {
         let scratch = try Scratch()
         try DiskImage.create(scratch.folder + "/a.qcow2", format: "qcow2", size: 1 << 20)

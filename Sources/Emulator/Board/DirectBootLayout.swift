@@ -39,8 +39,9 @@ struct DirectBootLayout {
 
     /// - Returns: the RSDP.
     @discardableResult
-    func storeTables(serialPortCount: Int) -> [UInt8] {
-        let acpi = ACPITables(base: tableBase, lowRAMEnd: memory.lowRAMBytes, serialPortCount: serialPortCount)
+    func storeTables(serialPortCount: Int, topology: CPUTopology) -> [UInt8] {
+        let acpi = ACPITables(
+            base: tableBase, lowRAMEnd: memory.lowRAMBytes, serialPortCount: serialPortCount, topology: topology)
         store(acpi.tables, at: tableBase)
         store(acpi.rsdp, at: Self.ebda)
         store(Array(littleEndianBytes: UInt16(Self.ebda >> 4)), at: 0x40E)

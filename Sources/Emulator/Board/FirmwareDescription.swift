@@ -4,15 +4,17 @@ enum FirmwareDescription {
     private enum Memory { static let ram: UInt32 = 1, reserved: UInt32 = 2 }
 
     static func install(
-        in fwCfg: FwCfg, config: PCConfig, lowRAMBytes: UInt64, highRAMBytes: UInt64, cpuCount: UInt16 = 1
+        in fwCfg: FwCfg, config: PCConfig, lowRAMBytes: UInt64, highRAMBytes: UInt64
     ) {
+        // The second is not how many there could be but where their APIC IDs end.
+        let idLimit = UInt16(config.topology.apicIDLimit)
         fwCfg.set(.uuid, config.uuid)
         fwCfg.set(.ramSize, lowRAMBytes + highRAMBytes)
         fwCfg.set(.noGraphic, UInt16(0))
-        fwCfg.set(.cpuCount, cpuCount)
-        fwCfg.set(.maximumCPUs, cpuCount)
+        fwCfg.set(.cpuCount, UInt16(config.topology.count))
+        fwCfg.set(.maximumCPUs, idLimit)
         // No NUMA nodes, but the counts of CPUs' and nodes' entries are expected.
-        fwCfg.set(.numa, [UInt8](repeating: 0, count: 8 + 8 * Int(cpuCount)))
+        fwCfg.set(.numa, [UInt8](repeating: 0, count: 8 + 8 * Int(idLimit)))
         // No "press ESC" prompt unless asked for: it would cost every boot 2.5 s.
         fwCfg.set(.bootMenu, UInt16(config.hasBootMenu ? 1 : 0))
         fwCfg.set(.irq0Override, UInt32(1))
@@ -21,7 +23,7 @@ enum FirmwareDescription {
         if !config.smbios.isEmpty { fwCfg.set(.smbiosEntries, smbiosEntries(config.smbios)) }
         let tables = ACPITables(
             base: 0, lowRAMEnd: lowRAMBytes, serialPortCount: config.serialPorts.count,
-            hasFloppy: !config.floppies.isEmpty)
+            hasFloppy: !config.floppies.isEmpty, topology: config.topology)
         TableLoaderScript.install(tables, in: fwCfg)
     }
 

@@ -25,6 +25,7 @@ struct LinuxLoader: KernelLoader {
 
     private let memory: PhysicalMap
     private let serialPortCount: Int
+    private let topology: CPUTopology
     /// Kept open, so that a reset finds the same files again whatever happened to their names.
     private let kernel: HostFile
     private let initrd: HostFile?
@@ -35,7 +36,10 @@ struct LinuxLoader: KernelLoader {
 
     /// Opens the files and finds everything its place.
     /// - Throws: `badFile` when a file cannot be read, is no kernel, or does not fit into memory.
-    init(_ linux: PCConfig.Linux, memory: PhysicalMap, serialPortCount: Int) throws(MachineError) {
+    init(
+        _ linux: PCConfig.Linux, memory: PhysicalMap, serialPortCount: Int, topology: CPUTopology = CPUTopology()
+    ) throws(MachineError) {
+        self.topology = topology
         self.memory = memory
         self.serialPortCount = serialPortCount
         layout = try DirectBootLayout(memory: memory)
@@ -93,7 +97,7 @@ struct LinuxLoader: KernelLoader {
         try layout.copy(kernel, from: header.setupBytes, count: size, to: UInt64(header.loadAddress))
         if let initrd { try layout.copy(initrd, from: 0, count: initrd.sizeBytes, to: initrdBase) }
         layout.store(commandLine + [0], at: Place.commandLine)
-        layout.storeTables(serialPortCount: serialPortCount)
+        layout.storeTables(serialPortCount: serialPortCount, topology: topology)
         storeParameters()
         return layout.entry(at: header.loadAddress)
     }

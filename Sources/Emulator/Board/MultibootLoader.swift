@@ -23,6 +23,7 @@ struct MultibootLoader: KernelLoader {
 
     private let memory: PhysicalMap
     private let serialPortCount: Int
+    private let topology: CPUTopology
     private let file: HostFile
     private let header: MultibootHeader?
     private let segments: [ELFImage.Segment]
@@ -32,7 +33,10 @@ struct MultibootLoader: KernelLoader {
     private let layout: DirectBootLayout
 
     /// - Throws: `badFile` when a file cannot be read, is no kernel, or does not fit into memory.
-    init(_ linux: PCConfig.Linux, memory: PhysicalMap, serialPortCount: Int) throws(MachineError) {
+    init(
+        _ linux: PCConfig.Linux, memory: PhysicalMap, serialPortCount: Int, topology: CPUTopology = CPUTopology()
+    ) throws(MachineError) {
+        self.topology = topology
         self.memory = memory
         self.serialPortCount = serialPortCount
         layout = try DirectBootLayout(memory: memory)
@@ -102,7 +106,7 @@ struct MultibootLoader: KernelLoader {
         for module in modules {
             try layout.copy(module.file, from: 0, count: module.file.sizeBytes, to: module.address)
         }
-        let rsdp = layout.storeTables(serialPortCount: serialPortCount)
+        let rsdp = layout.storeTables(serialPortCount: serialPortCount, topology: topology)
         let information = header?.version == 2 ? information2(rsdp) : information1()
         guard information.count <= Self.informationBytes else {
             throw .badConfiguration("the command lines of kernel and modules are too long")

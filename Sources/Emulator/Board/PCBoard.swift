@@ -3,14 +3,19 @@ import Glibc
 /// A PC like QEMU's `pc` (i440FX and PIIX3): every device, built in one place and wired together.
 ///
 /// A new device is a file in `Devices` and a line in `init`. The board knows nothing of the processor: the machine connects
-/// `localAPIC`'s wires and the closures below to it. All calls come from the CPU thread.
+/// the local APICs' wires and the closures below to it. All calls come from the CPU thread.
 final class PCBoard {
     let config: PCConfig
     let memory: PhysicalMap
     let ports = PortBus()
     let pci = PCIBus()
     let scheduler: Scheduler
-    let localAPIC: LocalAPIC
+    /// One for each processor, the boot processor's first.
+    private(set) var localAPICs: [LocalAPIC] = []
+    /// The boot processor's.
+    var localAPIC: LocalAPIC { localAPICs[0] }
+    let apicBus: APICBus
+    private let apicMapping: LocalAPICMapping
     let ioAPIC: IOAPIC
     let pic: PIC8259
     let wires: InterruptWires
@@ -21,6 +26,7 @@ final class PCBoard {
     let ide: IDEController
     let vga: VGADevice
     let power: PIIX4PM
+    private let generation = VMGenerationID()
     private let isaBridge: PIIX3
     let fwCfg: FwCfg
     let systemPorts: SystemPorts
@@ -69,6 +75,10 @@ final class PCBoard {
         guard config.memoryBytes >= 1 << 20 else {
             throw .badConfiguration("a PC needs at least 1 MiB of memory, not \(config.memoryBytes) bytes")
         }
+        guard config.topology.count <= CPUTopology.maximumCount else {
+            throw .badConfiguration(
+                "a PC has at most \(CPUTopology.maximumCount) processors, not \(config.topology.count)")
+        }
         guard config.serialPorts.count <= SerialPorts.places.count else {
             throw .badConfiguration("a PC has at most 4 serial ports, not \(config.serialPorts.count)")
         }
@@ -80,12 +90,17 @@ final class PCBoard {
         // Interrupt controllers.
         pic = PIC8259()
         let hertz = config.tscHertz
-        localAPIC = LocalAPIC(
-            pic: pic, scheduler: scheduler, tscHertz: hertz,
-            tscNow: tscNow ?? { ClockRates.ticks(at: clock(), hertz: hertz) })
-        ioAPIC = IOAPIC(localAPIC: localAPIC, pic: pic)
+        let topology = config.topology
+        for index in 0..<topology.count {
+            localAPICs.append(
+                LocalAPIC(
+                    pic: pic, processorIndex: index, initialID: topology.apicID(of: index), scheduler: scheduler,
+                    tscHertz: hertz, tscNow: tscNow ?? { ClockRates.ticks(at: clock(), hertz: hertz) }))
+        }
+        apicBus = APICBus(localAPICs)
+        ioAPIC = IOAPIC(bus: apicBus, pic: pic)
         wires = InterruptWires(pic: pic, ioAPIC: ioAPIC)
-        LocalAPICMapping.install(localAPIC, in: memory)
+        apicMapping = LocalAPICMapping(apicBus, in: memory)
         memory.map("I/O APIC", at: IOAPIC.base, length: IOAPIC.mappedBytes, .device(ioAPIC))
 
         // ISA devices.
@@ -107,6 +122,8 @@ final class PCBoard {
                 drives: config.floppies.prefix(2).map { FloppyDrive(kind: .highDensity, disk: $0) },
                 irq: wires.line(6), dma: FloppyDMAChannel(dma), scheduler: scheduler)
         fwCfg = FwCfg(memory: memory, scheduler: scheduler)
+        memory.map(
+            "VM generation ID", at: VMGenerationID.base, length: VMGenerationID.mappedBytes, .device(generation))
 
         // PCI: the bridge's configuration ports first, so that CF9 inside them goes to the reset register.
         ports.claim(0xCF8, count: 8, by: pci)
@@ -132,16 +149,17 @@ final class PCBoard {
             let ports = config.serialPorts.count
             kernelLoader =
                 try LinuxSetupHeader.isPresent(in: linux.kernelPath)
-                ? LinuxLoader(linux, memory: memory, serialPortCount: ports)
-                : MultibootLoader(linux, memory: memory, serialPortCount: ports)
+                ? LinuxLoader(linux, memory: memory, serialPortCount: ports, topology: topology)
+                : MultibootLoader(linux, memory: memory, serialPortCount: ports, topology: topology)
         } else {
             kernelLoader = nil
         }
 
         devices = [
             a20, keys, wires, pic, localAPIC, ioAPIC, systemPorts, pit, rtc, hpet, keyboardController, dma, fwCfg, pci,
-            hostBridge, isaBridge, ide, power, vga,
+            hostBridge, isaBridge, ide, power, vga, generation,
         ]
+        for apic in localAPICs.dropFirst() { devices.append(apic) }
         devices += uarts
         if let floppyController { devices.append(floppyController) }
         for device in devices { device.attach(to: ports) }
@@ -177,9 +195,10 @@ final class PCBoard {
         let highRAM = memory.ramSizeBytes - lowRAM
         let drives = floppyController?.drives.map(\.kind.rawValue) ?? [0, 0]
         CMOSContents.install(
-            in: rtc, lowRAMBytes: lowRAM, highRAMBytes: highRAM,
+            in: rtc, lowRAMBytes: lowRAM, highRAMBytes: highRAM, cpuCount: config.topology.count,
             floppyTypes: (a: drives[0], b: drives[1]))
         CMOSContents.setDiskTranslations(in: rtc, ide.geometries.map { $0?.translation.rawValue })
+        generation.describe(to: fwCfg)
         FirmwareDescription.install(in: fwCfg, config: config, lowRAMBytes: lowRAM, highRAMBytes: highRAM)
     }
 
@@ -187,24 +206,18 @@ final class PCBoard {
 
     func pressPowerButton() { power.pressPowerButton() }
 
+    /// The machine was turned back or copied: its guest hears of it, and its real-time clock shows the time of now.
+    /// - Parameter seconds: how long ago it was saved.
+    func goOnAsAnother(after seconds: Int64) {
+        generation.renew()
+        generation.describe(to: fwCfg)
+        power.raiseGeneralEvent(VMGenerationID.generalEvent)
+        rtc.advance(bySeconds: max(0, seconds))
+    }
+
     /// Bytes for a serial port; ports that the machine does not have swallow them.
     func serialInput(port: Int, _ bytes: some Sequence<UInt8>) {
         if uarts.indices.contains(port) { uarts[port].receive(bytes) }
-    }
-}
-
-/// Keeps the local APIC's registers where IA32_APIC_BASE says, in front of memory.
-enum LocalAPICMapping {
-    static func install(_ apic: LocalAPIC, in memory: PhysicalMap) {
-        var region: PhysicalMap.RegionID?
-        let move: (UInt64?) -> Void = { [unowned apic, unowned memory] base in
-            if let old = region { memory.unmap(old) }
-            region = base.map {
-                memory.map("local APIC", at: $0, length: LocalAPIC.mappedBytes, .device(apic))
-            }
-        }
-        apic.mappingChanged = move
-        move(apic.mappedBase)
     }
 }
 

@@ -27,6 +27,20 @@ public struct PCConfig {
         }
     }
 
+    /// QEMU's -icount.
+    public struct InstructionClock: Sendable, Equatable {
+        /// An instruction takes 2^shift nanoseconds, 0 to `largestShift`.
+        public var shift: Int
+        /// A guest that waits for its next timer waits as long on the host.
+        public var sleeps: Bool
+        public static let largestShift = 10
+
+        public init(shift: Int, sleeps: Bool = true) {
+            self.shift = shift
+            self.sleeps = sleeps
+        }
+    }
+
     /// At least 1 MiB, rounded up to whole pages.
     public var memoryBytes: UInt64 = 128 << 20
     /// System BIOS; nil: SeaBIOS as Debian installs it.
@@ -50,8 +64,12 @@ public struct PCConfig {
     public var clockSeconds: Int64?
     /// What guest time follows on a busy host.
     public var clockSource = ClockSource.guest
+    /// Guest time is counted in instructions instead.
+    public var instructionClock: InstructionClock?
     /// What the processor is and can do.
     public var cpu = CPUFeatures()
+    /// How many there are, and how they are packed.
+    public var topology = CPUTopology()
     /// Frequency of the time-stamp counter; at 1 GHz it counts guest nanoseconds.
     public var tscHertz: UInt64 = 1_000_000_000
     /// What executes guest instructions.

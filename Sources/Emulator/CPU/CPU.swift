@@ -22,6 +22,9 @@ final class CPU {
     let memory: PhysicalMap
     let ports: PortBus
     let features: CPUFeatures
+    /// Number among the machine's processors; 0 is the boot processor.
+    let index: Int
+    let topology: CPUTopology
     /// Room for one instruction that is decoded anew each time it runs.
     let scratch: BlockCache.Pointer
 
@@ -30,6 +33,15 @@ final class CPU {
 
     /// Repeated string operations run to their end, and cost nothing of the budget: by that a verifier counts instructions.
     var runsRepetitionsWhole = false
+
+    /// Instructions of the budget that a kick took away.
+    var forfeited = 0
+
+    /// PAUSE ends the turn: another processor may be what is waited for.
+    let givesUpTurns: Bool
+    private(set) var hasGivenUpTurn = false
+    /// What MONITOR watches.
+    var monitored: MonitoredLine?
 
     /// Nil: everything is interpreted.
     private(set) var translator: Translator?
@@ -63,15 +75,23 @@ final class CPU {
     /// MSR numbers already reported as unknown.
     var loggedMSRs: Set<UInt32> = []
 
-    /// - Parameter engine: what runs hot code; a host without executable memory interprets all the same.
+    /// - Parameters:
+    ///   - engine: what runs hot code; a host without executable memory interprets all the same.
+    ///   - index: which of the topology's processors.
+    ///   - first: another processor of the machine, with which this one shares decoded and translated code: that depends on physical
+    ///     addresses, modes and features, which are common to all. They take turns on one thread.
     init(
-        memory: PhysicalMap, ports: PortBus, features: CPUFeatures = CPUFeatures(), engine: Engine = .interpreter
+        memory: PhysicalMap, ports: PortBus, features: CPUFeatures = CPUFeatures(), engine: Engine = .interpreter,
+        index: Int = 0, topology: CPUTopology = CPUTopology(), besides first: CPU? = nil
     ) {
+        self.index = index
+        self.topology = topology
+        givesUpTurns = topology.count > 1
         self.memory = memory
         self.ports = ports
         self.features = features
         tlb = TLBTables(arena.tlb, windows: arena.windows)
-        blocks = BlockCache(pages: memory.codePages)
+        blocks = first?.blocks ?? BlockCache(pages: memory.codePages)
         scratch = UnsafeMutableRawPointer.allocate(
             byteCount: Block.headerBytes + 2 * MemoryLayout<DecodedOp>.stride, alignment: 64
         ).assumingMemoryBound(to: Block.self)
@@ -79,27 +99,37 @@ final class CPU {
         state = arena.state.bindMemory(to: CPUState.self, capacity: 1)
         state.initialize(to: CPUState(readTLB: tlb.reads(user: false), writeTLB: tlb.writes(user: false)))
         state.pointee.owner = Unmanaged.passUnretained(self)
-        blocks.pageBecameCode = { [unowned self] physical in
-            if let host = self.memory.target(ofPageAt: physical).write { self.tlb.flushWrites(hostPage: host) }
-        }
+        let sharesCode = first != nil
         memory.addObserver(
             PhysicalMap.Observer(
                 layoutChanged: { [unowned self] in
                     flushTLB()
                     blocks.requestFlush()
                 },
-                codeWritten: { [unowned self] physical, length in blocks.invalidate(physical, length) }))
+                // Once for all who share the blocks.
+                codeWritten: sharesCode
+                    ? { _, _ in } : { [unowned self] physical, length in blocks.invalidate(physical, length) }))
         reset()
-        if engine != .interpreter, let translator = Translator(self, verify: engine == .verify) {
+        if let first {
+            translator = first.translator
+            translator?.join(self)
+        } else if engine != .interpreter, let translator = Translator(self, verify: engine == .verify) {
             self.translator = translator
             blocks.codeRetired = { [unowned translator] page, lines in translator.retire(page: page, lines: lines) }
         }
-        blocks.flushed = { [unowned self] in
-            // The jump cache leads into memory that is used again.
-            jumps.forget()
-            updateJumpKey()
-            translator?.flush()
-        }
+        blocks.addObserver(
+            BlockCache.Observer(
+                pageBecameCode: { [unowned self] physical in
+                    if let host = self.memory.target(ofPageAt: physical).write {
+                        self.tlb.flushWrites(hostPage: host)
+                    }
+                },
+                flushed: { [unowned self] in
+                    // The jump cache leads into memory that is used again.
+                    jumps.forget()
+                    updateJumpKey()
+                    if !sharesCode { translator?.flush() }
+                }))
     }
 
     deinit {
@@ -144,8 +174,21 @@ final class CPU {
 
     /// Ends the running budget at the next block boundary, so that the loop sees a new request.
     func kick() {
+        forfeited &+= max(state.pointee.budget, 0)
         state.pointee.budget = min(state.pointee.budget, 0)
         state.pointee.isKicked = true
+    }
+
+    /// PAUSE, on one of several processors.
+    func giveUpTurn() {
+        hasGivenUpTurn = true
+        kick()
+    }
+
+    /// - Returns: whether the turn was given up since the last call.
+    func takeGivenUpTurn() -> Bool {
+        defer { hasGivenUpTurn = false }
+        return hasGivenUpTurn
     }
 
     /// Instructions that were paid for and not executed.

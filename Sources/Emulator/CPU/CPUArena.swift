@@ -6,7 +6,7 @@ import Glibc
 /// Translated code runs with the host's RSP at the state (docs/decisions/0303-translator.md): what lies below is a
 /// normal stack for calls and signals.
 ///
-///     guard page | stack 1 MiB | CPUState 16 KiB | TLB 256 KiB | jump cache 1 MiB | page windows 129 KiB
+///     guard page | stack 1 MiB | CPUState 16 KiB | TLB 256 KiB | jump cache 1 MiB | page windows 129 KiB | origins 512 KiB
 struct CPUArena: ~Copyable {
     static let guardBytes = 4096
     static let stackBytes = 1 << 20
@@ -19,7 +19,8 @@ struct CPUArena: ~Copyable {
     static let jumpCount = 1 << 16
     static let jumpBytes = jumpCount * 16
     static let windowOffset = jumpOffset + jumpBytes
-    private static let byteCount = guardBytes + stackBytes + windowOffset + PageWindows.bytes
+    static let originOffset = windowOffset + PageWindows.bytes
+    private static let byteCount = guardBytes + stackBytes + originOffset + jumpCount * 8
 
     private let base: UnsafeMutableRawPointer
 
@@ -39,6 +40,8 @@ struct CPUArena: ~Copyable {
     var state: UnsafeMutableRawPointer { base + Self.guardBytes + Self.stackBytes }
     var tlb: UnsafeMutableRawPointer { state + Self.tlbOffset }
     var windows: UnsafeMutableRawPointer { state + Self.windowOffset }
+    /// For each place of the jump cache the physical page and mode that its entry was found for; 0: it depends on more than one page.
+    var origins: UnsafeMutablePointer<UInt64> { (state + Self.originOffset).assumingMemoryBound(to: UInt64.self) }
     /// Pairs of linear address XOR `CPUState.jumpKey`, and host address of an entry.
     var jumps: UnsafeMutablePointer<UInt64> { (state + Self.jumpOffset).assumingMemoryBound(to: UInt64.self) }
 }

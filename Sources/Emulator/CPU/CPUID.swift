@@ -25,12 +25,14 @@ extension CPU {
             let name = Self.words(features.vendor.rawValue)
             return CPUIDResult(eax: Self.highestBasic, ebx: name[0], ecx: name[2], edx: name[1])
         case 1:
-            // OSXSAVE mirrors CR4; CLFLUSH works on lines of 8 * 8 bytes; one logical processor with APIC ID 0.
+            // OSXSAVE mirrors CR4; CLFLUSH works on lines of 8 * 8 bytes; APIC ID and logical processors of the package.
             var ecx = features.word(.leaf1ECX)
             if state.pointee.cr4 & CR4.osxsave != 0 { ecx |= 1 << 27 }
             var edx = features.word(.leaf1EDX)
             if let base = readDeviceMSR(0x1B), base & 0x800 == 0 { edx &= ~(1 << 9) }
-            return CPUIDResult(eax: features.signature, ebx: 0x0001_0800, ecx: ecx, edx: edx)
+            if topology.threadsPerSocket > 1 { edx |= 1 << 28 }
+            let ebx = apicID << 24 | UInt32(topology.threadsPerSocket) << 16 | 0x0800
+            return CPUIDResult(eax: features.signature, ebx: ebx, ecx: ecx, edx: edx)
         case 2 where features.vendor == .intel:
             // Descriptor FFh: see leaf 4.
             return CPUIDResult(eax: 0x00FF_FF01)
@@ -38,9 +40,7 @@ extension CPU {
         case 7 where subleaf == 0:
             return CPUIDResult(ebx: features.word(.leaf7EBX), ecx: features.word(.leaf7ECX))
         case 0xB where features.has(.x2APIC):
-            // Topology: one thread in one core; EDX is the x2APIC ID.
-            return subleaf < 2
-                ? CPUIDResult(ebx: 1, ecx: subleaf | (subleaf + 1) << 8) : CPUIDResult(ecx: subleaf)
+            return topologyLeaf(subleaf)
         case 0xD where features.has(.xsave): return extendedStateLeaf(subleaf)
         case 0x15:
             // TSC = crystal * EBX / EAX, so that a kernel knows both rates without measuring them. In lowest terms:
@@ -62,6 +62,21 @@ extension CPU {
         b == 0 ? max(a, 1) : greatestCommonDivisor(b, a % b)
     }
 
+    /// Threads, then cores: how far to shift the x2APIC ID, which is in EDX, for the next level's; how many there are below it.
+    private func topologyLeaf(_ subleaf: UInt32) -> CPUIDResult {
+        switch subleaf {
+        case 0:
+            return CPUIDResult(
+                eax: topology.threadBits, ebx: UInt32(topology.threadsPerCore), ecx: 1 << 8, edx: apicID)
+        case 1:
+            return CPUIDResult(
+                eax: topology.socketShift, ebx: UInt32(topology.threadsPerSocket), ecx: 1 | 2 << 8, edx: apicID)
+        default: return CPUIDResult(ecx: subleaf & 0xFF, edx: apicID)
+        }
+    }
+
+    private var apicID: UInt32 { topology.apicID(of: index) }
+
     /// 32 KiB L1 data and code, 512 KiB unified L2; 8 ways, 64-byte lines.
     private func cacheLeaf(_ subleaf: UInt32) -> CPUIDResult {
         let (kind, level, sets): (UInt32, UInt32, UInt32)
@@ -71,7 +86,8 @@ extension CPU {
         case 2: (kind, level, sets) = (3, 2, 1024)
         default: return CPUIDResult()
         }
-        return CPUIDResult(eax: kind | level << 5 | 1 << 8, ebx: 63 | 7 << 22, ecx: sets - 1, edx: 0)
+        let sharing = UInt32(topology.threadsPerCore - 1) << 14 | UInt32(topology.coresPerSocket - 1) << 26
+        return CPUIDResult(eax: kind | level << 5 | 1 << 8 | sharing, ebx: 63 | 7 << 22, ecx: sets - 1, edx: 0)
     }
 
     /// XSAVE area: 512 bytes legacy, 64 bytes header, then 256 bytes of upper YMM halves.
@@ -107,7 +123,9 @@ extension CPU {
             if features.vendor == .amd {
                 // AMD repeats what leaf 1 says in the bits of the same numbers, but for SEP.
                 edx |= features.word(.leaf1EDX) & 0x0183_F3FF
-                return CPUIDResult(eax: features.signature, ecx: features.word(.extendedECX), edx: edx)
+                // CmpLegacy: what leaf 1 counts are cores.
+                let ecx = features.word(.extendedECX) | (topology.threadsPerSocket > 1 ? 2 : 0)
+                return CPUIDResult(eax: features.signature, ecx: ecx, edx: edx)
             }
             // Intel shows SYSCALL in 64-bit mode only.
             if !state.pointee.is64Bit { edx &= ~(1 << 11) }
@@ -124,7 +142,9 @@ extension CPU {
         case 0x8000_0007: return CPUIDResult(edx: features.has(.tsc) ? 1 << 8 : 0)
         case 0x8000_0008:
             let linear: UInt32 = features.has(.longMode) ? 48 : 32
-            return CPUIDResult(eax: linear << 8 | UInt32(features.physicalAddressBits))
+            let cores = UInt32(topology.threadsPerSocket - 1) | topology.socketShift << 12
+            return CPUIDResult(
+                eax: linear << 8 | UInt32(features.physicalAddressBits), ecx: features.vendor == .amd ? cores : 0)
         default: return CPUIDResult()
         }
     }

@@ -27,6 +27,7 @@ extension CPU {
         // TSC restarts at 0 with the machine.
         state.pointee.tscOffset = 0 &- tscNow()
         loggedMSRs.removeAll()
+        monitored = nil
         updateMode()
         flushTLB()
     }
@@ -47,6 +48,14 @@ extension CPU {
         s.pointee.gpr[Register.rbx] = UInt64(entry.ebx)
         s.pointee.gpr[Register.rsp] = UInt64(entry.stackPointer)
         s.pointee.rip = UInt64(entry.instructionPointer)
+        updateMode()
+    }
+
+    /// Startup IPI: a processor that waits for it begins in real mode at the page that the vector names (SDM vol. 3, 8.4.3).
+    func startUp(vector: UInt8) {
+        state.pointee.segments[SegmentIndex.cs].selector = UInt16(vector) << 8
+        state.pointee.segments[SegmentIndex.cs].base = UInt64(vector) << 12
+        state.pointee.rip = 0
         updateMode()
     }
 

@@ -84,7 +84,8 @@ struct Lowering {
         case .daa, .das, .aaa, .aas, .aam, .aad:
             op.sub = code - Mnemonic.daa.rawValue
             op.code = .decimal
-        case .nop, .pause: op.code = .nop
+        case .nop: op.code = .nop
+        case .pause: op.code = .pause
         case .jo, .jno, .jb, .jae, .je, .jne, .jbe, .ja, .js, .jns, .jp, .jnp, .jl, .jge, .jle, .jg:
             op.code = .at(.jo, code - Mnemonic.jo.rawValue)
             setBranchWidth()

@@ -115,7 +115,7 @@ enum OpCode: UInt16 {
 
     // MARK: Rarer
     case cmpxchg, xadd, cmpxchg8b, movbe, string, xlat, decimal
-    case cbw, cwde, cdqe, cwd, cdq, cqo, sahf, lahf, clc, stc, cmc, cld, std, salc, nop
+    case cbw, cwde, cdqe, cwd, cdq, cqo, sahf, lahf, clc, stc, cmc, cld, std, salc, nop, pause
 
     // MARK: Families with a second level: the case is in `sub`
     case x87, sse, system

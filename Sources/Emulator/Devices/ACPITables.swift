@@ -5,7 +5,7 @@
 /// | RSDP | `RSD PTR `, points to RSDT and XSDT |
 /// | RSDT, XSDT | point to the rest, with 32 and 64 bits |
 /// | FADT, FACS | PM registers, SCI, power button, reset register |
-/// | MADT | local APIC, I/O APIC, interrupt overrides |
+/// | MADT | local APICs, I/O APIC, interrupt overrides |
 /// | HPET | timer block |
 /// | DSDT | devices in AML |
 ///
@@ -43,19 +43,24 @@ struct ACPITables {
     private let base: UInt64
 
     /// - Parameter base: physical address of `tables`, 64-byte aligned; with 0 the pointers are offsets to be relocated.
-    init(base: UInt64, lowRAMEnd: UInt64, serialPortCount: Int, hasFloppy: Bool = false) {
+    init(
+        base: UInt64, lowRAMEnd: UInt64, serialPortCount: Int, hasFloppy: Bool = false,
+        topology: CPUTopology = CPUTopology()
+    ) {
         self.base = base
         var writer = Writer(base: base)
         let facs = writer.appendRaw(Self.facs())
         let dsdt = writer.append(
             "DSDT", revision: 1,
-            DSDT.terms(lowRAMEnd: lowRAMEnd, serialPortCount: serialPortCount, hasFloppy: hasFloppy))
+            DSDT.terms(
+                lowRAMEnd: lowRAMEnd, serialPortCount: serialPortCount, hasFloppy: hasFloppy,
+                cpuCount: topology.count))
         let fadt = writer.append("FACP", revision: 3, Self.fadt())
         // FIRMWARE_CTRL and DSDT, and their 64-bit twins.
         for (offset, size, target) in [(36, 4, facs), (40, 4, dsdt), (140, 8, dsdt)] {
             writer.point(at: fadt + offset, size: size, to: target)
         }
-        let madt = writer.append("APIC", revision: 1, Self.madt())
+        let madt = writer.append("APIC", revision: 1, Self.madt(topology))
         let hpet = writer.append("HPET", revision: 1, Self.hpet())
         let described = [fadt, madt, hpet]
         let rsdt = writer.append("RSDT", revision: 1, [UInt8](repeating: 0, count: 4 * described.count))
@@ -128,10 +133,12 @@ struct ACPITables {
     }
 
     /// Local APIC address, flags (bit 0: 8259 pair too), then entries: type, length, data.
-    private static func madt() -> [UInt8] {
+    private static func madt(_ topology: CPUTopology) -> [UInt8] {
         var bytes = Array(littleEndianBytes: UInt32(LocalAPIC.defaultBase)) + Array(littleEndianBytes: UInt32(1))
-        // Processor 0 with APIC 0, enabled.
-        bytes += [0, 8, 0, 0] + Array(littleEndianBytes: UInt32(1))
+        // Processors by their number, as the DSDT has them, and the IDs of their APICs; enabled.
+        for index in 0..<topology.count {
+            bytes += [0, 8, UInt8(index), UInt8(topology.apicID(of: index))] + Array(littleEndianBytes: UInt32(1))
+        }
         // I/O APIC 0 from GSI 0.
         bytes += [1, 12, 0, 0] + Array(littleEndianBytes: UInt32(IOAPIC.base)) + Array(littleEndianBytes: UInt32(0))
         // ISA 0 is GSI 2; the SCI and the PCI interrupts are active high and level-triggered.

@@ -106,6 +106,7 @@ enum AML {
     static func or(_ left: Bytes, _ right: Bytes, to target: Bytes = [0]) -> Bytes { [0x7D] + left + right + target }
     static func isLess(_ left: Bytes, _ right: Bytes) -> Bytes { [0x95] + left + right }
     static func giveBack(_ value: Bytes) -> Bytes { [0xA4] + value }
+    static func notify(_ object: String, _ value: UInt64) -> Bytes { [0x86] + path(object) + integer(value) }
     static func createDWordField(_ buffer: Bytes, at offset: UInt64, _ name: String) -> Bytes {
         [0x8A] + buffer + integer(offset) + path(name)
     }

@@ -15,11 +15,12 @@ final class APICTimer {
     /// Called at each expiry; masking is the APIC's business.
     var expired: () -> Void = {}
 
-    init(scheduler: Scheduler, tscHertz: UInt64, tscNow: @escaping () -> UInt64) {
+    /// - Parameter name: unique among the board's timers.
+    init(_ name: String, scheduler: Scheduler, tscHertz: UInt64, tscNow: @escaping () -> UInt64) {
         self.scheduler = scheduler
         self.tscHertz = tscHertz
         self.tscNow = tscNow
-        alarm = scheduler.makeTimer("lapic") { [weak self] deadline in self?.fire(deadline) }
+        alarm = scheduler.makeTimer(name) { [weak self] deadline in self?.fire(deadline) }
     }
 
     func reset() {

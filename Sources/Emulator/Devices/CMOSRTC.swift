@@ -58,6 +58,9 @@ final class CMOSRTC: PortDevice, BoardDevice {
         rearm()
     }
 
+    /// The host's clock went on without the machine.
+    func advance(bySeconds seconds: Int64) { epochSeconds = min(epochSeconds &+ seconds, 1 << 43) }
+
     // MARK: Time
 
     private var isSetting: Bool { ram[Register.b] & 0x80 != 0 }

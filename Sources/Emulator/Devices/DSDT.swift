@@ -6,7 +6,8 @@
 /// | `\_SB.PCI0.ISA` | PIIX3; its PIRQ route registers, and the ISA devices below it |
 /// | `\_SB.LNKA`–`LNKD` | interrupt links: set a PIRQ's route to ISA 5, 10 or 11 |
 /// | `\_SB.HPET` | timer block |
-/// | `\_PR.C000` | the processor |
+/// | `\_PR.C000` and so on | the processors |
+/// | `\_SB.VGEN`, `\_GPE._E05` | VM generation ID, and what tells that it changed |
 /// | `\_S5` | sleep type 0: power off |
 enum DSDT {
     /// ISA interrupts that PCI may use; the MADT declares them level-triggered.
@@ -17,11 +18,15 @@ enum DSDT {
     /// - Parameters:
     ///   - lowRAMEnd: where PCI memory may begin.
     ///   - serialPortCount: COM ports that are there.
-    static func terms(lowRAMEnd: UInt64, serialPortCount: Int, hasFloppy: Bool) -> [UInt8] {
+    static func terms(lowRAMEnd: UInt64, serialPortCount: Int, hasFloppy: Bool, cpuCount: Int) -> [UInt8] {
         AML.scope("\\_SB", pciRoot(lowRAMEnd: lowRAMEnd))
             + AML.scope("\\_SB.PCI0", isaBridge(serialPortCount: serialPortCount, hasFloppy: hasFloppy))
             + AML.scope("\\_SB", hpet() + links.indices.flatMap(link))
-            + AML.scope("\\_PR", AML.processor("C000", id: 0))
+            + AML.scope("\\_SB", generationID())
+            + AML.scope("\\_GPE", AML.method("_E05", AML.notify("\\_SB.VGEN", 0x80)))
+            + AML.scope(
+                "\\_PR",
+                (0..<cpuCount).flatMap { AML.processor("C0" + hex($0, 2).uppercased(), id: UInt8($0)) })
             + AML.name("\\_S5", AML.package([[0], [0], [0], [0]]))
     }
 
@@ -84,6 +89,18 @@ enum DSDT {
             uid.map { AML.name("_UID", AML.integer($0)) } ?? [],
             AML.name("_STA", AML.integer(0x0F)),
             AML.name("_CRS", AML.resources(resources)))
+    }
+
+    /// `ADDR` is the identifier's address in two halves.
+    private static func generationID() -> [UInt8] {
+        let address = VMGenerationID.base + VMGenerationID.offset
+        return AML.device(
+            "VGEN",
+            AML.name("_HID", AML.string("LABC0001")),
+            AML.name("_CID", AML.string("VM_Gen_Counter")),
+            AML.name("_DDN", AML.string("VM_Gen_Counter")),
+            AML.name("_STA", AML.integer(0x0F)),
+            AML.name("ADDR", AML.package([AML.integer(address), [0]])))
     }
 
     private static func hpet() -> [UInt8] {

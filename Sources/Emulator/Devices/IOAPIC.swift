@@ -19,17 +19,17 @@ final class IOAPIC: MMIODevice, BoardDevice {
         static let writable: UInt64 = 0xFF00_0000_0001_FFFF
     }
 
-    private let localAPIC: LocalAPIC
+    private let bus: APICBus
     private let pic: PIC8259
     private var selected: UInt32 = 0
     private var id: UInt32 = 0
     private var entries = [UInt64](repeating: Entry.masked, count: IOAPIC.pinCount)
     private var inputs: UInt32 = 0
 
-    init(localAPIC: LocalAPIC, pic: PIC8259) {
-        self.localAPIC = localAPIC
+    init(bus: APICBus, pic: PIC8259) {
+        self.bus = bus
         self.pic = pic
-        localAPIC.endOfInterrupt = { [weak self] vector in self?.endOfInterrupt(vector) }
+        for apic in bus.apics { apic.endOfInterrupt = { [weak self] vector in self?.endOfInterrupt(vector) } }
     }
 
     func reset() {
@@ -51,16 +51,20 @@ final class IOAPIC: MMIODevice, BoardDevice {
         guard entry & Entry.masked == 0 else { return }
         let isLevel = entry & Entry.level != 0
         if isLevel, inputs & 1 << UInt32(pin) == 0 || entry & Entry.remoteIRR != 0 { return }
-        guard let mode = LocalAPIC.DeliveryMode(rawValue: UInt32(entry >> 8 & 7)),
-            localAPIC.matches(destination: UInt8(entry >> 56), isLogical: entry & 0x800 != 0)
-        else { return }
+        guard let mode = LocalAPIC.DeliveryMode(rawValue: UInt32(entry >> 8 & 7)) else { return }
+        var message = InterruptMessage(
+            destination: UInt32(entry >> 56), isLogical: entry & 0x800 != 0, mode: mode, vector: UInt8(entry & 0xFF),
+            isLevel: isLevel)
+        guard bus.isExpected(message) else { return }
         if mode == .external {
-            // The 8259 pair hangs on this pin: it supplies the vector.
-            localAPIC.deliver(vector: pic.acknowledge(), mode: .fixed, isLevel: false)
-            return
+            // The 8259 pair hangs on this pin: it supplies the vector, to one processor.
+            message.mode = .lowestPriority
+            message.vector = pic.acknowledge()
+            message.isLevel = false
+        } else if isLevel, mode == .fixed || mode == .lowestPriority {
+            entries[pin] |= Entry.remoteIRR
         }
-        if isLevel, mode == .fixed || mode == .lowestPriority { entries[pin] |= Entry.remoteIRR }
-        localAPIC.deliver(vector: UInt8(entry & 0xFF), mode: mode, isLevel: isLevel)
+        bus.send(message)
     }
 
     private func endOfInterrupt(_ vector: UInt8) {

@@ -1,4 +1,4 @@
-/// Local APIC of the one processor (Intel SDM volume 3, chapter 11): in xAPIC mode in memory at FEE00000 or where
+/// Local APIC of a processor (Intel SDM volume 3, chapter 11): in xAPIC mode in memory at FEE00000 or where
 /// IA32_APIC_BASE puts it, in x2APIC mode as MSRs (X2APIC.swift).
 ///
 /// | offset | register | offset | register |
@@ -13,7 +13,7 @@
 /// | 100, 180, 200 | ISR, TMR, IRR: 8 × 32 bits each | 3E0 | timer divider |
 ///
 /// The processor sees one wire (`interruptLineChanged`) and answers it with `acknowledgeInterrupt`. LINT0 carries the 8259
-/// pair's INT: as ExtINT its request goes straight to the processor, which then runs the 8259's acknowledge cycle here.
+/// pair's INT to the boot processor: as ExtINT its request goes straight there, and that runs the 8259's acknowledge cycle here.
 final class LocalAPIC: MMIODevice, BoardDevice {
     static let defaultBase: UInt64 = 0xFEE0_0000
     static let mappedBytes: UInt64 = 0x1000
@@ -39,6 +39,10 @@ final class LocalAPIC: MMIODevice, BoardDevice {
 
     private let pic: PIC8259
     private let timer: APICTimer
+    /// Number of the processor; 0 is the boot processor.
+    let processorIndex: Int
+    /// What the ID register holds after a reset, and in x2APIC mode always.
+    let initialID: UInt32
 
     // MARK: Wires to the processor
 
@@ -48,6 +52,8 @@ final class LocalAPIC: MMIODevice, BoardDevice {
     var initReceived: () -> Void = {}
     /// Startup IPI with its vector: the processor begins at vector << 12.
     var startupReceived: (UInt8) -> Void = { _ in }
+    /// A message of the interrupt command register, for the bus.
+    var commandSent: (InterruptMessage, APICBus.Shorthand) -> Void = { _, _ in }
     /// EOI of a level-triggered vector, for the I/O APIC.
     var endOfInterrupt: (UInt8) -> Void = { _ in }
 
@@ -70,8 +76,8 @@ final class LocalAPIC: MMIODevice, BoardDevice {
     /// TPR; CR8 is its high nibble.
     var taskPriority: UInt8 = 0 { didSet { if taskPriority != oldValue { update() } } }
 
-    /// Where the registers are in memory; nil: nowhere. The board moves the mapping.
-    var mappingChanged: (UInt64?) -> Void = { _ in }
+    /// `mappedBase` changed: the board moves the mapping.
+    var mappingChanged: () -> Void = {}
     /// What the processor offers.
     var offersX2APIC = true
     var physicalAddressBits: UInt64 = 40
@@ -81,7 +87,7 @@ final class LocalAPIC: MMIODevice, BoardDevice {
         didSet {
             guard baseMSR != oldValue else { return }
             if baseMSR & Masks.globalEnable == 0, oldValue & Masks.globalEnable != 0 { resetRegisters() }
-            mappingChanged(mappedBase)
+            mappingChanged()
             update()
         }
     }
@@ -120,40 +126,58 @@ final class LocalAPIC: MMIODevice, BoardDevice {
     /// - Parameters:
     ///   - tscNow: the time-stamp counter.
     ///   - tscHertz: its frequency; with 1 GHz a tick is a guest nanosecond.
-    init(pic: PIC8259, scheduler: Scheduler, tscHertz: UInt64, tscNow: @escaping () -> UInt64) {
+    init(
+        pic: PIC8259, processorIndex: Int = 0, initialID: UInt32 = 0, scheduler: Scheduler, tscHertz: UInt64,
+        tscNow: @escaping () -> UInt64
+    ) {
         self.pic = pic
-        timer = APICTimer(scheduler: scheduler, tscHertz: tscHertz, tscNow: tscNow)
+        self.processorIndex = processorIndex
+        self.initialID = initialID
+        timer = APICTimer(
+            processorIndex == 0 ? "lapic" : "lapic\(processorIndex)", scheduler: scheduler, tscHertz: tscHertz,
+            tscNow: tscNow)
         reset()
         timer.expired = { [weak self] in self?.timerExpired() }
-        pic.outputChanged = { [weak self] level in self?.picOutputChanged(level) }
+        if isOfBootProcessor { pic.outputChanged = { [weak self] level in self?.picOutputChanged(level) } }
     }
 
+    private var isOfBootProcessor: Bool { processorIndex == 0 }
+
     func reset() {
-        baseMSR = Self.defaultBase | Masks.globalEnable | Masks.bootProcessor
+        baseMSR = Self.defaultBase | Masks.globalEnable | (isOfBootProcessor ? Masks.bootProcessor : 0)
         resetRegisters()
-        isPICRequesting = pic.output
+        isPICRequesting = isOfBootProcessor && pic.output
+        update()
+    }
+
+    /// INIT: as after a reset, but for ID and IA32_APIC_BASE (SDM vol. 3, 10.4.7.3).
+    func initialise() {
+        let kept = id
+        resetRegisters()
+        id = kept
         update()
     }
 
     private func resetRegisters() {
-        (id, logicalDestination, destinationFormat, spurious) = (0, 0, ~0, 0xFF)
+        (id, logicalDestination, destinationFormat, spurious) = (initialID << 24, 0, ~0, 0xFF)
         (requested, inService, levelTriggered) = (VectorSet(), VectorSet(), VectorSet())
         (errorStatus, pendingErrors) = (0, 0)
         command = (0, 0)
         lvt = [UInt32](repeating: Masks.lvtMasked, count: 6)
         // The boot processor's LINT0 lets the 8259 through, as firmware leaves it.
-        lvt[LVT.lint0] = DeliveryMode.external.rawValue << 8
+        if isOfBootProcessor { lvt[LVT.lint0] = DeliveryMode.external.rawValue << 8 }
         taskPriority = 0
         timer.reset()
     }
 
     // MARK: Interrupts
 
-    private var isGloballyEnabled: Bool { baseMSR & Masks.globalEnable != 0 }
+    var isGloballyEnabled: Bool { baseMSR & Masks.globalEnable != 0 }
     var isX2APIC: Bool { baseMSR & Masks.x2APIC != 0 }
-    private var isEnabled: Bool { isGloballyEnabled && spurious & Masks.softwareEnable != 0 }
+    /// Takes fixed interrupts.
+    var isEnabled: Bool { isGloballyEnabled && spurious & Masks.softwareEnable != 0 }
 
-    private var processorPriority: UInt8 {
+    var processorPriority: UInt8 {
         let service = (inService.highest ?? 0) & 0xF0
         return taskPriority & 0xF0 >= service ? taskPriority : service
     }
@@ -204,7 +228,20 @@ final class LocalAPIC: MMIODevice, BoardDevice {
         }
     }
 
-    /// Does a message with this destination concern us?
+    /// Does a message concern us?
+    func matches(_ message: InterruptMessage) -> Bool {
+        guard isGloballyEnabled else { return false }
+        guard message.isWide else {
+            return matches(
+                destination: UInt8(truncatingIfNeeded: message.destination), isLogical: message.isLogical)
+        }
+        if isX2APIC { return matches(wide: message.destination, isLogical: message.isLogical) }
+        // A processor that was not switched to x2APIC mode has the low 8 bits of an ID only.
+        guard message.destination <= 0xFE || message.destination == ~0 else { return false }
+        return matches(
+            destination: UInt8(truncatingIfNeeded: message.destination), isLogical: message.isLogical)
+    }
+
     func matches(destination: UInt8, isLogical: Bool) -> Bool {
         if isX2APIC { return matches(wide: destination == 0xFF ? ~0 : UInt32(destination), isLogical: isLogical) }
         guard isLogical else { return destination == 0xFF || destination == UInt8(id >> 24) }
@@ -258,18 +295,14 @@ final class LocalAPIC: MMIODevice, BoardDevice {
     private func sendCommand() {
         let low = command.low
         guard let mode = DeliveryMode(rawValue: low >> 8 & 7) else { return }
-        let isForSelf: Bool
-        switch low >> 18 & 3 {
-        case 0 where isX2APIC: isForSelf = matches(wide: command.high, isLogical: low & 0x800 != 0)
-        case 0: isForSelf = matches(destination: UInt8(command.high >> 24), isLogical: low & 0x800 != 0)
-        case 1, 2: isForSelf = true
-        default: isForSelf = false
-        }
         // INIT level de-assert only sets arbitration ids.
         if mode == .initialise, low & 0xC000 == 0x8000 { return }
         let vector = UInt8(low & 0xFF)
         if vector < 16, mode == .fixed || mode == .lowestPriority { return raiseError(ErrorBit.sendIllegalVector) }
-        if isForSelf { deliver(vector: vector, mode: mode, isLevel: false) }
+        let message = InterruptMessage(
+            destination: isX2APIC ? command.high : command.high >> 24, isWide: isX2APIC, isLogical: low & 0x800 != 0,
+            mode: mode, vector: vector)
+        commandSent(message, APICBus.Shorthand(rawValue: low >> 18 & 3) ?? .none)
     }
 
     // MARK: Memory-mapped registers
@@ -355,7 +388,7 @@ final class LocalAPIC: MMIODevice, BoardDevice {
 }
 
 extension LocalAPIC {
-    var stateID: String { "lapic" }
+    var stateID: String { isOfBootProcessor ? "lapic" : "lapic\(processorIndex)" }
 
     func exchange(_ c: StateCoder) {
         // First, as turning the APIC off resets its registers; and without what its setters do, the wire being restored as well.

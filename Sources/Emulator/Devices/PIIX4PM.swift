@@ -110,6 +110,12 @@ final class PIIX4PM: PCIDevice, PortDevice, BoardDevice {
         update()
     }
 
+    /// A general-purpose event (GPE0) has happened.
+    func raiseGeneralEvent(_ number: Int) {
+        gpeStatus |= 1 << UInt16(number)
+        update()
+    }
+
     private var ticks: UInt64 { ClockRates.ticks(at: scheduler.nowNanoseconds, hertz: ClockRates.pmTimerHertz) }
 
     /// TMR_STS is set whenever bit 23 of the timer changes.

@@ -33,13 +33,14 @@ extension LocalAPIC {
         }
     }
 
-    /// Processor 0 is bit 0 of cluster 0.
-    private static let logicalID: UInt32 = 1
+    /// Sixteen processors make a cluster (SDM vol. 3, 10.12.10.2).
+    private var logicalID: UInt32 { (initialID >> 4) << 16 | 1 << (initialID & 15) }
 
     /// Does a message with this destination concern us in x2APIC mode?
     func matches(wide destination: UInt32, isLogical: Bool) -> Bool {
         if destination == ~0 { return true }
-        return isLogical ? destination >> 16 == 0 && destination & Self.logicalID != 0 : destination == 0
+        guard isLogical else { return destination == initialID }
+        return destination >> 16 == logicalID >> 16 && destination & logicalID & 0xFFFF != 0
     }
 
     /// RDMSR; nil: #GP.
@@ -47,8 +48,8 @@ extension LocalAPIC {
         guard isX2APIC else { return nil }
         let index = Int(number & 0x3F)
         switch index {
-        case Index.id: return 0
-        case Index.logicalDestination: return UInt64(Self.logicalID)
+        case Index.id: return UInt64(initialID)
+        case Index.logicalDestination: return UInt64(logicalID)
         case Index.command: return UInt64(readRegister(0x31)) << 32 | UInt64(readRegister(index))
         case Index.version, Index.taskPriority, Index.processorPriority, Index.spurious, Index.vectors,
             Index.errorStatus, Index.vectorTable, Index.initialCount, Index.currentCount, Index.divider:

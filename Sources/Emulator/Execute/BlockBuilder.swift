@@ -42,6 +42,7 @@ extension CPU {
             var decoder = Decoder(bytes: bytes + offset, available: available - offset, mode: decodeMode)
             guard case .decoded = decoder.decode() else { break }
             var op = decoder.op
+            if op.code == .pause, !givesUpTurns { op.code = .nop }
             op.offset = UInt16(offset)
             Self.rebase(&op, end: offset + Int(op.length))
             block.ops[count] = op
@@ -125,6 +126,7 @@ extension CPU {
                 }
             }
             if case .decoded = result, var op {
+                if op.code == .pause, !givesUpTurns { op.code = .nop }
                 op.offset = 0
                 Self.rebase(&op, end: Int(op.length))
                 scratch.ops[0] = op

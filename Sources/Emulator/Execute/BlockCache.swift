@@ -78,12 +78,16 @@ final class BlockCache {
     private(set) var epoch: UInt64 = 0
     /// Set when everything must go; honoured between blocks.
     private(set) var flushRequested = false
-    /// Called when a page gets its first block: the CPU drops store translations to it.
-    var pageBecameCode: (UInt64) -> Void = { _ in }
+    /// Who runs the blocks: each CPU.
+    struct Observer {
+        /// A page got its first block: store translations to it must go.
+        var pageBecameCode: (UInt64) -> Void
+        /// Everything was thrown away.
+        var flushed: () -> Void
+    }
+    private var observers: [Observer] = []
     /// Called when code of a page was thrown away (physical address of the page, its 128-byte lines).
     var codeRetired: (UInt64, UInt32) -> Void = { _, _ in }
-    /// Called when everything was thrown away.
-    var flushed: () -> Void = {}
 
     init(pages: CodePages) {
         self.pages = pages
@@ -96,6 +100,8 @@ final class BlockCache {
         arena.deallocate()
         heads.deallocate()
     }
+
+    func addObserver(_ observer: Observer) { observers.append(observer) }
 
     // MARK: Lookup
 
@@ -159,7 +165,7 @@ final class BlockCache {
     private func cover(_ page: UnsafeMutablePointer<CodePages.Page>, _ physical: UInt64, _ length: UInt64) {
         let isNew = page.pointee.lines == 0
         page.pointee.lines |= CodePages.lines(physical, length)
-        if isNew { pageBecameCode(physical & ~0xFFF) }
+        if isNew { for observer in observers { observer.pageBecameCode(physical & ~0xFFF) } }
     }
 
     // MARK: Invalidation
@@ -278,7 +284,7 @@ final class BlockCache {
         }
         used = 0
         epoch += 1
-        flushed()
+        for observer in observers { observer.flushed() }
     }
 
     private func forgetPage(_ physical: UInt64) {

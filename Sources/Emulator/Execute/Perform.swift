@@ -481,6 +481,11 @@ extension CPU {
         case .std: s.pointee.flagsRest |= RFLAGS.df
         case .salc: s.setRegister(0, UInt8(s.cf ? 0xFF : 0))
         case .nop: break
+        case .pause:
+            // At once: firmware lets others have a lock for just this instruction.
+            s.pointee.rip = start &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)
+            giveUpTurn()
+            return .leave
 
         // MARK: Families
         case .x87:

@@ -12,6 +12,7 @@ extension CPU {
         let s = state
         s.pointee.budget = budget
         s.pointee.isKicked = false
+        forfeited = 0
         s.pointee.slices &+= 1
         while true {
             // Counted, because a handler that faults at its first byte would keep the processor in this loop for good.

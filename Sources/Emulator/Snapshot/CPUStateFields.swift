@@ -1,7 +1,7 @@
 /// The processor's part of a saved state: everything that a guest can see or that decides what it sees next. What the engines keep
 /// for their speed (TLBs, blocks, translated code, `CPUState.native`) is not in it.
 extension CPU: BoardDevice {
-    var stateID: String { "cpu" }
+    var stateID: String { index == 0 ? "cpu" : "cpu\(index)" }
 
     func exchange(_ c: StateCoder) {
         exchangeRegisters(c)

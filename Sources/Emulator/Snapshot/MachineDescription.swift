@@ -4,6 +4,8 @@ struct MachineDescription {
     let rows: [(name: String, value: String)]
 
     static let section = "machine"
+    /// 2: with the processors' number and packing; before there was one.
+    private static let version: UInt32 = 2
     private static let longestValue = 4096
 
     init(board: PCBoard, features: CPUFeatures) {
@@ -17,6 +19,7 @@ struct MachineDescription {
                 name: "processor",
                 value: (processor + words.map { hex(UInt64(features.word($0)), 8) }).joined(separator: " ")
             ),
+            (name: Self.packing, value: Self.text(config.topology)),
             (name: "time-stamp counter", value: "\(config.tscHertz) Hz"),
             (name: "system BIOS", value: hex(XXHash64.hash(board.firmware.bytes), 16)),
             (name: "VGA BIOS", value: hex(XXHash64.hash(UnsafeRawBufferPointer(board.vga.rom)), 16)),
@@ -32,6 +35,12 @@ struct MachineDescription {
         self.rows = rows
     }
 
+    private static let packing = "processors"
+
+    private static func text(_ topology: CPUTopology) -> String {
+        "\(topology.sockets) × \(topology.coresPerSocket) × \(topology.threadsPerCore)"
+    }
+
     private static func text(_ drive: PCConfig.Drive?) -> String {
         switch drive {
         case .disk(let backend): "a disk of \(backend.sizeBytes) bytes"
@@ -41,21 +50,23 @@ struct MachineDescription {
     }
 
     func saved() -> StateSection {
-        let coder = StateCoder(saving: Self.section, version: 1, now: 0)
+        let coder = StateCoder(saving: Self.section, version: Self.version, now: 0)
         for row in rows {
             var value = Array(row.value.utf8)
             coder.field(row.name, &value, count: 0...Self.longestValue)
         }
-        return StateSection(name: Self.section, version: 1, bytes: coder.bytes)
+        return StateSection(name: Self.section, version: Self.version, bytes: coder.bytes)
     }
 
     /// - Throws: `badState` naming the first row in which the saved machine was another one.
     func check(_ section: StateSection) throws(MachineError) {
         let coder = try StateCoder(
-            restoring: section.bytes, section: Self.section, version: section.version, currentVersion: 1, now: 0)
+            restoring: section.bytes, section: Self.section, version: section.version, currentVersion: Self.version,
+            now: 0)
         var difference: String?
         for row in rows {
             var value = Array(row.value.utf8)
+            if row.name == Self.packing, section.version < 2 { value = Array(Self.text(CPUTopology()).utf8) }
             coder.field(row.name, &value, count: 0...Self.longestValue)
             let saved = String(decoding: value, as: UTF8.self)
             if saved != row.value {

@@ -6,7 +6,9 @@ extension Machine {
     private static let ram = "ram", displayMemory = "vga-memory"
 
     private var deviceList: DeviceList {
-        DeviceList(devices: board.devices + [cpu, self], scheduler: board.scheduler)
+        let cpus = processors.cpus
+        let several: [any BoardDevice] = cpus.count > 1 ? [processors] : []
+        return DeviceList(devices: board.devices + cpus + several + [self], scheduler: board.scheduler)
     }
 
     private var machineDescription: MachineDescription {
@@ -20,6 +22,19 @@ extension Machine {
     /// On the thread that runs the machine, or while nobody does; `requestSave` is for others.
     public func save(to path: String) throws(MachineError) {
         try SavedStateFile.write(to: path) { file throws(MachineError) in try save(to: file) }
+    }
+
+    /// Writes the machine into an empty file that is open; whoever opened it makes it durable.
+    public func save(into descriptor: Int32) throws(MachineError) {
+        try SavedStateFile.fill(descriptor) { file throws(MachineError) in try save(to: file) }
+    }
+
+    /// Reads all of a state and compares every checksum, also of what a restore does not read.
+    public static func verifyState(at path: String) throws(MachineError) {
+        do throws(MachineError) { try StateReader(SavedStateFile(reading: path)).verify() } catch {
+            guard case .badState(let reason) = error else { throw error }
+            throw .badFile(path: path, reason: "the saved state \(reason)")
+        }
     }
 
     /// - Returns: bytes of the state.
@@ -59,14 +74,17 @@ extension Machine {
     /// when an error is thrown.
     ///
     /// On the thread that runs the machine, or before anybody does; `requestRestore` is for others.
-    public func restore(from path: String) throws(MachineError) {
-        do throws(MachineError) { try restore(from: SavedStateFile(reading: path)) } catch {
+    /// - Returns: when it was saved, seconds since 1970.
+    @discardableResult
+    public func restore(from path: String) throws(MachineError) -> Int64 {
+        do throws(MachineError) { return try restore(from: SavedStateFile(reading: path)) } catch {
             guard case .badState(let reason) = error else { throw error }
             throw .badFile(path: path, reason: "the saved state \(reason)")
         }
     }
 
-    public func restore(from source: any StateSource) throws(MachineError) {
+    @discardableResult
+    public func restore(from source: any StateSource) throws(MachineError) -> Int64 {
         let reader = try StateReader(source)
         let sections = try checkedSections(reader)
         let ram = try reader.memory(Self.ram, sizeBytes: board.memory.ram.sizeBytes)
@@ -80,6 +98,7 @@ extension Machine {
                 try board.memory.ram.map(descriptor, at: ram.entry.offset)
                 try board.vga.video.map(descriptor, at: display.entry.offset)
             }
+            isMemoryMapped = true
         } else {
             // All that can be wrong with memory comes out before anything changes.
             let ram = try PreparedMemory(reader, ram.entry, digests: ram.digests)
@@ -87,7 +106,16 @@ extension Machine {
             try applyOrGoBack(sections, at: reader.header.guestNanoseconds) { () throws(MachineError) in }
             try ram.move(over: board.memory.ram)
             try display.move(over: board.vga.video)
+            isMemoryMapped = false
         }
+        return reader.header.savedAt
+    }
+
+    /// Tells the guest that it was turned back or copied: a new VM generation ID, and the real-time clock shows what time it is.
+    /// - Parameter savedAt: what `restore` returned.
+    public func goOnAsAnother(savedAt: Int64) {
+        let now = Int64(time(nil))
+        board.goOnAsAnother(after: now.subtractingReportingOverflow(savedAt).overflow ? 0 : now - savedAt)
     }
 
     /// Restores devices and processor, then memory; what was this machine's own a moment ago comes back when a part does not fit.

@@ -43,7 +43,28 @@ public final class SavedStateFile: StateSink, StateSource {
         guard descriptor >= 0 else { throw .badFile(path: path, reason: "cannot be written: \(Self.text(errno))") }
     }
 
+    /// Takes over an open, empty file.
+    private init(adopting descriptor: Int32, named path: String) {
+        self.path = path
+        self.descriptor = descriptor
+        sizeBytes = 0
+    }
+
     deinit { close(descriptor) }
+
+    /// Writes a state into an empty file that is open. Whoever opened it makes it durable and gives it its name.
+    static func fill(
+        _ descriptor: Int32, _ body: (SavedStateFile) throws(MachineError) -> UInt64
+    ) throws(MachineError) {
+        let path = "the file of the state"
+        let own = fcntl(descriptor, F_DUPFD_CLOEXEC, 3)
+        guard own >= 0 else { throw .badFile(path: path, reason: "cannot be written: \(text(errno))") }
+        let file = SavedStateFile(adopting: own, named: path)
+        let length = try body(file)
+        guard ftruncate(own, off_t(length)) == 0 else {
+            throw .badFile(path: path, reason: "cannot be written: \(text(errno))")
+        }
+    }
 
     /// Writes a state beside `path` and puts it there when it is whole and durable: a kill at any moment leaves the old one.
     static func write(to path: String, _ body: (SavedStateFile) throws(MachineError) -> UInt64) throws(MachineError) {

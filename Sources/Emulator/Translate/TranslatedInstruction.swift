@@ -294,7 +294,7 @@ struct TranslatedInstruction {
         let isNative = mode & ModeKey.code64 != 0 ? op.size == 3 : op.size == 2
         switch mnemonic {
         case .nop, .pause:
-            kind = .nothing
+            if op.code == .pause { setHelper(readsAll: false) } else { kind = .nothing }
             return
         case .push, .pop:
             guard isNative, mnemonic == .push || !isMemory else { return setHelper(readsAll: false) }

@@ -37,9 +37,11 @@ final class Translator {
         var isDead = false
     }
 
-    private let owner: Unmanaged<CPU>
-    /// The CPU that owns this translator. Counting references to it on every exit cost more than the exit.
-    // SAFETY: a CPU outlives its translator.
+    private var owner: Unmanaged<CPU>
+    /// All CPUs that run its code; on one thread, in turn.
+    private var processors: [Unmanaged<CPU>]
+    /// The CPU whose turn it is. Counting references to it on every exit cost more than the exit.
+    // SAFETY: CPUs outlive their translator.
     @inline(__always) var cpu: CPU { owner._withUnsafeGuaranteedRef { $0 } }
     let isVerifying: Bool
     private(set) var verifier: Verifier?
@@ -59,8 +61,6 @@ final class Translator {
     private var variants: [Variant: UInt64] = [:]
     /// By physical page number: regions and the lines of that page that they cover.
     private var records: [UInt64: [(record: Record, lines: UInt32)]] = [:]
-    /// For each place of the jump cache the physical page and mode (`origin`) that its entry was found for; 0: it depends on more than one page.
-    private let origins: UnsafeMutablePointer<UInt64>
     private var withoutGroups: Set<UnsafeMutablePointer<Block>> = []
     /// First instructions of accesses that were in another page too often.
     private var withoutWindows: Set<UnsafePointer<DecodedOp>> = []
@@ -86,10 +86,9 @@ final class Translator {
                 table != MAP_FAILED
             else { return nil }
             owner = Unmanaged.passUnretained(cpu)
+            processors = [Unmanaged.passUnretained(cpu)]
             isVerifying = verify
             paths = table.assumingMemoryBound(to: SlowPath.self)
-            origins = .allocate(capacity: CPUArena.jumpCount)
-            origins.initialize(repeating: 0, count: CPUArena.jumpCount)
             var asm = Assembler(writable: memory.writable, executable: memory.executable)
             thunks = Thunks(&asm, Self.targets)
             start = asm.here
@@ -141,12 +140,27 @@ final class Translator {
         return (first, [UInt8](UnsafeRawBufferPointer(start: asm.pointer(first), count: Int(last - first))))
     }
 
-    deinit {
-        munmap(paths, Self.pathLimit * MemoryLayout<SlowPath>.stride)
-        origins.deallocate()
+    deinit { munmap(paths, Self.pathLimit * MemoryLayout<SlowPath>.stride) }
+
+    // MARK: Several CPUs
+
+    /// Another CPU of the machine runs this code, too.
+    func join(_ cpu: CPU) {
+        processors.append(Unmanaged.passUnretained(cpu))
+        cpu.state.pointee.native.translator = Unmanaged.passUnretained(self)
+        memset(cpu.arena.jumps, 0xFF, CPUArena.jumpBytes)
+        // Links hold for the one whose translations they were made by.
+        unlink()
     }
 
-    private func emptyJumpCache() { memset(cpu.arena.jumps, 0xFF, CPUArena.jumpBytes) }
+    /// It is that CPU's turn.
+    func serve(_ cpu: CPU) { owner = Unmanaged.passUnretained(cpu) }
+
+    private func forEachJumpCache(_ body: (UnsafeMutablePointer<UInt64>) -> Void) {
+        for processor in processors { processor._withUnsafeGuaranteedRef { body($0.arena.jumps) } }
+    }
+
+    private func emptyJumpCache() { forEachJumpCache { memset($0, 0xFF, CPUArena.jumpBytes) } }
 
     // MARK: Running
 
@@ -339,7 +353,9 @@ final class Translator {
             return nil
         }
         paths[path].window = Int32(windowCount)
-        cpu.tlb.windows.windows[windowCount] = PageWindow()
+        for processor in processors {
+            processor._withUnsafeGuaranteedRef { $0.tlb.windows.windows[windowCount] = PageWindow() }
+        }
         windowCount += 1
         return windowCount - 1
     }
@@ -365,13 +381,15 @@ final class Translator {
         counters.killed += 1
         for item in record.entries {
             if item.linear == Relocation.anywhere {
-                // The jump cache may lead here from any address.
+                // The jump caches may lead here from any address.
                 divert(item.entry, to: thunks.forget)
                 divert(item.entry + Relocation.preambleBytes, to: item.dead)
             } else {
                 divert(item.entry, to: item.dead)
-                let jump = cpu.arena.jumps + 2 * Int(item.linear & UInt64(CPUArena.jumpCount - 1))
-                if jump[1] == item.entry { jump[0] = Self.noJump }
+                forEachJumpCache { jumps in
+                    let jump = jumps + 2 * Int(item.linear & UInt64(CPUArena.jumpCount - 1))
+                    if jump[1] == item.entry { jump[0] = Self.noJump }
+                }
             }
             let block = item.block
             if let entry = block.pointee.entry, UInt64(UInt(bitPattern: entry)) == item.entry {
@@ -399,7 +417,7 @@ final class Translator {
         records.removeAll(keepingCapacity: true)
         withoutGroups.removeAll()
         withoutWindows.removeAll()
-        cpu.tlb.windows.shut()
+        for processor in processors { processor._withUnsafeGuaranteedRef { $0.tlb.windows.shut() } }
         windowCount = 0
         liveIns.removeAll()
         counters.flushes += 1
@@ -465,7 +483,7 @@ final class Translator {
         let faultAddress = s.pointee.cr2
         // Another generation's: a process that was away. It is as good as ever if the page is still where it was.
         if exitSlot == 0, (slot[0] ^ key) << JumpCache.generationBits == 0, slot[0] != Self.noJump,
-            let page = cpu.translateFetch(linear), origins[index] == Self.origin(page.pointee.physical, mode)
+            let page = cpu.translateFetch(linear), cpu.arena.origins[index] == Self.origin(page.pointee.physical, mode)
         {
             counters.returns += 1
             slot[0] = key
@@ -484,7 +502,7 @@ final class Translator {
         }
         slot[0] = key
         slot[1] = entry
-        origins[index] = block.pointee.crossesPage ? 0 : Self.origin(block.pointee.physical, mode)
+        cpu.arena.origins[index] = block.pointee.crossesPage ? 0 : Self.origin(block.pointee.physical, mode)
         let isGlobal = cpu.isGlobalFetch(linear, block)
         cpu.jumps.note(linear, mode: mode, isGlobal: isGlobal, block)
         if exitSlot != 0 { link(exitSlot, to: entry, mayLink: isGlobal && mode & ModeKey.user == 0) }
@@ -498,9 +516,12 @@ final class Translator {
 
     /// A jump to another page was made for the first time.
     ///
-    /// - Parameter mayLink: the target stays where it is until `unlink` is called.
+    /// - Parameter mayLink: the target stays where it is until `unlink` is called: one CPU's knowledge, so that
+    ///   several share no links.
     private func link(_ slot: UInt64, to entry: UInt64, mayLink: Bool) {
-        guard mayLink, !isVerifying else { return asm.fix(slot, cpu.state.pointee.native.exitFallback) }
+        guard mayLink, !isVerifying, processors.count == 1 else {
+            return asm.fix(slot, cpu.state.pointee.native.exitFallback)
+        }
         let distance = asm.pointer(slot).loadUnaligned(as: Int32.self)
         links.append((slot, slot &+ 4 &+ UInt64(bitPattern: Int64(distance))))
         asm.fix(slot, entry)

@@ -58,7 +58,8 @@ public final class FileStorage: Storage, @unchecked Sendable {
         _ path: String, readOnly: Bool, lock: LockMode = .normal, unsafeCache: Bool = false, syncsAtEnd: Bool = false,
         protectedFiles: Set<FileIdentity> = []
     ) throws(ImageError) -> FileStorage {
-        if !readOnly { try protect(protectedFiles, FileIdentity(of: path), path) }
+        // A process in its sandbox may not even look at a path: it does so only where that decides something.
+        if !readOnly, !protectedFiles.isEmpty { try protect(protectedFiles, FileIdentity(of: path), path) }
         // A pipe of that name must not keep us waiting; files and devices do not mind.
         let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK
         let fault = HostFaults.failure(.open, path)

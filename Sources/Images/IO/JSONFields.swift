@@ -1,6 +1,6 @@
 /// The values of a JSON object (RFC 8259) by dotted path: `{"file":{"filename":"x"}}` and `{"file.filename":"x"}` both give
 /// `file.filename`. Numbers and truth values are kept as their text. Strings may stand in single quotes, as QEMU takes them.
-/// Arrays and null are not needed and refused.
+/// Members of an array are counted: `{"a":["x"]}` gives `a.0`. Null is not needed and refused.
 public struct JSONFields {
     private static let maximumDepth = 16
     public private(set) var values: [String: String] = [:]
@@ -42,10 +42,25 @@ public struct JSONFields {
         return take("}")
     }
 
+    private mutating func array(prefix: String, depth: Int) -> Bool {
+        guard depth < Self.maximumDepth, take("[") else { return false }
+        skipSpace()
+        if take("]") { return true }
+        var count = 0
+        repeat {
+            skipSpace()
+            guard value(of: prefix + String(count), depth: depth) else { return false }
+            count += 1
+            skipSpace()
+        } while take(",")
+        return take("]")
+    }
+
     private mutating func value(of key: String, depth: Int) -> Bool {
         guard at < bytes.count, values[key] == nil else { return false }
         switch bytes[at] {
         case UInt8(ascii: "{"): return object(prefix: key + ".", depth: depth + 1)
+        case UInt8(ascii: "["): return array(prefix: key + ".", depth: depth + 1)
         case UInt8(ascii: "\""), UInt8(ascii: "'"):
             guard let text = string() else { return false }
             values[key] = text

@@ -80,7 +80,8 @@ public enum ByteCount {
         let (scaled, overflow) = whole.multipliedReportingOverflow(by: 1 << shift)
         if overflow { return nil }
         guard parts.count == 2 else { return scaled }
-        guard shift > 0, !parts[1].isEmpty, parts[1].allSatisfy(\.isNumber), let fraction = Double("0." + parts[1])
+        guard !parts[1].isEmpty, parts[1].utf8.allSatisfy({ (48...57).contains($0) }),
+            let fraction = Double("0." + parts[1]), shift > 0 || fraction == 0
         else { return nil }
         let (sum, isTooMuch) = scaled.addingReportingOverflow(UInt64(fraction * Double(UInt64(1) << shift) + 0.5))
         return isTooMuch ? nil : sum
@@ -95,7 +96,9 @@ public enum ByteCount {
         let hasSuffix = text.last.map { suffixes[Character($0.lowercased())] != nil } ?? false
         let digits = hasSuffix ? text.dropLast() : text[...]
         let parts = digits.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-        return (parts.count == 1 || hasSuffix)
+        // Parts of a byte are no size, however many there are.
+        let hasUnit = hasSuffix && text.last.map { Character($0.lowercased()) } != "b"
+        return (parts.count == 1 || hasUnit)
             && parts.allSatisfy { !$0.isEmpty && $0.utf8.allSatisfy { (48...57).contains($0) } }
     }
 

@@ -23,10 +23,11 @@ extension DiskImage {
         try commit(top, baseName: baseName, keepTop: keepTop, secrets: secrets, progress: progress)
     }
 
-    /// The same for an opened image whose chain below is not locked. `rateLimit` is in bytes per second, 0 for none.
+    /// The same for an opened image whose chain below is not locked. `rateLimit` is in bytes per second, 0 for none;
+    /// `name` is what the chain was opened by, where it says more than a path.
     public static func commit(
-        _ top: any BlockDevice, baseName: String? = nil, keepTop: Bool, secrets: [String: [UInt8]] = [:],
-        rateLimit: UInt64 = 0, progress: ((UInt64, UInt64) -> Void)? = nil
+        _ top: any BlockDevice, name: ImageName? = nil, baseName: String? = nil, keepTop: Bool,
+        secrets: [String: [UInt8]] = [:], rateLimit: UInt64 = 0, progress: ((UInt64, UInt64) -> Void)? = nil
     ) throws(ImageError) {
         let path = top.path
         let layers = chain(of: top)
@@ -51,9 +52,16 @@ extension DiskImage {
         var baseOptions = OpenOptions(format: recorded, readOnly: false)
         baseOptions.backingLock = LockMode.none
         baseOptions.secrets = secrets
+        var place = try ImageName(layers[baseIndex].path)
+        if let given = name?.layer(baseIndex) {
+            let path = place.path
+            place = given
+            place.path = path
+            if given.format != nil { baseOptions.format = nil }
+        }
         let base: any BlockDevice
         do throws(ImageError) {
-            base = try open(layers[baseIndex].path, options: baseOptions)
+            base = try open(place, options: baseOptions)
         } catch {
             throw ImageError(
                 error.kind, "Could not open backing file: \(error.message)", path: layers[baseIndex].path,

@@ -27,8 +27,8 @@ public struct ConvertRequest: Sendable {
     public var isCompressed = false
     /// `-S`: runs of this many zero bytes become holes; 0 writes every byte.
     public var sparseBytes = 4096
-    /// Id of the secret that opens an existing target.
-    public var targetKeySecret: String?
+    /// What an existing target is opened by, where that says more than a path.
+    public var targetName: ImageName?
     /// `-n`: write into an existing image.
     public var usesExistingTarget = false
     /// `--target-is-zero`: the existing target reads as zeros.
@@ -77,9 +77,13 @@ extension DiskImage {
             do throws(ImageError) {
                 var options = OpenOptions(format: request.targetFormat, readOnly: false, openBacking: true)
                 options.secrets = request.secrets
-                options.keySecret = request.targetKeySecret
                 options.unsafeCache = request.durability == .never
-                target = try open(request.targetPath, options: options)
+                if let name = request.targetName {
+                    if name.format != nil { options.format = nil }
+                    target = try open(name, options: options)
+                } else {
+                    target = try open(request.targetPath, options: options)
+                }
             } catch {
                 throw ImageError(
                     error.kind, "Could not open '\(request.targetPath)': \(error.message)", path: request.targetPath,

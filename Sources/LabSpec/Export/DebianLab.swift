@@ -27,6 +27,7 @@ public enum DebianLab {
             append: root=/dev/sda rw console=ttyS0
             disks:
               hda: { base: debian }           # a copy-on-write overlay
+            login: { user: root }             # exec, cp and check log in by themselves
             ready: { console: "login: ", timeout: 15m }
 
         """

@@ -13,6 +13,8 @@ struct VMDraft: Sendable {
     var cloudInit: CloudInitDraft?
     var files: [CloudSeed.File] = []
     var sshKeys: [CloudSeed.PublicKey] = []
+    var fromSnapshot: String?
+    var warm: WarmRecipe?
 
     init(name: String = "") { vm = VM(name: name) }
 
@@ -42,6 +44,11 @@ struct VMDraft: Sendable {
             seed.sshKeys = sshKeys
             vm.seed = seed
         }
+        if let fromSnapshot, fromSnapshot != MachineOrigin.warmName {
+            vm.origin = .snapshot(fromSnapshot)
+        } else if fromSnapshot != nil || warm != nil {
+            vm.origin = .warm(warm ?? WarmRecipe())
+        }
         if let kernel { vm.kernel = KernelBoot(kernel: kernel, initrd: initrd, append: append ?? "") }
     }
 
@@ -62,6 +69,7 @@ struct VMDraft: Sendable {
             .exclusive(
                 "disks.hdc", "cdrom", because: "are both the secondary master", help: "move the disk to `hdb` or `hdd`"),
             .requires(key: "initrd", needed: "kernel"), .requires(key: "append", needed: "kernel"),
+            .requiresAny(key: "identity", of: ["from_snapshot", "warm"]),
         ],
         keys: [
             LabKey(
@@ -160,6 +168,22 @@ struct VMDraft: Sendable {
             LabKey(
                 "checks", CheckDraft.listType, \.vm.checks, defaultOf: VMDraft(),
                 "What has to be true of the VM: `labctl check` grades it.", synonyms: ["tests", "grading", "asserts"]),
+            LabKey(
+                "from_snapshot", .name, \.fromSnapshot,
+                "The VM is not switched on but goes on from a saved machine, on disks of its own: `warm`, a machine like it "
+                    + "that is booted once, or the name of a snapshot of this lab. `reset` goes back there.",
+                synonyms: ["snapshot", "clone", "clone_of"]),
+            LabKey(
+                "warm",
+                .section(
+                    OriginDraft.table, fresh: OriginDraft(), finish: { draft, _ in draft.recipe }),
+                \.warm, "What is done with the machine that `from_snapshot: warm` means before it is saved.",
+                synonyms: ["warmup", "warm_up"]),
+            LabKey(
+                "identity", .guestIdentity, \.vm.identity,
+                "What makes a clone another machine, once it runs: `debian` gives it a host name, a machine-id, SSH host keys "
+                    + "and the time of its own, or steps.",
+                synonyms: ["personality"]),
             LabKey(
                 "clock", .choice(ClockSource.allCases, slips: ["vm": "guest", "rt": "host"]), \.vm.clock,
                 defaultOf: VMDraft(),

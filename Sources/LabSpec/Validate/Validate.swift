@@ -22,6 +22,7 @@ struct Validator {
         checkInstanceNames()
         checkCycles()
         checkWriters()
+        checkOrigins()
         // A VM with a mistake in it may lack only what the mistake hides.
         if !sink.hasErrors { checkBoot() }
         if checksSupport { checkSupported() }

@@ -8,7 +8,9 @@ extension Validator {
                     at: (spans ?? vm.spans).value(key), help: help)
             }
             if !vm.networks.isEmpty { refuse("networks", "'networks' is", "remove the key") }
-            if vm.cpus > 1 { refuse("cpus", "\(vm.cpus) CPUs are", "use 1") }
+            if vm.cpus > 1, vm.accelerator == .verify {
+                refuse("cpus", "\(vm.cpus) CPUs with `accel: verify` are", "use 1, or another `accel`")
+            }
         }
     }
 }

@@ -77,7 +77,10 @@ public struct IsolatedChecks: Sendable {
             }
             description.disks[index].path = overlay
             description.disks[index].format = "qcow2"
-            description.imageRules?.files.append(below.path)
+            let record = vm.recordReading.known?.overlays[slot]
+            let isOverlay = below.path.hasPrefix(vm.path + "/")
+            let layers = isOverlay ? try Layers.declared(below.path, record) : []
+            description.imageRules?.files += [below.path] + layers
         }
         description.restart = nil
         description.endsWithParent = true

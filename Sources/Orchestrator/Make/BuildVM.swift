@@ -27,9 +27,6 @@ struct BuildVM {
 
     var disk: String { folder.overlay(.hda) }
 
-    /// How long a process may take until it runs.
-    private static let startMilliseconds: UInt64 = 60_000
-
     /// Makes the folder and the disk and starts the process.
     func start() throws(OrchestratorError) -> VMProcess {
         try removeLeftover()
@@ -50,7 +47,7 @@ struct BuildVM {
                 executable: executable, description: description, lock: lock, log: folder.file(.processLog))
         }
         lock.annotate("process \(process.processID)")
-        try waitUntilItRuns(process)
+        try process.waitUntilItRuns(folder, interruption: store.interruption, progress: store.progress)
         return process
     }
 
@@ -120,29 +117,5 @@ struct BuildVM {
         description.imageRules = VMDescription.ImageRules(
             folders: store.allowed.folders, files: files.sorted(), golden: [])
         return description
-    }
-
-    private func waitUntilItRuns(_ process: VMProcess) throws(OrchestratorError) {
-        let deadline = WallClock.monotonicNanoseconds + Self.startMilliseconds * 1_000_000
-        while true {
-            switch process.news() {
-            case .started(let warnings):
-                for warning in warnings where !warning.hasPrefix(StartReport.hostNotice) {
-                    store.progress(.warning("\(folder.name): \(warning)"))
-                }
-                return
-            case .failed(let reason): throw OrchestratorError(.vm, reason)
-            case .gone:
-                let log = ConsoleLog.lastLines(folder.file(.processLog), from: 0, count: 1).last
-                throw OrchestratorError(
-                    .vm, "the VM process ended before the guest ran" + (log.map { ": \($0)" } ?? ""))
-            case .nothing: break
-            }
-            guard WallClock.monotonicNanoseconds < deadline else {
-                throw OrchestratorError(.timeout, "the VM process does not start")
-            }
-            _ = store.interruption.wait(for: [process.report.raw], milliseconds: 200)
-            if store.interruption.isRequested { throw OrchestratorError(.interrupted, "interrupted") }
-        }
     }
 }

@@ -47,7 +47,8 @@ extension LabOrchestrator {
         try checkPlace(path, replaces: replaces)
         let temporary = "\(path).\(getpid()).tmp"
         defer { unlink(temporary) }
-        let below = Set(overlay.golden.map(\.stamp.path) + [overlay.basePath])
+        let layers = try Layers.declared(vm.overlay(slot), overlay)
+        let below = Set(overlay.golden.map(\.stamp.path) + [overlay.basePath] + layers)
         try images.convert(
             ResolvedImage(path: vm.overlay(slot), format: "qcow2", isPresent: true), to: temporary, format: .qcow2,
             compress: compress, label: instance.name, declaring: below)

@@ -42,6 +42,38 @@ public struct VMPlan: Sendable, Equatable {
     public var decision: Decision
     /// Slots that need an overlay before the VM can start, in order.
     public var missingOverlays: [DiskSlot]
+    /// The machine that it begins as, where its disks are fresh; nil: it is switched on.
+    public var source: StartSource?
+
+    init(instance: VMInstance, decision: Decision, missingOverlays: [DiskSlot]) {
+        self.instance = instance
+        self.decision = decision
+        self.missingOverlays = missingOverlays
+    }
+
+    /// Whether it starts on disks to which nothing was written.
+    var startsFresh: Bool {
+        switch decision {
+        case .reset(let startsAgain): startsAgain
+        case .start, .restart:
+            missingOverlays.count == instance.spec.disks.values.count { $0.mode == .overlay }
+        case .leave, .awaitReady, .refuse: false
+        }
+    }
+}
+
+/// What a VM begins as.
+public enum StartSource: Sendable, Equatable {
+    /// `restore`: the VM that it was.
+    case restored(SavedVM)
+    /// `from_snapshot`: a clone of another.
+    case clone(SavedVM)
+
+    var saved: SavedVM {
+        switch self {
+        case .restored(let saved), .clone(let saved): saved
+        }
+    }
 }
 
 /// Everything that `up` will do, in order.

@@ -49,6 +49,8 @@ public struct VMDefinition: Sendable, Equatable {
         description.cpu = spec.processor
         description.cpuPercent = spec.cpuPercent
         description.nice = spec.nice
+        // One has no name here, so that it changes no digest.
+        if spec.cpus > 1 { description.topology = .init(cores: spec.cpus) }
         if spec.clock == .host { description.clock = .host }
         // The usual value is left out, so that a VM that runs is not restarted for it.
         switch spec.sandbox {
@@ -92,6 +94,9 @@ public struct VMDefinition: Sendable, Equatable {
         if old.initrd != new.initrd { changes.append("initrd") }
         if old.append != new.append { changes.append("append") }
         if old.accelerator != new.accelerator { changes.append("accel") }
+        if old.topology != new.topology {
+            changes.append("cpus \(old.topology?.count ?? 1) → \(new.topology?.count ?? 1)")
+        }
         if old.cpu != new.cpu { changes.append("cpu model") }
         if old.cpuPercent != new.cpuPercent { changes.append("cpu limit") }
         if old.nice != new.nice { changes.append("nice") }

@@ -26,6 +26,8 @@ final class Executor {
         case booting(VMProcess?, ReadinessProbe, deadline: UInt64)
         /// Is ready since so many seconds from its start; its `provision` is done.
         case provisioning(ProvisionTask, seconds: Double)
+        /// A clone that becomes another machine.
+        case becoming(IdentityTask)
         case done(VMOutcome)
     }
 
@@ -83,7 +85,7 @@ final class Executor {
         for entry in entries {
             switch entry.stage {
             case .starting(let process): pipes.append(process.report.raw)
-            case .booting, .stopping, .provisioning: isFollowing = true
+            case .booting, .stopping, .provisioning, .becoming: isFollowing = true
             case .waiting, .done: break
             }
         }
@@ -104,6 +106,12 @@ final class Executor {
             case .failed(let reason): fail(index, reason)
             }
         case .starting(let process): listen(index, process)
+        case .becoming(let task):
+            switch task.ended {
+            case nil: break
+            case .done: ready(index)
+            case .failed(let error): fail(index, error.message)
+            }
         case .booting(let process, var probe, let deadline):
             let isReady = probe.find()
             entries[index].stage = .booting(process, probe, deadline: deadline)
@@ -135,7 +143,7 @@ final class Executor {
         if case .reset(startsAgain: false) = entry.plan.decision {
             return attempt(index) { () throws(OrchestratorError) in try start(index) }
         }
-        guard dependenciesAreUp(index), mayBoot(index) else { return }
+        guard dependenciesAreUp(index), entry.plan.source?.saved.state != nil || mayBoot(index) else { return }
         guard entry.folder.isRunning else {
             return attempt(index) { () throws(OrchestratorError) in try start(index) }
         }
@@ -193,7 +201,7 @@ final class Executor {
             switch $0.stage {
             case .stopping, .provisioning: true
             case .starting, .booting: $0.ranBefore || $0.plan.instance.spec.ready != nil
-            case .waiting, .done: false
+            case .waiting, .becoming, .done: false
             }
         }
         return busy.count < options.parallelBoots
@@ -213,7 +221,12 @@ final class Executor {
         else { throw OrchestratorError(.vm, "\(name) was started by somebody else just now") }
         Overlays.clean(entry.folder.path)
         if case .reset(let startsAgain) = entry.plan.decision {
-            try freshener.refresh(entry.plan.instance, entry.folder)
+            if !startsAgain, entry.plan.source == nil, entry.plan.instance.spec.origin != nil {
+                // It begins as the saved machine when it is started again.
+                try freshener.clear(entry.folder)
+            } else {
+                try freshener.refresh(entry.plan.instance, entry.folder, source: entry.plan.source)
+            }
             report(index, .reset)
             orchestrator.folder.record("reset", vm: name)
             guard startsAgain else { return finish(index, VMOutcome(name, .reset)) }
@@ -231,9 +244,9 @@ final class Executor {
             try SeedDisc(seed, hostName: name).write(to: SeedDisc.path(in: entry.folder), instanceID: id)
         }
         let consoleStart = ConsoleLog.length(entry.folder.file(.consoleLog))
+        let (description, digest) = try described(entry, definition, record, overlays)
         record.run = VMRecord.Run(
-            description: definition.description, definition: definition.digest,
-            startedAt: WallClock.now, consoleStart: consoleStart)
+            description: description, definition: digest, startedAt: WallClock.now, consoleStart: consoleStart)
         do throws(OrchestratorError) {
             try entry.folder.write(record)
         } catch {
@@ -246,12 +259,40 @@ final class Executor {
         HostCall.unlink(entry.folder.cursorPath)
         let process = try withHostErrors { () throws(HostError) in
             try VMProcess(
-                executable: options.executable, description: definition.description, lock: lock,
+                executable: options.executable, description: description, lock: lock,
                 log: entry.folder.file(.processLog))
         }
         lock.annotate("process \(process.processID)")
         entries[index].startedAt = WallClock.monotonicNanoseconds
         entries[index].stage = .starting(process)
+    }
+
+    /// What the process gets: the definition, or the machine that it goes on from, and which files its overlays stand on.
+    private func described(
+        _ entry: Entry, _ definition: VMDefinition, _ record: VMRecord, _ fresh: [Overlays.Prepared]
+    ) throws(OrchestratorError) -> (VMDescription, digest: String) {
+        var description = definition.description, digest = definition.digest
+        if let source = entry.plan.source {
+            if case .restored(let saved) = source {
+                description = saved.description
+                description.stateFolder = entry.folder.path
+                description.runtimeFolder = entry.folder.runtime
+                description.imageRules = definition.description.imageRules
+                digest = saved.definition
+            }
+            description.savedState = source.saved.state
+        }
+        var below: [String] = []
+        for (name, overlay) in record.overlays {
+            guard let slot = DiskSlot(rawValue: name) else { continue }
+            let path = fresh.first { $0.slot == slot }?.temporary ?? entry.folder.overlay(slot)
+            guard Folder.exists(path) else { continue }
+            below += try Layers.declared(path, overlay)
+        }
+        if !below.isEmpty, let files = description.imageRules?.files {
+            description.imageRules?.files = Set(files + below).sorted()
+        }
+        return (description, digest)
     }
 
     /// Overlays of one base differ in nothing but their name; what is recorded of the base is found out once.
@@ -262,6 +303,12 @@ final class Executor {
         var prepared: [Overlays.Prepared] = []
         do throws(OrchestratorError) {
             for slot in entry.plan.missingOverlays {
+                if let saved = entry.plan.source?.saved {
+                    if let overlay = try overlays.prepare(slot, of: entry.folder, from: saved) {
+                        prepared.append(overlay)
+                    }
+                    continue
+                }
                 guard let disk = entry.plan.instance.spec.disks[slot], let base = survey.images[disk.image] else {
                     continue
                 }
@@ -308,7 +355,20 @@ final class Executor {
     }
 
     private func follow(_ index: Int, process: VMProcess?, from start: UInt64) {
-        guard let ready = entries[index].plan.instance.spec.ready else { return self.ready(index) }
+        let spec = entries[index].plan.instance.spec
+        if case .clone = entries[index].plan.source, let identity = spec.identity, process != nil {
+            report(index, .booting)
+            entries[index].stage = .becoming(
+                IdentityTask(
+                    identity, entries[index].plan.instance, entries[index].folder,
+                    interruption: orchestrator.interruption))
+            return
+        }
+        guard let ready = spec.ready else { return self.ready(index) }
+        // It will not say again what it said before it was saved.
+        if let saved = entries[index].plan.source?.saved, saved.state != nil, saved.wasReady, process != nil {
+            return self.ready(index)
+        }
         guard options.waitsForReady else { return runs(index) }
         report(index, .booting)
         if entries[index].startedAt == 0 { entries[index].startedAt = WallClock.monotonicNanoseconds }
@@ -452,6 +512,7 @@ final class Executor {
                         message: "it runs, its 'provision' was interrupted; 'labctl up \(name)' begins it again"))
             case .starting where entry.ranBefore, .booting where entry.ranBefore:
                 finish(index, VMOutcome(name, .interrupted, message: "it runs again, not seen ready"))
+            case .becoming: finish(index, VMOutcome(name, .interrupted, message: "it runs, with its twin's identity"))
             case .booting(nil, _, _): finish(index, VMOutcome(name, .interrupted, message: "not seen ready"))
             case .starting, .booting:
                 do throws(OrchestratorError) {

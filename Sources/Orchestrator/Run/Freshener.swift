@@ -17,14 +17,16 @@ final class Freshener {
     /// The fresh ones are made first, so that an image that cannot be used costs nothing. Then the old ones go, the record
     /// is written and the fresh ones get their names: at no moment does the record speak of another image than the one
     /// that an overlay in its place was made on. A crash in between leaves no overlay, and the next `up` makes it.
-    func refresh(_ instance: VMInstance, _ vm: VMFolder) throws(OrchestratorError) {
+    /// - Parameter source: the machine whose disks they stand on; nil: the golden images.
+    func refresh(_ instance: VMInstance, _ vm: VMFolder, source: StartSource? = nil) throws(OrchestratorError) {
         var record = try usableRecord(vm)
-        let fresh = try prepare(instance, vm)
+        let fresh = try prepare(instance, vm, source)
         do throws(OrchestratorError) {
             try removeOverlays(vm)
             record.overlays = [:]
             record.instanceID = nil
             record.provisionedAt = nil
+            if case .restored(let saved) = source { record.instanceID = saved.instanceID }
             for overlay in fresh { record.overlays[overlay.slot.rawValue] = overlay.overlay }
             try vm.write(record)
         } catch {
@@ -32,6 +34,15 @@ final class Freshener {
             throw error
         }
         for overlay in fresh { try overlay.commit() }
+    }
+
+    /// Removes every overlay of a VM; the caller holds its lock.
+    func clear(_ vm: VMFolder) throws(OrchestratorError) {
+        var record = try usableRecord(vm)
+        try removeOverlays(vm)
+        record.overlays = [:]
+        record.instanceID = nil
+        try vm.write(record)
     }
 
     /// The record, or a new one in place of one that is damaged.
@@ -45,22 +56,32 @@ final class Freshener {
     }
 
     /// Makes the fresh overlays. A disk too full for both has the old ones removed first: they are what is to go.
-    private func prepare(_ instance: VMInstance, _ vm: VMFolder) throws(OrchestratorError) -> [Overlays.Prepared] {
+    private func prepare(
+        _ instance: VMInstance, _ vm: VMFolder, _ source: StartSource?
+    ) throws(OrchestratorError) -> [Overlays.Prepared] {
         do throws(OrchestratorError) {
-            return try prepareOnce(instance, vm)
+            return try prepareOnce(instance, vm, source)
         } catch {
             guard error.kind == .noSpace, DiskSlot.allCases.contains(where: { Folder.exists(vm.overlay($0)) }) else {
                 throw error
             }
             try removeOverlays(vm)
-            return try prepareOnce(instance, vm)
+            return try prepareOnce(instance, vm, source)
         }
     }
 
-    private func prepareOnce(_ instance: VMInstance, _ vm: VMFolder) throws(OrchestratorError) -> [Overlays.Prepared] {
+    private func prepareOnce(
+        _ instance: VMInstance, _ vm: VMFolder, _ source: StartSource?
+    ) throws(OrchestratorError) -> [Overlays.Prepared] {
         let overlays = Overlays(images: orchestrator.images)
         var prepared: [Overlays.Prepared] = []
         do throws(OrchestratorError) {
+            if let saved = source?.saved {
+                for slot in DiskSlot.allCases {
+                    if let overlay = try overlays.prepare(slot, of: vm, from: saved) { prepared.append(overlay) }
+                }
+                return prepared
+            }
             for (slot, disk) in instance.spec.disks.sorted(by: { $0.key < $1.key }) where disk.mode == .overlay {
                 guard let base = images[disk.image] else { continue }
                 let overlay = try overlays.prepare(

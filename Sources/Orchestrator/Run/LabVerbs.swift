@@ -32,7 +32,7 @@ extension LabOrchestrator {
     }
 
     /// The part that `up` and `reset` share; the caller holds the lab's lock.
-    private func run(
+    func run(
         _ found: Survey, executable: String, options: StartOptions, change: (inout VMPlan) -> Void = { _ in }
     ) throws(OrchestratorError) -> [VMOutcome] {
         var survey = found
@@ -54,6 +54,7 @@ extension LabOrchestrator {
                 change(&survey.plan.vms[index])
             }
         }
+        try chooseSources(&survey, executable: executable)
         let executor = Executor(
             self, survey,
             options: Executor.Options(
@@ -79,7 +80,9 @@ extension LabOrchestrator {
         var hasToldOf = false
         while true {
             do throws(OrchestratorError) {
-                return try LabLock.take(folder, verb: verb)
+                let lock = try LabLock.take(folder, verb: verb)
+                recoverSnapshots()
+                return lock
             } catch {
                 guard error.kind == .locked, waitsForLock else { throw error }
                 if !hasToldOf { progress(.warning("waiting: \(error.message)")) }
@@ -141,10 +144,13 @@ extension LabOrchestrator {
         defer { withExtendedLifetime(lock) {} }
         let running = Set(chosen.filter { folder.vm($0.name).isRunning }.map(\.name))
         let executable = running.isEmpty ? "" : try VMExecutable.find()
-        return try run(try survey(chosen), executable: executable, options: options) { plan in
+        let outcomes = try run(try survey(chosen), executable: executable, options: options) { plan in
             plan.decision = .reset(startsAgain: running.contains(plan.instance.name))
             plan.missingOverlays = []
         }
+        // What only the old overlays stood on.
+        Layers(folder: folder).collect()
+        return outcomes
     }
 
     /// Removes VMs with their overlays and state; the lab's record too when all go. Golden images stay.
@@ -173,6 +179,7 @@ extension LabOrchestrator {
                 progress(.vm(name: name, .removed))
             }
         }
+        Layers(folder: folder).collect()
         if names.isEmpty, outcomes.allSatisfy(\.isGood) {
             if let error = Folder.remove(folder.path) { throw OrchestratorError(error) }
         } else {

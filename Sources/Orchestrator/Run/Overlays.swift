@@ -16,7 +16,7 @@ struct Overlays: Sendable {
         var slot: DiskSlot
         /// What to record about it.
         var overlay: VMRecord.Overlay
-        fileprivate var temporary: String
+        var temporary: String
         fileprivate var path: String
 
         /// Gives it its name.
@@ -57,6 +57,24 @@ struct Overlays: Sendable {
         return Prepared(
             slot: slot, overlay: VMRecord.Overlay(basePath: base.path, baseFormat: format, golden: golden),
             temporary: temporary, path: vm.overlay(slot))
+    }
+
+    /// Makes an overlay on a frozen one beside its place.
+    func prepare(
+        _ slot: DiskSlot, of vm: VMFolder, from saved: SavedVM
+    ) throws(OrchestratorError) -> Prepared? {
+        guard let layer = saved.layers[slot.rawValue], let overlay = saved.overlays[slot.rawValue] else { return nil }
+        if let drift = try images.drift(overlay, mayRead: true) { throw OrchestratorError(.image, drift) }
+        let temporary = "\(vm.overlay(slot)).\(getpid()).tmp"
+        HostCall.unlink(temporary)
+        do throws(ImageError) {
+            try DiskImage.createOverlay(temporary, backing: layer, backingFormat: "qcow2")
+        } catch {
+            HostCall.unlink(temporary)
+            let kind: OrchestratorError.Kind = error.kind == .outOfSpace ? .noSpace : .image
+            throw OrchestratorError(kind, "the overlay of \(layer) cannot be made: \(error.sentence)")
+        }
+        return Prepared(slot: slot, overlay: overlay, temporary: temporary, path: vm.overlay(slot))
     }
 
     /// The backing file that an overlay names in its own header; nil for an image without one.

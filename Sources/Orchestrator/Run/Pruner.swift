@@ -9,6 +9,8 @@ public struct Prunable: Sendable, Equatable, Encodable {
         case image
         /// The state of a lab whose file is gone and whose VMs do not run.
         case lab
+        /// A machine that VMs would begin as, and none does any more.
+        case warm
         /// A remembered digest of a file that is gone or has changed.
         case digest
         /// What a killed labctl left half made, what has come of a download, what is kept of a build that failed.
@@ -40,6 +42,13 @@ extension StateDirectory {
                 continue
             }
             used.formUnion(imagesInUse(by: folder) ?? Set(record.builtImages))
+            for name in folder.snapshotNames {
+                for saved in folder.snapshotReading(name).known?.vms.values.map({ $0 }) ?? [] {
+                    used.formUnion(saved.overlays.values.flatMap { [$0.basePath] + $0.golden.map(\.stamp.path) })
+                    let run = saved.description
+                    used.formUnion(run.disks.map(\.path) + [run.cdrom, run.floppy].compactMap { $0 })
+                }
+            }
             for vm in vms {
                 let known = vm.recordReading.known
                 used.formUnion(
@@ -56,6 +65,7 @@ extension StateDirectory {
                 add(.image, path)
             }
         }
+        found += unusedMachines()
         for name in Folder.names(in: downloadsFolder) where name.hasSuffix(".part") {
             let path = "\(downloadsFolder)/\(name)"
             if !FileLock.isHeld(path + ".lock") { add(.leftover, path) }
@@ -68,6 +78,29 @@ extension StateDirectory {
             if record == nil || stamp != record?.stamp { add(.digest, path) }
         }
         return found
+    }
+
+    /// Machines in the cache on which no VM of any lab stands.
+    private func unusedMachines() -> [Prunable] {
+        let names = Folder.names(in: warmFolder).filter { !$0.hasSuffix(".lock") }
+        guard !names.isEmpty else { return [] }
+        var used: Set<String> = []
+        for folder in allLabs() {
+            for vm in folder.vmNames.map({ folder.vm($0) }) {
+                let run = vm.recordReading.known?.run?.description
+                used.formUnion([run?.savedState].compactMap { $0 } + (run?.imageRules?.files ?? []))
+            }
+        }
+        return names.compactMap { name in
+            let path = "\(warmFolder)/\(name)"
+            if name.hasSuffix(LabFolder.unfinishedSuffix) {
+                let isBeingMade = FileLock.isHeld(path.dropLast(LabFolder.unfinishedSuffix.count) + ".lock")
+                return isBeingMade
+                    ? nil : Prunable(kind: .leftover, path: path, allocatedBytes: Folder.allocatedBytes(path))
+            }
+            guard !used.contains(where: { $0.hasPrefix(path + "/") }) else { return nil }
+            return Prunable(kind: .warm, path: path, allocatedBytes: Folder.allocatedBytes(path))
+        }
     }
 
     /// Made images that a lab as it was last brought up asks for, also those that no VM of it uses yet. Nothing is read

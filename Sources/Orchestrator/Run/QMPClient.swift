@@ -32,6 +32,18 @@ public final class QMPClient {
     public func execute(
         _ command: String, on file: Descriptor, _ arguments: (String) -> [String: JSONValue]
     ) throws(OrchestratorError) -> JSONValue {
+        let number = try hand(over: file)
+        let answer = try execute(command, arguments(Self.name(ofFile: number)))
+        try execute("remove-fd", ["fdset-id": .int(number)])
+        return answer
+    }
+
+    /// What a file that was handed over is called.
+    static func name(ofFile number: Int64) -> String { "/dev/fdset/\(number)" }
+
+    /// Hands a file over that this process has opened.
+    /// - Returns: its number, for `name(ofFile:)` and `remove-fd`.
+    func hand(over file: Descriptor) throws(OrchestratorError) -> Int64 {
         let request: JSONValue = ["execute": "add-fd"]
         guard UnixSocket.send(request.encoded + [UInt8(ascii: "\n")], with: file, on: socket) else {
             throw OrchestratorError(.vm, "\(name) has gone away")
@@ -39,9 +51,7 @@ public final class QMPClient {
         guard let number = try result(of: "add-fd")["fdset-id"]?.intValue else {
             throw OrchestratorError(.vm, "\(name): add-fd gave no number")
         }
-        let answer = try execute(command, arguments("/dev/fdset/\(number)"))
-        try execute("remove-fd", ["fdset-id": .int(number)])
-        return answer
+        return number
     }
 
     /// Runs one command.
@@ -50,13 +60,20 @@ public final class QMPClient {
     public func execute(_ command: String, _ arguments: [String: JSONValue] = [:]) throws(OrchestratorError)
         -> JSONValue
     {
-        var request: [String: JSONValue] = ["execute": .string(command)]
-        if !arguments.isEmpty { request["arguments"] = .object(arguments) }
-        try send(JSONValue.object(request).encoded + [UInt8(ascii: "\n")])
+        try ask(command, arguments)
         return try result(of: command)
     }
 
-    private func result(of command: String) throws(OrchestratorError) -> JSONValue {
+    /// Sends a command without waiting for its answer, which `result` brings: many VMs are asked at once.
+    func ask(_ command: String, _ arguments: [String: JSONValue] = [:]) throws(OrchestratorError) {
+        var request: [String: JSONValue] = ["execute": .string(command)]
+        if !arguments.isEmpty { request["arguments"] = .object(arguments) }
+        try send(JSONValue.object(request).encoded + [UInt8(ascii: "\n")])
+    }
+
+    /// The answer to the oldest command that has none.
+    @discardableResult
+    func result(of command: String) throws(OrchestratorError) -> JSONValue {
         let answer = try message { $0["return"] != nil || $0["error"] != nil }
         if let error = answer["error"] {
             throw OrchestratorError(.vm, "\(name): \(error["desc"]?.stringValue ?? "\(command) failed")")

@@ -68,6 +68,42 @@ final class VMProcess {
     }
 }
 
+extension VMProcess {
+    /// How long a process may take until it runs.
+    private static let startMilliseconds: UInt64 = 60_000
+
+    func waitUntilItRuns(_ folder: VMFolder, _ orchestrator: LabOrchestrator) throws(OrchestratorError) {
+        try waitUntilItRuns(folder, interruption: orchestrator.interruption, progress: orchestrator.progress)
+    }
+
+    /// Waits until the guest is about to run.
+    func waitUntilItRuns(
+        _ folder: VMFolder, interruption: StopSignal, progress: ProgressSink
+    ) throws(OrchestratorError) {
+        let deadline = WallClock.monotonicNanoseconds + Self.startMilliseconds * 1_000_000
+        while true {
+            switch news() {
+            case .started(let warnings):
+                for warning in warnings where !warning.hasPrefix(StartReport.hostNotice) {
+                    progress(.warning("\(folder.name): \(warning)"))
+                }
+                return
+            case .failed(let reason): throw OrchestratorError(.vm, reason)
+            case .gone:
+                let log = ConsoleLog.lastLines(folder.file(.processLog), from: 0, count: 1).last
+                throw OrchestratorError(
+                    .vm, "the VM process ended before the guest ran" + (log.map { ": \($0)" } ?? ""))
+            case .nothing: break
+            }
+            guard WallClock.monotonicNanoseconds < deadline else {
+                throw OrchestratorError(.timeout, "the VM process does not start")
+            }
+            _ = interruption.wait(for: [report.raw], milliseconds: 200)
+            if interruption.isRequested { throw OrchestratorError(.interrupted, "interrupted") }
+        }
+    }
+}
+
 /// Where the VM process's program is.
 public enum VMExecutable {
     /// `labvm` beside the running program (symbolic links resolved); `$LABCTL_LABVM` for another.

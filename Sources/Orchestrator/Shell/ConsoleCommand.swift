@@ -60,6 +60,9 @@ extension ConsoleSession {
     }
 
     private func takeTurn(until deadline: UInt64, _ interruption: StopSignal) throws(OrchestratorError) -> FileLock {
+        guard Folder.isFolder(vm.path) else {
+            throw OrchestratorError(.vm, "\(vm.name) is not running; 'labctl up \(vm.name)' starts it")
+        }
         while true {
             let path = vm.path + "/exec.lock"
             if let lock = try withHostErrors({ () throws(HostError) in try FileLock.tryLock(path) }) { return lock }

@@ -37,6 +37,8 @@ public struct StateDirectory: Sendable {
     public var labsFolder: String { "\(home)/labs" }
     /// Images that were made, under names made from their recipes.
     public var imagesFolder: String { "\(cache)/images" }
+    /// Machines that VMs begin as.
+    public var warmFolder: String { "\(cache)/warm" }
     /// Downloads that are not whole yet.
     public var downloadsFolder: String { "\(cache)/downloads" }
     /// What is kept of builds that failed: the console's text and a picture of the screen.

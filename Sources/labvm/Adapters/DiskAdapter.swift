@@ -6,7 +6,9 @@ import VMProtocol
 
 /// Joins an image to the PC's idea of a disk. A host error becomes the guest's I/O error and a line in the log.
 final class DiskAdapter: DiskBackend {
-    private let device: any BlockDevice
+    private let current: Mutex<any BlockDevice>
+    /// The image behind the disk.
+    var device: any BlockDevice { current.withLock { $0 } }
     private let policy: VMDescription.WriteErrorPolicy
     private let hold: GuestHold?
     /// QEMU's name of the drive, for its events.
@@ -23,7 +25,7 @@ final class DiskAdapter: DiskBackend {
         _ device: any BlockDevice, named driveName: String, policy: VMDescription.WriteErrorPolicy = .enospc,
         hold: GuestHold? = nil
     ) {
-        self.device = device
+        current = Mutex(device)
         self.driveName = driveName
         self.policy = policy
         self.hold = hold
@@ -32,7 +34,11 @@ final class DiskAdapter: DiskBackend {
         isReadOnly = device.isReadOnly
     }
 
+    /// Puts another image behind the disk, one that reads the same. The guest stands still meanwhile.
+    func change(to device: any BlockDevice) { current.withLock { $0 = device } }
+
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(DiskBackendError) {
+        let device = device
         let available = offset < device.size ? Int(min(UInt64(buffer.count), device.size - offset)) : 0
         if available > 0 {
             let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<available])
@@ -44,6 +50,7 @@ final class DiskAdapter: DiskBackend {
     }
 
     func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(DiskBackendError) {
+        let device = device
         let available = offset < device.size ? Int(min(UInt64(buffer.count), device.size - offset)) : 0
         guard available > 0 else { return }
         let part = UnsafeRawBufferPointer(rebasing: buffer[..<available])
@@ -57,6 +64,7 @@ final class DiskAdapter: DiskBackend {
     }
 
     func discard(at offset: UInt64, length: UInt64) throws(DiskBackendError) {
+        let device = device
         guard offset < device.size else { return }
         let count = min(length, device.size - offset)
         try attempt("discarding") { () throws(ImageError) in try device.discard(at: offset, count: count) }

@@ -31,6 +31,13 @@ final class EmulatedPC: GuestMachine {
         } catch {
             throw .badConfiguration("cpu \(description.cpu ?? ""): \(error.description)")
         }
+        if let topology = description.topology {
+            config.topology = CPUTopology(
+                sockets: topology.sockets, coresPerSocket: topology.cores, threadsPerCore: topology.threads)
+        }
+        if let shift = description.instructionShift {
+            config.instructionClock = .init(shift: shift, sleeps: !(description.skipsSleep ?? false))
+        }
         config.clockSource = description.clock == .host ? .host : .guest
         config.clockSeconds = description.clockSeconds
         if description.clockIsLocal ?? false { config.clockSeconds = EmulatedPC.localSeconds() }
@@ -60,6 +67,11 @@ final class EmulatedPC: GuestMachine {
             options.perfMap = { map.writeAll(Array("\($0)\n".utf8)) }
         }
         machine = try Machine(config, options: options)
+    }
+
+    /// Begins as a saved machine: one that others may be, too. Before `run`.
+    func goOn(from path: String) throws(MachineError) {
+        machine.goOnAsAnother(savedAt: try machine.restore(from: path))
     }
 
     /// Seconds since 1970 as a clock on the wall shows them.
@@ -140,6 +152,16 @@ final class EmulatedPC: GuestMachine {
         let picture = Handover<ScreenImage>()
         machine.takeScreenshot { picture.put($0) }
         return picture.take(withinSeconds: Self.answerLimitSeconds)
+    }
+
+    var processors: [ProcessorPlace] { machine.processorPlaces }
+
+    func injectNMI() { machine.injectNMI() }
+
+    func registers(of processor: Int) -> String? {
+        let text = Handover<String>()
+        machine.queryRegisters(of: processor) { text.put($0) }
+        return text.take(withinSeconds: Self.answerLimitSeconds)
     }
 
     func translatorCounters() -> TranslatorCounters? {

@@ -4,11 +4,11 @@ import VMProtocol
 
 /// An opened image and what it looks like to the PC.
 struct Medium {
-    let image: any BlockDevice
     let backend: DiskAdapter
+    /// What is behind it now: a snapshot puts another image there.
+    var image: any BlockDevice { backend.device }
 
     private init(_ image: any BlockDevice, _ backend: DiskAdapter? = nil) {
-        self.image = image
         self.backend = backend ?? DiskAdapter(image, named: "")
     }
 

@@ -63,7 +63,8 @@ final class HandedFiles {
     static func advice(_ message: String, _ path: String, isSandboxed: Bool) -> String {
         guard isSandboxed else { return message }
         return
-            "'\(path)' cannot be opened from inside the VM's sandbox: open it yourself, hand it over with add-fd and "
-            + "name it /dev/fdset/N; or start the VM with 'sandbox: off'"
+            "'\(path)' cannot be opened from inside the VM's sandbox: open it yourself, hand it over with QMP's add-fd and "
+            + "name it /dev/fdset/N; or start the VM without its sandbox ('sandbox: off' in a lab file, -sandbox off of "
+            + "labctl run)"
     }
 }

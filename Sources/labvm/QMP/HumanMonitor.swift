@@ -1,3 +1,4 @@
+import Glibc
 import Images
 
 /// The commands that people type, for `human-monitor-command`. Answers are text; an error is text too.
@@ -12,13 +13,21 @@ enum HumanMonitor {
         Row(name: "help", usage: "help -- these lines") { _, _ in
             table.map { $0.usage + "\n" }.joined()
         },
-        Row(name: "info", usage: "info status|block|snapshots|version|name|jit") { control, words throws(QMPError) in
+        Row(name: "info", usage: "info status|block|cpus|registers [-a]|snapshots|version|name|jit") {
+            control, words throws(QMPError) in
             switch words.first {
             case "status":
                 return "VM status: \(control.status.rawValue)\n"
             case "version": return "7.2.0 (labctl)\n"
             case "name": return control.name + "\n"
             case "block": return control.drives.map { $0.summary + "\n" }.joined()
+            case "cpus":
+                return control.machine.processors.indices.map { index in
+                    "\(index == control.selectedProcessor ? "*" : " ") CPU #\(index): thread_id=\(getpid())\n"
+                }.joined()
+            case "registers":
+                return try control.registers(
+                    of: words.contains("-a") ? Array(control.machine.processors.indices) : nil)
             case "snapshots":
                 let list = try control.snapshots
                 if list.isEmpty { return "There is no snapshot available.\n" }
@@ -32,8 +41,18 @@ enum HumanMonitor {
                 let rows = control.translatorRows
                 return rows.isEmpty
                     ? "everything is interpreted\n" : rows.map { "\($0.name): \($0.value)\n" }.joined()
-            default: throw .generic("info knows status, block, snapshots, version, name and jit")
+            default: throw .generic("info knows status, block, cpus, registers, snapshots, version, name and jit")
             }
+        },
+        Row(name: "cpu", usage: "cpu N -- whose registers 'info registers' shows") {
+            control, words throws(QMPError) in
+            guard let number = words.first.flatMap({ Int64($0) }) else { throw .generic("cpu needs a number") }
+            try control.selectProcessor(number)
+            return ""
+        },
+        Row(name: "nmi", usage: "nmi -- a non-maskable interrupt for all CPUs") { control, _ in
+            control.machine.injectNMI()
+            return ""
         },
         Row(name: "stop", usage: "stop -- pauses the guest") { control, _ in
             control.pause()

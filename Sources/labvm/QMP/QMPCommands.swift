@@ -1,3 +1,4 @@
+import Glibc
 import VMProtocol
 
 /// One QMP command: a row of `QMPCommands.table`.
@@ -16,6 +17,20 @@ enum QMPCommands {
     ]
 
     static let greeting: JSONValue = ["QMP": ["version": version, "capabilities": []]]
+
+    /// `snapshot-save` and its like: QEMU's names of the disks, and of the one that holds the machine.
+    private static func snapshotJob(_ kind: MachineControl.SnapshotJob) -> QMPCommand {
+        let hasState = kind != .delete
+        return QMPCommand(
+            name: kind.rawValue, arguments: ["job-id", "tag", "devices"] + (hasState ? ["vmstate"] : [])
+        ) { control, arguments throws(QMPError) in
+            let devices = try arguments.array("devices").compactMap(\.stringValue)
+            try control.run(
+                kind, arguments.string("tag"), carrier: hasState ? arguments.string("vmstate") : nil,
+                devices: devices, as: arguments.string("job-id"))
+            return [:]
+        }
+    }
 
     static let table: [QMPCommand] = [
         QMPCommand(name: "qmp_capabilities", arguments: ["enable"]) { _, _ throws(QMPError) in
@@ -71,6 +86,23 @@ enum QMPCommands {
             try control.press(keys, holdMilliseconds: try arguments.optionalInteger("hold-time") ?? 100)
             return [:]
         },
+        QMPCommand(name: "query-cpus-fast", arguments: []) { control, _ in
+            .array(
+                control.machine.processors.enumerated().map { index, place in
+                    [
+                        "cpu-index": .int(Int64(index)), "qom-path": .string("/machine/unattached/device[\(index)]"),
+                        "target": "x86_64", "thread-id": .int(Int64(getpid())),
+                        "props": [
+                            "socket-id": .int(Int64(place.socket)), "core-id": .int(Int64(place.core)),
+                            "thread-id": .int(Int64(place.thread)),
+                        ],
+                    ]
+                })
+        },
+        QMPCommand(name: "inject-nmi", arguments: []) { control, _ in
+            control.machine.injectNMI()
+            return [:]
+        },
         QMPCommand(name: "query-block", arguments: []) { control, _ in .array(control.drives.map(\.queryBlock)) },
         QMPCommand(
             name: "blockdev-change-medium",
@@ -104,6 +136,32 @@ enum QMPCommands {
         QMPCommand(name: "x-query-screen-text", arguments: []) { control, _ throws(QMPError) in
             try control.screenText()
         },
+        snapshotJob(.save), snapshotJob(.load), snapshotJob(.delete),
+        QMPCommand(name: "query-jobs", arguments: []) { control, _ in control.jobs.list },
+        QMPCommand(name: "job-dismiss", arguments: ["id"]) { control, arguments throws(QMPError) in
+            try control.jobs.dismiss(try arguments.string("id"), announce: control.announce)
+            return [:]
+        },
+        // Ours: the steps of a lab's snapshot (Checkpoint.swift).
+        QMPCommand(name: "x-snapshot-begin", arguments: []) { control, _ throws(QMPError) in
+            try control.beginCheckpoint()
+            return [:]
+        },
+        QMPCommand(name: "x-snapshot-save", arguments: ["state", "disks"]) { control, arguments throws(QMPError) in
+            var disks: [Checkpoint.Files] = []
+            for item in try arguments.array("disks") {
+                guard let slot = diskSlot(item["slot"]), let overlay = item["overlay"]?.stringValue,
+                    let frozen = item["frozen"]?.stringValue
+                else { throw .generic("Invalid parameter 'disks': expected slot, overlay and frozen") }
+                disks.append(Checkpoint.Files(slot: slot, overlay: overlay, frozen: frozen))
+            }
+            try control.saveCheckpoint(state: try arguments.string("state"), disks: disks)
+            return [:]
+        },
+        QMPCommand(name: "x-snapshot-end", arguments: ["keep"]) { control, arguments throws(QMPError) in
+            try control.endCheckpoint(keeping: try arguments.array("keep").compactMap { diskSlot($0) })
+            return [:]
+        },
         // Ours: what of the sandbox holds, and what the translator did.
         QMPCommand(name: "x-query-sandbox", arguments: []) { control, _ in control.sandbox.json },
         QMPCommand(name: "x-query-jit", arguments: []) { control, _ in
@@ -111,9 +169,18 @@ enum QMPCommands {
         },
         QMPCommand(name: "human-monitor-command", arguments: ["command-line", "cpu-index"]) {
             control, arguments throws(QMPError) in
-            .string(HumanMonitor.run(try arguments.string("command-line"), control))
+            let selected = control.selectedProcessor
+            if let number = try arguments.optionalInteger("cpu-index") { try control.selectProcessor(number) }
+            let answer = HumanMonitor.run(try arguments.string("command-line"), control)
+            // For this one line.
+            if try arguments.optionalInteger("cpu-index") != nil { control.selectedProcessor = selected }
+            return .string(answer)
         },
     ]
+
+    private static func diskSlot(_ value: JSONValue?) -> VMDescription.Disk.Slot? {
+        value?.stringValue.flatMap { VMDescription.Disk.Slot(rawValue: $0) }
+    }
 
     private static func drive(_ arguments: QMPArguments) throws(QMPError) -> String {
         if let id = try arguments.optionalString("id") { return id }

@@ -16,7 +16,7 @@ final class Watcher {
     /// How soon it is noticed that labctl wants an end.
     private static let lookMilliseconds: Int32 = 100
 
-    private let description: VMDescription
+    private var description: VMDescription
     private let policy: VMDescription.Restart
     private let folder: String
     private let lock: Descriptor
@@ -52,6 +52,8 @@ final class Watcher {
                 return 1
             }
             if count == 0, !reporter.hasSaidStarted { return Self.code(of: status) }
+            // Its disks are no longer as they were when the state was saved: from now on it is switched on.
+            description.savedState = nil
             let end = end(since: started.wall, status)
             guard !isStopRequested, end.asksForRestart(policy) else { return Self.code(of: status) }
             if WallClock.monotonicNanoseconds - started.monotonic > Self.settledNanoseconds {

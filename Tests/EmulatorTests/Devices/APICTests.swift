@@ -15,7 +15,7 @@ final class APICRig {
     init() {
         let clock = clock
         apic = LocalAPIC(pic: pic, scheduler: clock.scheduler, tscHertz: 1_000_000_000) { clock.now }
-        ioAPIC = IOAPIC(localAPIC: apic, pic: pic)
+        ioAPIC = IOAPIC(bus: APICBus([apic]), pic: pic)
         wires = InterruptWires(pic: pic, ioAPIC: ioAPIC)
         apic.interruptLineChanged = { [unowned self] in self.line = $0 }
         pic.attach(to: ports)

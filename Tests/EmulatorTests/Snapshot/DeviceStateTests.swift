@@ -86,7 +86,8 @@ struct DeviceStateTests {
         "outputChanged", "interruptLineChanged", "nmi", "initReceived", "startupReceived", "endOfInterrupt", "tscNow",
         "resetRequested", "powerOff", "suspend", "debugOutput", "postCodeWritten", "hasData", "interruptRouter",
         "started",
-        "isAllowed", "expired", "longWork", "clock", "mappingChanged",
+        "isAllowed", "expired", "longWork", "clock", "mappingChanged", "commandSent", "bus",
+        "processorIndex", "initialID",
         // What the CPU model offers.
         "offersX2APIC", "physicalAddressBits",
         // What the ROM's font looks like.

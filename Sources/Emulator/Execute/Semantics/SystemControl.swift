@@ -188,12 +188,14 @@ extension CPU {
     func halt() -> Outcome {
         guard requireSupervisor() else { return .fault }
         state.pointee.halted = true
+        // A store to a line that an MWAIT before it waited for wakes nobody from HLT.
+        monitored?.isAwaited = false
         // HLT is itself the instruction that a shadow of STI waits for.
         state.pointee.interruptShadow = .none
         return .leave
     }
 
-    /// MONITOR reads a byte; what is stored there later nobody watches, as there is one processor.
+    /// MONITOR reads a byte and remembers the line around it.
     func monitor(_ op: Op) -> Outcome {
         guard state.pointee.cpl == 0 else { return undefinedOpcode() }
         guard state.register(UInt8(Register.rcx), as: UInt32.self) == 0 else { return generalProtection() }
@@ -202,15 +204,19 @@ extension CPU {
         guard let linear = segmentLinear(op.pointee.segment, offset, size: 1, write: false),
             state.load(linear, as: UInt8.self) != nil
         else { return .fault }
+        let place = translate(linear, .read, user: false).flatMap { memory.plainRAM($0.physical) }
+        monitored = place.map { MonitoredLine($0) }
         return .next
     }
 
-    /// MWAIT sleeps as HLT does where an interrupt can wake it. It may end its wait for reasons of its own, so where none can it ends
-    /// at once.
+    /// MWAIT sleeps as HLT does where an interrupt can wake it, and until the monitored line is stored to. It may end its wait for
+    /// reasons of its own, so where none can it ends at once.
     func monitorWait() -> Outcome {
         guard state.pointee.cpl == 0 else { return undefinedOpcode() }
         guard state.register(UInt8(Register.rcx), as: UInt32.self) <= 1 else { return generalProtection() }
-        state.pointee.halted = state.pointee.flagsRest & RFLAGS.interrupt != 0
+        let isTooLate = monitored?.hasChanged ?? false
+        state.pointee.halted = state.pointee.flagsRest & RFLAGS.interrupt != 0 && !isTooLate
+        monitored?.isAwaited = state.pointee.halted
         state.pointee.interruptShadow = .none
         return .leave
     }

@@ -5,18 +5,15 @@ extension QCOW2Image: OptionAmendable {
         func bad(_ message: String) -> ImageError { ImageError(.invalidArgument, message, format: "qcow2", path: path) }
         let plan = try amendment(reader)
         if request.options.keys.contains(where: { $0.hasPrefix("encrypt.") }) { try amendEncryption(request) }
-        if let size = try reader.size("size") { try resize(to: size, preallocation: .off) }
+        // What version 3 brings has to be there before a new size or refcount width, and may only go after them.
+        try raise(to: plan)
+        if let size = try reader.size("size") {
+            try resize(to: size, preallocation: .off)
+            if plan.version < header.version { try checkDowngrade() }
+        }
         access.lockExclusive()
         defer { access.unlock() }
-        try prepareForWriting()
         try settle()
-        // What version 3 brings has to be there before a new refcount width, and may only go after it.
-        header.version = max(header.version, plan.version)
-        header.dataFile = plan.dataFile
-        header.autoclear = plan.autoclear | header.autoclear & QCOW2Header.autoclearBitmaps
-        header.compatible = plan.compatible
-        try writeHeader()
-        try storage.sync()
         var current = self
         if plan.refcountOrder != layout.refcountOrder {
             current = try withRefcountOrder(plan.refcountOrder, progress: request.progress)
@@ -25,6 +22,24 @@ extension QCOW2Image: OptionAmendable {
             try current.downgrade()
             header = current.header
         }
+    }
+
+    /// Writes the header as it shall be, but for what can only be less in the end.
+    private func raise(to plan: QCOW2Header) throws(ImageError) {
+        access.lockExclusive()
+        defer { access.unlock() }
+        try prepareForWriting()
+        try settle()
+        // Version 3 wants more of a snapshot than version 2 does.
+        if plan.version > header.version, !snapshots.isEmpty {
+            try switchTables(to: NextTables(snapshots: snapshots, active: l1, size: header.size))
+        }
+        header.version = max(header.version, plan.version)
+        header.dataFile = plan.dataFile
+        header.autoclear = plan.autoclear | header.autoclear & QCOW2Header.autoclearBitmaps
+        header.compatible = plan.compatible
+        try writeHeader()
+        try storage.sync()
     }
 
     /// The header fields as they shall be, judged against each other and the image.

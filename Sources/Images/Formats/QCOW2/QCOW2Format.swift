@@ -52,12 +52,21 @@ public struct QCOW2Format: ImageFormat {
                 .corrupt, "qcow2: Image is corrupt; cannot be opened read/write", format: name, path: storage.path)
         }
         var dataStorage: (any Storage)?
+        guard options.dataFile == nil || header.incompatible & QCOW2Header.Incompatible.dataFile != 0 else {
+            throw ImageError(
+                .invalidArgument, "'data-file' can only be set for images with an external data file", format: name,
+                path: storage.path)
+        }
         if header.incompatible & QCOW2Header.Incompatible.dataFile != 0, !options.metadataOnly {
-            guard let file = header.dataFile else {
+            let path: String
+            if let file = options.dataFile {
+                path = file
+            } else if let file = header.dataFile {
+                path = try DiskImage.resolve(BackingReference(file: file, format: nil), from: storage.path)
+            } else {
                 throw ImageError(
                     .corrupt, "'data-file' is required for this image", format: name, path: storage.path)
             }
-            let path = try DiskImage.resolve(BackingReference(file: file, format: nil), from: storage.path)
             try options.confine(path, namedBy: storage.path, as: "Data file")
             // `info` and `check` need not follow what a stranger's image names.
             let looksOnly = options.readOnly && options.forCheck && !options.openBacking

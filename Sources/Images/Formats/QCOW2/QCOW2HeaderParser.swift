@@ -69,10 +69,11 @@ extension QCOW2Header {
         let unknown = incompatible & ~Incompatible.known
         if unknown != 0 {
             var names: [String] = []
+            var nameless: UInt64 = 0
             for bit in UInt64(0)..<64 where (unknown >> bit) & 1 != 0 {
-                let mask = UInt64(1) << bit
-                names.append(features[UInt8(bit)] ?? "Unknown incompatible feature: \(mask.hex)")
+                if let name = features[UInt8(bit)] { names.append(name) } else { nameless |= 1 << bit }
             }
+            if nameless != 0 { names.append("Unknown incompatible feature: \(String(nameless, radix: 16))") }
             throw bad(.unsupported, "Unsupported qcow2 feature(s): \(names.joined(separator: ", "))", 72)
         }
         try parseBackingName(storage, offset: raw.be64(8), length: raw.be32(16), clusterSize: clusterSize)
@@ -113,8 +114,9 @@ extension QCOW2Header {
             case Extension.crypto where length == 16: cryptoHeader = (data.be64(0), data.be64(8))
             case Extension.bitmaps where length == 24: bitmaps = (data.be32(0), data.be64(8), data.be64(16))
             case Extension.featureNames:
-                for entry in stride(from: 0, to: length - 47, by: 48) where data[entry] == 0 {
-                    let name = data[entry + 2..<entry + 48].prefix { $0 != 0 }
+                // The last name need not be filled up to its 46 bytes.
+                for entry in stride(from: 0, to: length - 2, by: 48) where data[entry] == 0 {
+                    let name = data[entry + 2..<min(entry + 48, length)].prefix { $0 != 0 }
                     named[data[entry + 1]] = String(decoding: name, as: UTF8.self)
                 }
             default: unknownExtensions.append((type, data))

@@ -9,6 +9,11 @@ extension QCOW2Image: BackingChangeable {
         guard newSize > header.size || preallocation == .off else {
             throw ImageError(.invalidArgument, "Preallocation can't be used for shrinking an image", format: "qcow2")
         }
+        // Entries of version 2 need not record the size of the disk: it would change under those snapshots.
+        guard snapshots.isEmpty || header.version >= 3 else {
+            throw ImageError(
+                .unsupported, "Can't resize a v2 image which has snapshots", format: "qcow2", path: path)
+        }
         let bitmaps = try takeBitmapsForResize()
         if newSize < header.size {
             try shrink(to: newSize)
@@ -51,7 +56,21 @@ extension QCOW2Image: BackingChangeable {
         let zeroEnd = max(clusterEnd, backedEnd)
         if zeroEnd > oldSize { try writeZeroes(at: oldSize, count: zeroEnd - oldSize, mayUnmap: true) }
         if dataStorage !== storage { try dataStorage.resize(to: max(dataStorage.byteCount, target)) }
-        if preallocation != .off { try preallocate(from: oldSize, to: target, mode: preallocation) }
+        guard preallocation != .off else { return }
+        try copyUpLastCluster(oldSize)
+        try preallocate(from: oldSize, to: target, mode: preallocation)
+    }
+
+    /// Up to the old end, the cluster that it lies in may still show the backing file. It gets those bytes before it gets a place
+    /// of its own, which would hide them; subclusters show through a place.
+    private func copyUpLastCluster(_ oldSize: UInt64) throws(ImageError) {
+        let start = layout.clusterStart(oldSize)
+        guard start < oldSize, !layout.isExtended, isBacked(start),
+            try extent(at: start, limit: oldSize - start).kind == .unallocated
+        else { return }
+        let buffer = HeapBuffer(Int(oldSize - start), zeroed: false)
+        try read(into: buffer.bytes, at: start)
+        try write(from: buffer.readable, at: start)
     }
 
     func growL1(for size: UInt64) throws(ImageError) {
@@ -77,10 +96,6 @@ extension QCOW2Image: BackingChangeable {
     }
 
     private func shrink(to size: UInt64) throws(ImageError) {
-        guard snapshots.isEmpty || header.version >= 3 else {
-            throw ImageError(
-                .unsupported, "Can't resize a version 2 image which has snapshots", format: "qcow2", path: path)
-        }
         access.lockExclusive()
         defer { access.unlock() }
         try prepareForWriting()
@@ -184,8 +199,9 @@ extension QCOW2Image: BackingChangeable {
         try prepareForWriting()
         var position = layout.clusterStart(start)
         while position < end {
-            let mapping = try map(position, limit: UInt64(layout.clusterSize))
-            guard mapping.kind == .unallocated || mapping.kind == .zeroPlain else {
+            // Whatever its first subcluster says: a cluster with a place of its own keeps it.
+            let old = try entry(at: position)
+            guard old.entry & ~QCOW2Layout.zeroFlag == 0 else {
                 position += UInt64(layout.clusterSize)
                 continue
             }
@@ -205,12 +221,16 @@ extension QCOW2Image: BackingChangeable {
                 try storage.zero(at: host, count: bytes, unmap: true)
             }
             try Preallocation.fill(dataStorage, from: host, to: host + bytes, mode: mode)
-            // With subclusters a place can be set aside and the backing file still show through.
-            let bitmap: UInt64 = header.backingFile == nil ? 0xffff_ffff : 0
+            // Encrypted clusters that were never written would read as noise: they are marked as zeros.
+            let isNoise = header.cryptMethod != 0 && header.version >= 3
+            let zero = isNoise && !layout.isExtended ? QCOW2Layout.zeroFlag : 0
+            let everySubcluster: UInt64 = isNoise ? 0xffff_ffff << 32 : 0xffff_ffff
             for step in 0..<got {
-                // Encrypted clusters that were never written would read as noise: they are marked as zeros.
-                let zero = header.cryptMethod != 0 && header.version >= 3 ? QCOW2Layout.zeroFlag : 0
                 let value = (host + UInt64(step) << UInt64(layout.clusterBits)) | QCOW2Layout.copied | zero
+                // With subclusters a place can be set aside and the backing file still show through. What was marked as zeros
+                // stays so: only the first one can be.
+                let kept = step == 0 ? old.bitmap : 0
+                let bitmap = header.backingFile == nil ? everySubcluster : kept
                 setEntry(slot, layout.l2Index(position) + step, value, bitmap: bitmap)
             }
             position += bytes

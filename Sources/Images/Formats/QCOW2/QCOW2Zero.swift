@@ -103,7 +103,7 @@ extension QCOW2Image {
     }
 
     /// Whether the backing file has bytes of the cluster at `offset`.
-    private func isBacked(_ offset: UInt64) -> Bool { backing.map { offset < $0.size } ?? false }
+    func isBacked(_ offset: UInt64) -> Bool { backing.map { offset < $0.size } ?? false }
 
     private func zeroCluster(_ position: UInt64, mayUnmap: Bool, pins: Bool = false) throws(ImageError) {
         let (old, bitmap) = try entry(at: position)

@@ -28,7 +28,8 @@ public struct VHDXFormat: ImageFormat {
     public func open(storage: any Storage, options: OpenOptions) throws(ImageError) -> any BlockDevice {
         var header = try VHDXHeader(storage)
         var storage = storage
-        if header.log != .zero {
+        let hadLog = header.log != .zero
+        if hadLog {
             let changes = try VHDXLog.changes(storage, header)
             if storage.isReadOnly {
                 storage = OverlayStorage(storage, pages: changes.pages, byteCount: changes.byteCount)
@@ -50,8 +51,10 @@ public struct VHDXFormat: ImageFormat {
                 offset: VHDXHeader.regionOffsets[0])
         }
         let metadata = try VHDXMetadata(storage, region: metadataRegion)
-        return try VHDXImage(
+        let image = try VHDXImage(
             storage, header: header, metadata: metadata, bat: batRegion, metadataRegion: metadataRegion)
+        image.hadLog = hadLog
+        return image
     }
 
     public func create(in storage: any Storage, request: CreateRequest) throws(ImageError) {

@@ -18,6 +18,8 @@ final class VHDXImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
     private let metadataRegion: (offset: UInt64, length: UInt64)
     private var nextHost: UInt64
     private var logSequence: UInt64 = 0
+    /// The file was opened with changes in its log. A writer has put them in their places since.
+    var hadLog = false
     /// Of differencing images.
     private let bitmaps: SectorBitmaps
 
@@ -271,6 +273,13 @@ final class VHDXImage: BlockMappedImage, CheckableImage, @unchecked Sendable {
     /// Two blocks at one place, a place outside the file, an unknown state.
     func check(repair: RepairMode, verifyData: Bool) throws(ImageError) -> CheckResult {
         var result = CheckResult()
+        if hadLog, storage.isReadOnly {
+            result.scope = "The log holds changes that are not in their places yet; 'check -r all' puts them there."
+        } else if hadLog {
+            result.corruptionsFixed += 1
+            result.note("Repairing the log: its changes were not in their places")
+            hadLog = false
+        }
         var seen: [UInt64: Int] = [:]
         result.totalClusters = (diskSize + UInt64(blockBytes) - 1) / UInt64(blockBytes)
         try bat.forEach { (index, entry) throws(ImageError) in

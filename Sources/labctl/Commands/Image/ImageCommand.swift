@@ -85,6 +85,11 @@ struct ImageSourceOptions: ParsableArguments {
     /// Secrets by id.
     func secrets() throws -> [String: [UInt8]] { try SecretObject.all(objects) }
 
+    /// What an option string says; nil where names are paths.
+    func parsed(_ name: String) throws -> ImageName? {
+        imageOpts ? try ImageOptionString(parsing: name).name : nil
+    }
+
     /// Opens an image, or prints why not.
     func open(
         _ name: String, format: String?, readOnly: Bool, forceShare: Bool = false, openBacking: Bool = true,
@@ -100,15 +105,13 @@ struct ImageSourceOptions: ParsableArguments {
         let notice = MeasuringNotice(name)
         options.measuring = { notice.update($0, of: $1) }
         defer { notice.finish() }
-        var parsed: ImageName?
-        if imageOpts {
-            if format != nil { throw fail("--image-opts and --format are mutually exclusive") }
-            let given = try ImageOptionString(parsing: name).name
+        if imageOpts, format != nil { throw fail("--image-opts and --format are mutually exclusive") }
+        let parsed = try self.parsed(name)
+        if let given = parsed {
             if given.isReadOnly, !readOnly { throw fail("Could not open '\(name)': Block node is read-only") }
-            if let id = given.keySecrets.first(where: { options.secrets[$0] == nil }) {
+            if !metadataOnly, let id = given.keySecrets.first(where: { options.secrets[$0] == nil }) {
                 throw fail("Could not open '\(name)': No secret with id '\(id)'")
             }
-            parsed = given
         }
         if let format = options.format, FormatRegistry.format(named: format) == nil {
             throw fail("Could not open '\(name)': Unknown driver '\(format)'")

@@ -35,7 +35,8 @@ struct ImageCommit: ParsableCommand {
             defer { try? top.close() }
             bar.begin()
             try DiskImage.commit(
-                top, baseName: base, keepTop: drop || base != nil, secrets: source.secrets(), rateLimit: rate,
+                top, name: try source.parsed(filename), baseName: base, keepTop: drop || base != nil,
+                secrets: source.secrets(), rateLimit: rate,
                 progress: { bar.update($0, of: $1) })
         } catch let error as ImageError {
             throw fail(

@@ -93,7 +93,7 @@ struct ImageConvert: ParsableCommand {
             }
             request.targetPath = parsed.path
             request.targetFormat = try parsed.format ?? Self.recognised(parsed.path, target)
-            request.targetKeySecret = parsed.keySecret
+            request.targetName = parsed
         }
         guard let driver = FormatRegistry.format(named: request.targetFormat) else {
             throw fail("Unknown file format '\(request.targetFormat)'")

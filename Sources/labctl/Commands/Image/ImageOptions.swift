@@ -4,7 +4,10 @@ import Images
 /// `-o` lists: parsing, `-o help`, and the line that `create` prints.
 enum ImageOptions {
     static func asksForHelp(_ lists: [String]) -> Bool {
-        lists.contains { $0.split(separator: ",").contains { $0 == "help" || $0 == "?" } }
+        lists.contains { list in
+            // A doubled comma belongs to a value, whatever follows it.
+            KeyValueList.items(list).contains { $0 == "help" || $0 == "?" }
+        }
     }
 
     /// Parses all `-o` lists and refuses names that the format does not have.

@@ -58,11 +58,15 @@ struct CopyCommand: ParsableCommand {
     }
 
     private func copyIn(_ file: String, _ remote: Remote, _ session: LabSession) throws {
+        // Foundation's own words do not say what the system says.
+        guard access(file, R_OK) == 0 else {
+            throw OrchestratorError(.host, "cannot read \(file): \(String(cString: strerror(errno)))")
+        }
         let bytes: [UInt8]
         do {
             bytes = Array(try Data(contentsOf: URL(fileURLWithPath: file)))
         } catch {
-            throw OrchestratorError(.host, "cannot read \(file): \(error.localizedDescription)")
+            throw OrchestratorError(.host, "cannot read \(file): \(error.reason)")
         }
         let name = URL(fileURLWithPath: file).lastPathComponent
         let mode = FileManager.default.isExecutableFile(atPath: file) ? "755" : "644"
@@ -132,7 +136,16 @@ struct CopyCommand: ParsableCommand {
         do {
             try Data(bytes).write(to: target, options: .atomic)
         } catch {
-            throw OrchestratorError(.host, "cannot write \(target.path): \(error.localizedDescription)")
+            throw OrchestratorError(.host, "cannot write \(target.path): \(error.reason)")
         }
+    }
+}
+
+extension Error {
+    /// What the system says, where Foundation only wraps it.
+    fileprivate var reason: String {
+        let wrapped = (self as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
+        guard let wrapped, wrapped.domain == NSPOSIXErrorDomain else { return localizedDescription }
+        return String(cString: strerror(Int32(wrapped.code)))
     }
 }

@@ -32,6 +32,8 @@ struct DestroyCommand: ParsableCommand {
         let what =
             lab.vmNames.isEmpty
             ? "all VMs of lab '\(session.orchestrator.lab.name)'" : lab.vmNames.joined(separator: ", ")
+        let kept = lab.vmNames.isEmpty ? session.orchestrator.snapshots().map(\.name) : []
+        if !kept.isEmpty { StandardError.line("its snapshots go with it: \(kept.joined(separator: ", "))") }
         var stream = StandardError()
         stream.write("remove \(what) with everything they wrote? [y/N] ")
         return readLine()?.lowercased().hasPrefix("y") == true

@@ -195,14 +195,19 @@ enum QEMUOptions {
                 request.vm.sandbox = try QEMUValues.sandbox(value)
             }),
         QEMUOption(
-            names: ["smp"], help: "1",
-            action: .value("N") { _, value throws(QEMUOptionError) in
-                try QEMUValues.require(value, among: ["1", "cpus=1"], else: "a VM has one processor")
+            names: ["smp"], help: "N, or cpus=,sockets=,cores=,threads=: processors (default 1)",
+            action: .value("N") { request, value throws(QEMUOptionError) in
+                try request.setProcessors(value)
             }),
         QEMUOption(
             names: ["rtc"], help: "base=utc|localtime|DATE, clock=vm (time that the guest got; default) or host",
             action: .value("LIST") { request, value throws(QEMUOptionError) in
                 try request.setClock(value)
+            }),
+        QEMUOption(
+            names: ["icount"], help: "shift=N[,sleep=off]: time is counted, 2^N ns an instruction",
+            action: .value("LIST") { request, value throws(QEMUOptionError) in
+                try request.setInstructionClock(value)
             }),
         QEMUOption(
             names: ["cpu"], help: "processor: x86-64-v2 (default), qemu64, Nehalem, max …, then +feature,-feature",
@@ -276,7 +281,7 @@ enum QEMUOptions {
         QEMUOption(names: ["blockdev"], help: "", action: .refused(takesValue: true, "use -drive")),
         QEMUOption(
             names: [
-                "object", "global", "icount", "acpitable", "option-rom", "L", "k",
+                "object", "global", "acpitable", "option-rom", "L", "k",
                 "pidfile", "incoming", "watchdog", "readconfig", "msg", "trace", "virtfs", "fsdev",
                 "numa", "pflash", "sd", "mtdblock", "dtb", "runas", "chroot", "set", "add-fd",
             ], help: "",

@@ -85,6 +85,55 @@ enum QEMUValues {
         throw QEMUOptionError("\(key)=\(text) is \(isNumber ? "too large" : "not a number")")
     }
 
+    /// Most processors of a VM.
+    private static let mostProcessors = 64
+
+    /// `-smp N` and `-smp [cpus=]N,maxcpus=…,sockets=…,cores=…,threads=…`: what is not given follows from the rest, cores before
+    /// sockets, as with QEMU since 6.2.
+    static func topology(
+        _ text: String
+    ) throws(QEMUOptionError) -> (topology: VMDescription.Topology, maximum: Int) {
+        let isCount = text.first?.isNumber ?? false
+        let keys = try keyList(
+            isCount ? "cpus=" + text : text,
+            known: ["cpus", "maxcpus", "sockets", "dies", "clusters", "cores", "threads"])
+        func count(_ key: String) throws(QEMUOptionError) -> Int? {
+            guard let value = keys[key] else { return nil }
+            let count = try number(value, key: key)
+            guard (1...mostProcessors).contains(count) else {
+                throw QEMUOptionError("\(key)=\(value): a VM has 1 to \(mostProcessors) processors")
+            }
+            return count
+        }
+        for key in ["dies", "clusters"] where try count(key) ?? 1 > 1 {
+            throw QEMUOptionError(
+                "\(key)=\(keys[key] ?? "") is not supported: processors are in sockets, cores and threads")
+        }
+        let cpus = try count("cpus"), maximum = try count("maxcpus")
+        var sockets = try count("sockets"), cores = try count("cores"), threads = try count("threads")
+        if let total = maximum ?? cpus {
+            if cores == nil {
+                cores = max(total / ((sockets ?? 1) * (threads ?? 1)), 1)
+            } else if sockets == nil {
+                sockets = max(total / ((cores ?? 1) * (threads ?? 1)), 1)
+            } else if threads == nil {
+                threads = max(total / ((sockets ?? 1) * (cores ?? 1)), 1)
+            }
+        }
+        let packed = VMDescription.Topology(sockets: sockets ?? 1, cores: cores ?? 1, threads: threads ?? 1)
+        let most = maximum ?? cpus ?? packed.count
+        guard packed.count == most else {
+            let product = "\(packed.sockets) sockets × \(packed.cores) cores × \(packed.threads) threads"
+            throw QEMUOptionError("\(product) are \(packed.count) processors, not \(most)")
+        }
+        guard most <= mostProcessors else {
+            throw QEMUOptionError("a VM has 1 to \(mostProcessors) processors, not \(most)")
+        }
+        guard let cpus, cpus != most else { return (packed, most) }
+        guard cpus < most else { throw QEMUOptionError("cpus=\(cpus) is more than maxcpus=\(most)") }
+        return (VMDescription.Topology(cores: cpus), most)
+    }
+
     static func port(_ text: String) throws(QEMUOptionError) -> UInt16 {
         let value = text.hasPrefix("0x") ? UInt16(text.dropFirst(2), radix: 16) : UInt16(text)
         guard let value else { throw QEMUOptionError("'\(text)' is not an I/O port: 0 to 0xffff") }

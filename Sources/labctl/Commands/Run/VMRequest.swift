@@ -147,6 +147,15 @@ struct VMRequest {
         vm.cpu = text
     }
 
+    /// `-smp`. There are no processors to plug in later, so that `maxcpus` only says how those that there are are packed.
+    mutating func setProcessors(_ text: String) throws(QEMUOptionError) {
+        let asked = try QEMUValues.topology(text)
+        if asked.maximum > asked.topology.count {
+            substitute("-smp maxcpus=\(asked.maximum): there are \(asked.topology.count), none can be added later")
+        }
+        vm.topology = asked.topology.count > 1 ? asked.topology : nil
+    }
+
     private mutating func substitute(_ line: String) {
         if !warnings.contains(line) { warnings.append(line) }
     }
@@ -165,6 +174,29 @@ struct VMRequest {
         case "vm": vm.clock = .guest
         case .some(let other): throw QEMUOptionError("clock=\(other) is not supported: host, rt or vm")
         }
+    }
+
+    /// Nanoseconds of an instruction, as a power of two.
+    private static let instructionShifts = 0...10
+    private static let usualShift = 2
+
+    /// `-icount [shift=]N|auto[,sleep=on|off][,align=off]`.
+    mutating func setInstructionClock(_ text: String) throws(QEMUOptionError) {
+        let isBare = text.first?.isNumber ?? false || text.hasPrefix("auto")
+        let keys = try QEMUValues.keyList(isBare ? "shift=" + text : text, known: ["shift", "sleep", "align"])
+        guard let shift = keys["shift"] else { throw QEMUOptionError("shift=N is missing") }
+        if try QEMUValues.isOn(keys["align"], key: "align") { throw QEMUOptionError("align=on is not supported") }
+        if shift == "auto" {
+            substitute("-icount shift=auto is shift=\(Self.usualShift): following the host would not repeat")
+            vm.instructionShift = Self.usualShift
+        } else {
+            let value = try QEMUValues.number(shift, key: "shift")
+            guard Self.instructionShifts.contains(value) else {
+                throw QEMUOptionError("shift=\(shift): an instruction takes 2^0 to 2^10 nanoseconds")
+            }
+            vm.instructionShift = value
+        }
+        if keys["sleep"] != nil { vm.skipsSleep = try !QEMUValues.isOn(keys["sleep"], key: "sleep") }
     }
 
     /// `-boot`: letters, or `order=`, `once=`, `menu=`, `strict=`.
@@ -196,6 +228,10 @@ struct VMRequest {
         // As with QEMU, a drive without a disc.
         if vm.cdrom == nil, !isTaken(.hdc) { vm.cdrom = "" }
         if isSnapshot { for index in vm.disks.indices { vm.disks[index].snapshot = true } }
+        if let topology = vm.topology, vm.accelerator == .verify {
+            throw QEMUOptionError(
+                "-accel verify compares the engines on one processor, not \(topology.count): leave out -smp")
+        }
         if vm.kernel == nil, vm.initrd != nil || vm.append != nil {
             throw QEMUOptionError("-initrd and -append go with -kernel")
         }
