@@ -151,11 +151,13 @@ extension Emitter {
 
     /// The look-up itself: R10 holds an access's first address and becomes the place of its TLB entry, R11 holds the address of its last byte and
     /// becomes the page. Not equal: it is not in the TLB, or lies across two pages.
-    func compareTag(writes: Bool) {
+    ///
+    /// - Parameter ofPage: both hold the page.
+    func compareTag(writes: Bool, ofPage: Bool = false) {
         let r10 = HostRegister.r10, r11 = HostRegister.r11
         asm.op(0xC1, 5, .register(r10), wide: true)  // shr r10, 8
         asm.byte(8)
-        asm.arithmetic(4, .register(r11), -4096)
+        if !ofPage { asm.arithmetic(4, .register(r11), -4096) }
         asm.op(0x81, 4, .register(r10))
         asm.int32(Int32(TLBTables.mask << 4))
         let table = Int32(StateOffset.tlb(user: isUser, write: writes))

@@ -59,13 +59,8 @@ extension Emitter {
     ) -> HostOperand {
         let r10 = HostRegister.r10, r11 = HostRegister.r11
         codeAddress(r11, target & ~0xFFF)
-        asm.op(0x8B, r10, .register(r11))
-        asm.op(0xC1, 5, .register(r10))  // shr r10d, 8
-        asm.byte(8)
-        asm.op(0x81, 4, .register(r10))
-        asm.int32(Int32(TLBTables.mask << 4))
-        let table = Int32(StateOffset.tlb(user: isUser, write: writes))
-        asm.op(0x3B, r11, .memory(base: HostRegister.rsp, index: r10, displacement: table), wide: true)
+        asm.move(r10, r11)
+        compareTag(writes: writes, ofPage: true)
         let slot = asm.jump(HostCondition.notEqual)
         loadAddend(writes: writes)
         pendingColds.append(

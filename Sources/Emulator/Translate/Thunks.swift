@@ -239,11 +239,7 @@ struct Thunks {
     private mutating func emitForget(_ asm: inout Assembler) {
         asm.align(16)
         forget = asm.here
-        asm.move(Self.r11, Self.r10)
-        asm.op(0x33, Self.r11, .state(StateOffset.jumpKey), wide: true)
-        asm.op(.two, 0xB7, Self.r11, .register(Self.r11))
-        asm.op(0xC1, 4, .register(Self.r11))
-        asm.byte(4)
+        jumpPlace(&asm)
         asm.op(0xC7, 0, .memory(base: Self.rsp, index: Self.r11, displacement: Int32(CPUArena.jumpOffset)), wide: true)
         asm.int32(-1)
         asm.jump(to: find)
@@ -264,11 +260,16 @@ struct Thunks {
         lookUp(&asm)
     }
 
-    /// R10 holds a linear address: jumps to its code by way of the jump cache, or to `find`.
-    func lookUp(_ asm: inout Assembler) {
+    /// R11 becomes the place in the jump cache of the address in R10, whose low bits no key changes.
+    private func jumpPlace(_ asm: inout Assembler) {
         asm.op(.two, 0xB7, Self.r11, .register(Self.r10))  // movzx r11d, r10w
         asm.op(0xC1, 4, .register(Self.r11))
         asm.byte(4)
+    }
+
+    /// R10 holds a linear address: jumps to its code by way of the jump cache, or to `find`.
+    func lookUp(_ asm: inout Assembler) {
+        jumpPlace(&asm)
         asm.op(0x33, Self.r10, .state(StateOffset.jumpKey), wide: true)
         let table = Int32(CPUArena.jumpOffset)
         asm.op(0x3B, Self.r10, .memory(base: Self.rsp, index: Self.r11, displacement: table), wide: true)

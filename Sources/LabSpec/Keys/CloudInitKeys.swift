@@ -106,22 +106,10 @@ extension ValueType where Value == CloudSeed.PublicKey {
 }
 
 extension ValueType where Value == CloudSeed.Source {
-    private static let shape = ValueShape.anyOf([.path, .mapping])
-
     /// A mapping, text of several lines, or a path.
-    static let cloudSource = ValueType(shape) { node, scope in
-        switch node.content {
-        case .mapping(let pairs):
-            return .mapping(pairs.map { CloudSeed.Entry(key: $0.key, value: $0.value.flowText) })
-        case .sequence:
-            scope.reportWrongType(node, expected: shape)
-            return nil
-        case .scalar:
-            guard let text = ValueType<String>.string(node, shape, scope) else { return nil }
-            if text.contains("\n") { return .text(text) }
-            return Paths.resolve(text, at: node.span, scope).map { .file($0) }
-        }
-    }
+    static let cloudSource = ValueType.document(
+        mapping: { _, pairs in .mapping(pairs.map { CloudSeed.Entry(key: $0.key, value: $0.value.flowText) }) },
+        text: { .text($0) }, file: { .file($0) })
 }
 
 extension Node {

@@ -71,21 +71,9 @@ extension ValueType where Value == String {
 }
 
 extension ValueType where Value == IgnitionSource {
-    private static let shape = ValueShape.anyOf([.path, .mapping])
-
     /// A mapping, which becomes JSON, text of several lines, or a path.
-    static let ignitionSource = ValueType(shape) { node, scope in
-        switch node.content {
-        case .mapping: return .text(node.json.description)
-        case .sequence:
-            scope.reportWrongType(node, expected: shape)
-            return nil
-        case .scalar:
-            guard let text = ValueType<String>.string(node, shape, scope) else { return nil }
-            if text.contains("\n") { return .text(text) }
-            return Paths.resolve(text, at: node.span, scope).map { .file($0) }
-        }
-    }
+    static let ignitionSource = ValueType.document(
+        mapping: { node, _ in .text(node.json.description) }, text: { .text($0) }, file: { .file($0) })
 }
 
 extension Node {

@@ -20,18 +20,15 @@ final class IdentityTask: Sendable {
         let steps = Self.steps(identity, name: instance.name)
         DispatchQueue.global().async { [self] in
             let deadline = WallClock.monotonicNanoseconds + Self.milliseconds * 1_000_000
-            for step in steps {
-                let own = step.timeout.map { WallClock.monotonicNanoseconds + $0.milliseconds * 1_000_000 }
-                do throws(OrchestratorError) {
-                    try runner.run(step.action, until: min(own ?? deadline, deadline))
-                } catch {
-                    return outcome.withLock {
-                        $0 = .failed(
-                            OrchestratorError(error.kind, "identity (\(step.action.words)): \(error.message)"))
-                    }
-                }
+            let end: Outcome
+            do throws(StepFailure) {
+                try runner.run(steps, until: deadline)
+                end = .done
+            } catch {
+                let message = "identity (\(error.step.action.words)): \(error.error.message)"
+                end = .failed(OrchestratorError(error.error.kind, message))
             }
-            outcome.withLock { $0 = .done }
+            outcome.withLock { $0 = end }
         }
     }
 

@@ -44,18 +44,13 @@ struct ImageBuild {
         }
         store.folder.record("build", vm: vm.folder.name)
         let runner = StepRunner(vm: vm.folder, interruption: store.interruption)
-        for (index, step) in recipe.steps.enumerated() {
-            let words = step.action.words
-            store.progress(
-                .image(name: label, .building(step: "step \(index + 1) of \(recipe.steps.count), \(words)")))
-            let own = step.timeout.map { WallClock.monotonicNanoseconds + $0.milliseconds * 1_000_000 }
-            do throws(OrchestratorError) {
-                try runner.run(step.action, until: min(own ?? deadline, deadline))
-            } catch {
-                // `poweroff` as the last command has no exit status to tell.
-                let isLast = index == recipe.steps.count - 1
-                if isLast, case .run = step.action, error.kind == .vm, hasPoweredOff(vm, process) { break }
-                throw Failure(error: error, step: "step \(index + 1) (\(words))")
+        do throws(StepFailure) {
+            try runner.run(recipe.steps, until: deadline) { store.progress(.image(name: label, .building(step: $0))) }
+        } catch {
+            // `poweroff` as the last command has no exit status to tell.
+            let isLast = error.index == recipe.steps.count - 1
+            guard isLast, case .run = error.step.action, error.error.kind == .vm, hasPoweredOff(vm, process) else {
+                throw Failure(error: error.error, step: error.place)
             }
         }
         store.progress(.image(name: label, .building(step: "until it powers off")))

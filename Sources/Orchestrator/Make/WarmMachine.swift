@@ -131,16 +131,12 @@ struct WarmMachine {
         }
         let runner = StepRunner(
             vm: folder, login: instance.spec.login, interruption: orchestrator.interruption)
-        for (index, step) in recipe.steps.enumerated() {
-            let words = step.action.words
-            orchestrator.progress(
-                .image(name: label, .building(step: "step \(index + 1) of \(recipe.steps.count), \(words)")))
-            let own = step.timeout.map { WallClock.monotonicNanoseconds + $0.milliseconds * 1_000_000 }
-            do throws(OrchestratorError) {
-                try runner.run(step.action, until: min(own ?? deadline, deadline))
-            } catch {
-                throw OrchestratorError(error.kind, "step \(index + 1) (\(words)): \(error.message)")
+        do throws(StepFailure) {
+            try runner.run(recipe.steps, until: deadline) {
+                orchestrator.progress(.image(name: label, .building(step: $0)))
             }
+        } catch {
+            throw OrchestratorError(error.error.kind, "\(error.place): \(error.error.message)")
         }
         orchestrator.progress(.image(name: label, .building(step: "saving")))
         try save(to: "\(draft)/state")

@@ -46,16 +46,11 @@ final class ProvisionTask: Sendable {
         _ steps: [LabStep], _ runner: StepRunner, _ tell: (String) -> Void
     ) throws(OrchestratorError) {
         let deadline = WallClock.monotonicNanoseconds + limitMilliseconds * 1_000_000
-        for (index, step) in steps.enumerated() {
-            tell("step \(index + 1) of \(steps.count), \(step.action.words)")
-            let own = step.timeout.map { WallClock.monotonicNanoseconds + $0.milliseconds * 1_000_000 }
-            do throws(OrchestratorError) {
-                try runner.run(step.action, until: min(own ?? deadline, deadline))
-            } catch {
-                guard error.kind != .interrupted else { throw error }
-                throw OrchestratorError(
-                    error.kind, "provision: step \(index + 1) (\(step.action.words)) failed: \(error.message)")
-            }
+        do throws(StepFailure) {
+            try runner.run(steps, until: deadline, tell)
+        } catch {
+            guard error.error.kind != .interrupted else { throw error.error }
+            throw OrchestratorError(error.error.kind, "provision: \(error.place) failed: \(error.error.message)")
         }
     }
 }
